@@ -1,0 +1,1 @@
+"""Small game scenes under free licences, listed in catalogue.yaml with their authors."""

@@ -1,0 +1,1 @@
+"""The configuration: textgen.yaml and train.yaml, and the groups that they are composed of."""

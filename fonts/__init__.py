@@ -1,0 +1,1 @@
+"""Open-licence typefaces, listed in catalogue.yaml with their licences."""

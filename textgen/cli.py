@@ -1,0 +1,50 @@
+"""What every entry point does with an error: one line and exit code 2 for what the user can mend."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from textgen.errors import UserError
+
+
+def run(main: Callable[[], object]) -> NoReturn:
+    """Call a Hydra `main` and exit: 0 done, 2 a user's mistake in one line, 130 interrupted, else a traceback.
+
+    Errors of Hydra and OmegaConf are mistakes in overrides or YAML files.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and exiting with 1
+    try:
+        main()
+    except UserError as error:
+        _fail(error.summary)
+    except MissingConfigException as error:
+        _fail(_missing(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _missing(error: MissingConfigException) -> str:
+    """`game=sot_tmie` -> there is no such game, did you mean sot_time?"""
+    group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+    if not error.options:
+        return str(error)
+    near = difflib.get_close_matches(name, error.options, 1)
+    hint = f"did you mean {near[0]}?" if near else "(your own folder: --config-dir=<folder that holds game/>)"
+    return re.sub(r"^\W+", "", f"there is no {group} {name!r}; known are {', '.join(error.options)}; {hint}")

@@ -1,0 +1,206 @@
+"""A game: what its crops say, how they look and how many there are. The dataclasses behind conf/game/*.yaml.
+
+Lengths are pixels of the finished crop, colours are "#rrggbb", chances and fractions lie in 0…1. A pair [a, b] is a
+range that every sample draws from evenly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictStr, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from textgen.errors import UserError
+from textgen.spec import Spec
+
+T = TypeVar("T")
+_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"the first number of a range is the smaller one, not {list(pair)}")
+    return pair
+
+
+def _hex(color: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+        raise ValueError(f'a colour is written "#rrggbb", not "{color}"')
+    return color
+
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(f'it names a folder: letters, digits, ".", "_" and "-", at most 64, not "{name}"')
+    return name
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)]
+Length = Annotated[float, Field(ge=0, le=256)]
+Pixels = Annotated[tuple[Length, Length], AfterValidator(_ordered)]
+Levels = Annotated[float, Field(ge=0, le=255)]
+Color = Annotated[StrictStr, AfterValidator(_hex)]
+Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Outline:
+    """A line around every glyph, drawn under the fill."""
+
+    chance: Fraction = 1.0
+    width: Pixels = (0.5, 1.0)
+    colors: Colors = ("#000000",)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Shadow:
+    """The text once more, darker, moved and blurred, under outline and fill."""
+
+    chance: Fraction = 1.0
+    offset: Pixels = (0.5, 1.5)  # to the right and down, each drawn by itself
+    blur: Pixels = (0.0, 1.0)  # standard deviation of the Gaussian
+    opacity: Fractions = (0.4, 0.9)
+    colors: Colors = ("#000000",)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Text:
+    """How a string is drawn.
+
+    `fonts` names families or tags of the catalogue, font files, or folders of them; a mapping gives weights.
+    `height` is that of the digits (without digits: of the tallest glyph). `x` and `y` place the text within the room
+    that it leaves free: 0 is left or top, 1 right or bottom. `contrast` is the least that a crop must have, see
+    `textgen.render.contrast`.
+    """
+
+    fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Positive]
+    height: Annotated[tuple[float, float], AfterValidator(_ordered)]
+    colors: Colors = ("#ffffff",)
+    color_jitter: Levels = 8.0  # standard deviation a channel, in levels of 255
+    opacity: Fractions = (1.0, 1.0)
+    spacing: Annotated[tuple[float, float], AfterValidator(_ordered)] = (0.0, 0.0)  # between letters, may be negative
+    x: Fractions = (0.0, 1.0)
+    y: Fractions = (0.0, 1.0)
+    margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # kept free around the ink
+    contrast: Levels = 60.0
+    outline: Outline | None = None
+    shadow: Shadow | None = None
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.height[0] <= self.height[1] <= 256:
+            raise ValueError(f"height is that of the digits, 4 to 256 pixels, not {list(self.height)}")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Background:
+    """One source of what lies under the text.
+
+    `source` is a procedural kind (`textgen.backgrounds.KINDS`), a name or tag of the catalogue, an image file, or a
+    folder of them. A patch shows `zoom` source pixels a crop pixel, its light multiplied by `light`, then a flat
+    `tint` laid over it with `tint_opacity`, as a translucent panel would be.
+    """
+
+    source: StrictStr
+    weight: Positive = 1.0
+    zoom: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (1.0, 2.0)
+    light: Annotated[tuple[float, float], AfterValidator(_ordered)] = (0.7, 1.2)
+    tint: tuple[Color, ...] = ()
+    tint_opacity: Fractions = (0.3, 0.8)
+
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Images:
+    """Images of every class in each split."""
+
+    train: Count
+    val: Count
+    test: Count
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Game:
+    """A task: classify the field `label` of texts that follow `spec` (see docs/spec.md) in crops of `size` (H, W).
+
+    `arch` is the network that `train` builds for it, in the paper's notation; pictures do not depend on it.
+
+    >>> from omegaconf import OmegaConf
+    >>> Game.of(OmegaConf.to_container(OmegaConf.load("conf/game/sot_time.yaml"))).classes[:3]
+    ('0', '1', '2')
+    """
+
+    name: Annotated[StrictStr, AfterValidator(_file_name)]
+    spec: StrictStr
+    label: StrictStr
+    size: tuple[Annotated[int, Field(ge=8, le=512)], Annotated[int, Field(ge=8, le=512)]]
+    images: Images
+    text: Text
+    backgrounds: Annotated[tuple[Background, ...], Field(min_length=1)]
+    fields: Mapping[StrictStr, Any] | None = None  # checked by Spec.parse
+    other: Any = ""  # checked by Spec.parse
+    arch: StrictStr = "C32 M B M C8 M F"
+    title: StrictStr = ""
+
+    @classmethod
+    def of(cls, config: Any) -> Game:
+        """Validate a plain mapping, as YAML gives it. Raises `UserError`, a `SpecError` for the text among them."""
+        game = validated(cls, config, "game")
+        game.parse_spec()
+        return game
+
+    def parse_spec(self) -> Spec:
+        """The parsed spec. Parsing takes milliseconds: keep what it returns."""
+        return Spec.parse(self.spec, label=self.label, fields=self.fields, other=self.other)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.parse_spec().classes
+
+
+def validated(cls: type[T], config: Any, where: str = "") -> T:
+    """`config` as the dataclass `cls`, or a `UserError` that names the key, what it got and what would be right."""
+    try:
+        return TypeAdapter(cls).validate_python(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "mapping["))]
+        key = ".".join([where, *path] if where else path)
+        if first["type"] in ("unexpected_keyword_argument", "missing_argument", "missing"):
+            siblings = _fields_at(cls, path[:-1])
+            near = difflib.get_close_matches(path[-1], siblings, 1)
+            if first["type"].startswith("missing"):
+                raise UserError(f"{key} is missing: it has no default, set it in the YAML file") from None
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(siblings)}"
+            raise UserError(f"{key} is no setting; {hint}") from None
+        given = first["input"]
+        shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{key}: {message}{shown}") from None
+
+
+def _fields_at(cls: Any, path: list[str]) -> list[str]:
+    """The names of the settings of the dataclass that `path` leads to from `cls`."""
+    for name in path:
+        if name.isdigit():
+            continue
+        hint = typing.get_type_hints(cls)[name]
+        inner = [hint, *_type_arguments(hint)]
+        cls = next((t for t in inner if dataclasses.is_dataclass(t)), cls)
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def _type_arguments(hint: Any) -> list[Any]:
+    found = []
+    for argument in typing.get_args(hint):
+        found += [argument, *_type_arguments(argument)]
+    return found

@@ -1,0 +1,1 @@
+"""Train FoldedCNNs on crops of game text and measure what they are worth."""

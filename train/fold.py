@@ -1,0 +1,84 @@
+"""The fold arithmetic of FoldedCNNs (paper §3, §4), and nowhere else: stacks of images, widths, unfolding, slots.
+
+A FoldedCNN takes f images of C channels as one input of f·C channels, widens every layer between by √f and gives f
+rows of logits. `fold == 1` is the original network throughout.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+
+
+def fold(images: Tensor, f: int) -> Tensor:
+    """Stack images that follow each other: (b·f, c, h, w) -> (b, f·c, h, w). Raises `ValueError` if f does not divide.
+
+    >>> fold(torch.zeros(8, 3, 22, 30), 4).shape
+    torch.Size([2, 12, 22, 30])
+    """
+    n, c, h, w = images.shape
+    if n % f:
+        raise ValueError(f"batch of {n} images is not divisible by fold={f}")
+    if f == 1:
+        return images
+    return images.reshape(n // f, f * c, h, w)  # (b*f, c, h, w) -> (b, f*c, h, w)
+
+
+def unfold(logits: Tensor, f: int) -> Tensor:
+    """A row of logits for every image of the stacks, in the order of `fold`: (b, f·k) -> (b·f, k).
+
+    >>> unfold(torch.zeros(2, 4 * 27), 4).shape
+    torch.Size([8, 27])
+    """
+    b, fk = logits.shape
+    if fk % f:
+        raise ValueError(f"{fk} logits are not divisible by fold={f}")
+    return logits.reshape(b * f, fk // f)  # (b, f*k) -> (b*f, k)
+
+
+def width(channels: int, f: int) -> int:
+    """Channels of a folded layer between the first input and the last output: ⌊C·√f⌋ (footnote 5), exactly.
+
+    >>> [width(32, f) for f in (1, 2, 3, 4)]
+    [32, 45, 55, 64]
+    """
+    return isqrt(channels * channels * f)
+
+
+def slot_width(channels: int, f: int) -> int:
+    """Channels of one of f equal, disjoint slots within a folded layer: ⌊⌊C·√f⌋ / f⌋, about C/√f.
+
+    >>> [slot_width(32, f) for f in (1, 2, 3, 4)]
+    [32, 22, 18, 16]
+    """
+    return max(width(channels, f) // f, 1)
+
+
+def whole_stacks(batch: int, f: int) -> int:
+    """The largest number of images up to `batch` that fills whole stacks. Raises `ValueError` if there is none."""
+    if batch < f:
+        raise ValueError(f"batch={batch} is smaller than fold={f}: a stack needs fold images, give batch={f} or more")
+    return batch // f * f
+
+
+@torch.no_grad()
+def assemble_slots(narrow: nn.Module, folded: nn.Module, f: int) -> None:
+    """Make `folded` classify each image of a stack as `narrow` classifies it alone: its weights become block-diagonal.
+
+    `narrow` is the same architecture for one image with slot widths. Block j of every layer of `folded` takes the
+    weights of `narrow`; all else, and channels that f slots do not fill, is zero. Layers must match one to one.
+    """
+    pairs = [(small, large) for small, large in zip(narrow.modules(), folded.modules(), strict=True)]
+    for small, large in pairs:
+        if not isinstance(small, nn.Conv2d | nn.Linear):
+            continue
+        assert type(small) is type(large) and large.bias is not None and small.bias is not None
+        large.weight.zero_()
+        large.bias.zero_()
+        rows, columns = small.weight.shape[:2]
+        for j in range(f):
+            # Flattening is channel by channel, so the features of a slot's channels follow each other in linear layers too.
+            large.weight[j * rows : (j + 1) * rows, j * columns : (j + 1) * columns] = small.weight
+            large.bias[j * rows : (j + 1) * rows] = small.bias

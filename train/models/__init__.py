@@ -1,0 +1,1 @@
+"""Architectures, built from the paper's notation."""

@@ -1,0 +1,135 @@
+"""The paper's notation for networks, parsed into layers and built for any fold (paper §A, Table 2).
+
+`arch` is a row of letters: `C32` is a 3×3 convolution with 32 output channels, padding 1 and stride 1, `M` a max pool,
+`F128` a fully connected layer, `F` the last one, with an output a class, and `B` short for `C32 C32 C32`. ReLU follows
+every convolution and every `F` but the last. `pool` says what `M` is: "3x3 strides 2,1,2" gives the kernel and the
+strides of the first, the inner and the last pool; one stride serves for all; "padded" pads by half a kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from textgen.errors import UserError
+from train.fold import slot_width, width
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A 3×3 convolution, padding 1, stride 1, with `channels` outputs in the original network; then ReLU."""
+
+    channels: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A max pool."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fully connected layer with `features` outputs in the original network, then ReLU; None is the last, a class each."""
+
+    features: int | None
+
+
+Layer = Conv | Pool | Linear
+
+
+def parse(arch: str, pool: str) -> tuple[Layer, ...]:
+    """The layers of the original network. Raises `UserError` that names the word which is wrong.
+
+    >>> parse("C32 M F", "3x3 strides 2,1,2")
+    (Conv(channels=32), Pool(kernel=3, stride=2, padding=0), Linear(features=None))
+    """
+    words = [word for token in arch.split() for word in (["C32"] * 3 if token == "B" else [token])]
+    pools = iter(_pools(pool, words.count("M")))
+    layers: list[Layer] = []
+    for word in words:
+        match = re.fullmatch(r"([CF])([1-9][0-9]{0,4})|M|F", word)
+        if not match:
+            raise UserError(f"arch {arch!r}: {word!r} is no layer; write C32, F128, F, M or B")
+        if word == "M":
+            layers.append(next(pools))
+        elif word == "F":
+            layers.append(Linear(None))
+        elif match[1] == "C":
+            layers.append(Conv(int(match[2])))
+        else:
+            layers.append(Linear(int(match[2])))
+    flat = [isinstance(layer, Linear) for layer in layers]
+    if not layers or layers[-1] != Linear(None) or layers.count(Linear(None)) != 1 or flat != sorted(flat):
+        raise UserError(f"arch {arch!r}: convolutions and pools come first, then F layers, and one bare F ends it")
+    return tuple(layers)
+
+
+def _pools(pool: str, count: int) -> list[Pool]:
+    match = re.fullmatch(r"([1-9])x\1 strides? ([1-9])(?:,([1-9]),([1-9]))?( padded)?", pool)
+    if not match:
+        raise UserError(f'pool {pool!r} is not as "3x3 strides 2,1,2", "2x2 stride 2" or "3x3 stride 1 padded"')
+    kernel, first = int(match[1]), int(match[2])
+    inner, last = int(match[3] or first), int(match[4] or first)
+    strides = [first, *[inner] * (count - 2), last] if count > 1 else [first] * count
+    return [Pool(kernel, stride, kernel // 2 if match[5] else 0) for stride in strides]
+
+
+def build(
+    layers: tuple[Layer, ...], *, size: tuple[int, int], classes: int, fold: int = 1, slot_of: int = 1, channels: int = 3
+) -> nn.Sequential:
+    """The network for stacks of `fold` images: (b, fold·channels, H, W) -> (b, fold·classes).
+
+    The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
+    ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
+    fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1.
+    """
+    if fold < 1:
+        raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
+    wide: Callable[[int], int] = (lambda c: width(c, fold)) if slot_of == 1 else (lambda c: slot_width(c, slot_of))
+    net = nn.Sequential()
+    c, (h, w) = fold * channels, size
+    features = 0  # once flat, instead of c, h, w
+    for layer in layers:
+        if isinstance(layer, Conv):
+            net.extend([nn.Conv2d(c, wide(layer.channels), 3, padding=1), nn.ReLU(inplace=True)])
+            c = wide(layer.channels)
+        elif isinstance(layer, Pool):
+            net.append(nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
+            h, w = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (h, w))
+            if h < 1 or w < 1:
+                raise UserError(f"images of {size[0]}×{size[1]} are too small for the pools of this arch: give fewer M")
+        else:
+            if not features:
+                net.append(nn.Flatten())
+                features = c * h * w
+            out = fold * classes if layer.features is None else wide(layer.features)
+            net.append(nn.Linear(features, out))
+            if layer.features is not None:
+                net.append(nn.ReLU(inplace=True))
+            features = out
+    return net
+
+
+INITS = ("reference", "torch")
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, init: str) -> None:
+    """Weights by the published code ("reference": Xavier uniform with ReLU gain, linear N(0, 0.01), biases 0) or PyTorch's."""
+    if init == "torch":
+        return
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight, nn.init.calculate_gain("relu"))
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, 0.01)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)

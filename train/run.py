@@ -1,0 +1,205 @@
+"""One run from a definition to a `result.json`: data set, training, evaluation, pictures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from safetensors.torch import save
+from torch import nn
+
+from textgen.build import Definition, ensure
+from textgen.errors import UserError
+from textgen.game import validated
+from train import plots
+from train.data import load
+from train.evaluate import Evaluation, evaluate
+from train.loop import Trained, train
+from train.models.notation import build, parse
+from train.recipe import Recipe, recipe_of
+
+LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Model:
+    """The group `model`: see `train.models.notation`."""
+
+    arch: str
+    pool: str
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """The settings of conf/train.yaml outside the groups `game`, `augment` and `recipe`."""
+
+    model: Model
+    fold: Annotated[int, Field(ge=1, le=64)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    data_seed: Annotated[int, Field(ge=0, lt=2**63)]
+    device: str
+    data_dir: Path
+    epochs: Annotated[int, Field(ge=1)] | None
+    batch: Annotated[int, Field(ge=1)] | None
+    threads: Annotated[int, Field(ge=1)] | None
+    groupings: Annotated[int, Field(ge=1, le=100)]
+    workers: Annotated[int, Field(ge=1)] | None
+    rebuild: bool
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Settings:
+        """Validate a composed config. Raises `UserError`."""
+        return validated(cls, {k: v for k, v in config.items() if k not in ("game", "augment", "recipe", "experiment")})
+
+
+def run(settings: Settings, definition: Definition, recipe_config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Train and evaluate, and leave in the folder `out` metrics.jsonl, model.safetensors, result.json and pictures.
+
+    Returns what result.json holds. Whatever is wrong with the settings is raised as `UserError` before the data set is
+    built.
+    """
+    game, f = definition.game, settings.fold
+    classes = game.classes
+    device = _device(settings.device)
+    layers = parse(settings.model.arch, settings.model.pool)
+    recipe = recipe_of(
+        recipe_config,
+        game=game.name,
+        fold=f,
+        train_images=game.images.train * len(classes),
+        epochs=settings.epochs,
+        batch=settings.batch,
+    )
+    build(layers, size=game.size, classes=len(classes), fold=f)  # or an arch that does not fit shows after the rendering
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+
+    dataset = ensure(definition, settings.data_dir, workers=settings.workers, rebuild=settings.rebuild)
+    data = load(dataset, device)
+    trained = train(
+        data,
+        layers=layers,
+        classes=classes,
+        f=f,
+        recipe=recipe,
+        seed=settings.seed,
+        metrics=out / "metrics.jsonl",
+        keep=lambda net: _write(out / "model.safetensors", save(_weights(net))),
+    )
+    evaluation = evaluate(
+        trained.net, f, data["test"], classes=len(classes), groupings=settings.groupings, seed=settings.seed
+    )
+    test = dataset.splits["test"]
+    plots.curves(trained.history, trained.best_epoch, out / "curves.png")
+    plots.confusion(evaluation, classes, out / "confusion.png")
+    plots.mistakes(evaluation, np.asarray(test.images), np.asarray(test.labels), classes, out / "mistakes.png")
+    if f > 1:
+        plots.orders(evaluation, out / "orders.png")
+    result = _result(settings, recipe, trained, evaluation, classes, device)
+    result = {"game": game.name, **result, "dataset_hash": dataset.hash}
+    _write(out / "result.json", json.dumps(result, indent=1).encode())
+    print(_summary(result, out))
+    return result
+
+
+def _result(
+    settings: Settings,
+    recipe: Recipe,
+    trained: Trained,
+    evaluation: Evaluation,
+    classes: tuple[str, ...],
+    device: torch.device,
+) -> dict[str, Any]:
+    orders = {
+        "order_agreement": evaluation.order_agreement,
+        "order_all_agree": evaluation.order_all_agree,
+        "orders": evaluation.orders,
+    }
+    return {
+        "fold": settings.fold,
+        "classes": len(classes),
+        "recipe": recipe.name,
+        "slots": recipe.slots and settings.fold > 1,
+        "seed": settings.seed,
+        "batch": recipe.batch,
+        "epochs": recipe.epochs,
+        "epochs_to_best": trained.best_epoch,
+        "train_seconds": round(trained.seconds, 1),
+        "train_images_per_second": round(trained.images_per_second),
+        "test_images": len(evaluation.predictions),
+        "accuracy": evaluation.accuracy,
+        "accuracy_ci95": evaluation.accuracy_ci95,
+        "accuracy_groupings": evaluation.accuracy_groupings,
+        "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
+        **(orders if settings.fold > 1 else {}),
+        "parameters": sum(p.numel() for p in trained.net.parameters()),
+        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in LIBRARIES},
+        "commit": _commit(),
+        "device": _device_name(device),
+    }
+
+
+def _summary(result: Mapping[str, Any], out: Path) -> str:
+    low, high = result["accuracy_ci95"]
+    lines = [
+        f"{result['game']} fold={result['fold']}: test accuracy {result['accuracy']:.2%}"
+        f" (95 % interval {low:.2%} to {high:.2%}, {result['test_images']} images)"
+    ]
+    if result["fold"] > 1:
+        lines.append(
+            f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
+            f" all agree on {result['order_all_agree']:.2%} of the images"
+        )
+    lines.append(f"trained {result['epochs']} epochs in {result['train_seconds']:.0f} s; see {out}")
+    return "\n".join(lines)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name} cannot be used: {str(error).splitlines()[0]}; try device=cpu") from None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
+def _weights(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _commit() -> str | None:
+    """The commit of a checkout that this code lies in, with a + where it has changes; None elsewhere."""
+    folder = Path(__file__).resolve().parent
+    git = ["git", "-C", os.fspath(folder)]
+    try:
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=10)
+        if tracked.returncode:
+            return None
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
