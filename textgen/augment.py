@@ -11,8 +11,8 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
 
 import albumentations
-import numpy as np
 
+from textgen.arrays import U8, Rng
 from textgen.errors import UserError
 
 
@@ -23,6 +23,7 @@ class Augment:
     `ImageOnlyTransform`: others could cut the text off), and its arguments. An empty list leaves crops as they are.
 
     >>> augment = Augment([{"name": "GaussianBlur", "p": 1.0}])
+    >>> import numpy as np
     >>> crop = np.zeros((22, 52, 3), np.uint8)
     >>> augment(crop, np.random.default_rng(0)).shape
     (22, 52, 3)
@@ -31,19 +32,21 @@ class Augment:
     def __init__(self, transforms: Sequence[Mapping[str, Any]]):
         self._compose = albumentations.Compose([_transform(t) for t in transforms]) if transforms else None
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, image: U8, rng: Rng) -> U8:
         """A uint8 (H, W, 3) image, degraded. All chance comes from `rng`."""
         if self._compose is None:
             return image
         # Not set_random_seed: that gives every transform the same stream, so that all blurred crops are noisy too.
         self._compose.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
-        out: np.ndarray = self._compose(image=image)["image"]
+        out: U8 = self._compose(image=image)["image"]
         return out
 
 
 def _transform(entry: Mapping[str, Any]) -> albumentations.ImageOnlyTransform:
     if not isinstance(entry, Mapping) or "name" not in entry:
-        raise UserError(f"augment: each entry is a mapping with a name, as {{name: GaussianBlur, p: 0.3}}, not {entry!r}")
+        raise UserError(
+            f"augment: each entry is a mapping with a name, as {{name: GaussianBlur, p: 0.3}}, not {entry!r}"
+        )
     arguments = {str(key): value for key, value in entry.items() if key != "name"}
     kind = getattr(albumentations, str(entry["name"]), None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.ImageOnlyTransform)):

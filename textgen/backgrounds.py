@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from textgen.arrays import F32, U8, Rng
 from textgen.catalogue import resolve
 from textgen.errors import UserError
 from textgen.game import Background
@@ -18,9 +21,6 @@ CANVASES = 48  # of each procedural source
 CANVAS = (128, 192)  # height, width
 MAX_SIDE = 512  # larger pictures are scaled down once, when read
 MAX_PIXELS = 50_000_000  # more is refused unread: a small file can unpack to gigabytes
-Rng = np.random.Generator
-U8 = np.ndarray  # of uint8
-F32 = np.ndarray  # of float32
 
 
 class Source:
@@ -161,12 +161,13 @@ def _scene(rng: Rng, h: int, w: int) -> U8:
         color = tuple(rng.uniform(0, 255) * rng.uniform(0.5, 1, 3))
         cv2.ellipse(out, center, axes, float(rng.uniform(0, 180)), 0, 360, color, -1)
         if rng.random() < 0.3:
-            out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 3)))
+            out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 3))).astype(np.float32)
     return _u8(cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.5))))
 
 
-def _u8(pixels: np.ndarray) -> U8:
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+def _u8(pixels: NDArray[Any]) -> U8:
+    out: U8 = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return out
 
 
 KINDS: dict[str, Callable[[Rng, int, int], U8]] = {

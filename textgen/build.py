@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 import joblib
 from tqdm import tqdm
 
+from textgen.catalogue import sha256
 from textgen.errors import UserError
 from textgen.game import Game
 from textgen.render import SPLITS, Crops, Renderer
-from textgen.catalogue import sha256
 from textgen.store import FORMAT, Dataset, SplitWriter, open_dataset
 
 GENERATOR = 1  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
@@ -137,11 +137,15 @@ def _building(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.rename(path)
     except PermissionError as error:
-        raise UserError(f"cannot write to {error.filename}: choose another folder with out=…, or allow writing") from None
+        raise UserError(
+            f"cannot write to {error.filename}: choose another folder with out=…, or allow writing"
+        ) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise
-        raise UserError(f"cannot write {path}: {error.strerror}; make room or choose another folder with out=…") from None
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; make room or choose another folder with out=…"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -10,43 +10,41 @@ from pathlib import Path
 import numpy as np
 from fontTools.pens.boundsPen import BoundsPen
 from fontTools.ttLib import TTFont, TTLibError
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from textgen.arrays import U8
 from textgen.catalogue import resolve
 from textgen.errors import UserError
 
 SUFFIXES = (".ttf", ".otf")
 SCALE = 4  # glyphs are drawn this much larger and averaged down: anti-aliasing, and positions on a quarter pixel
 MAX_FONT_BYTES = 32 << 20
-U8 = np.ndarray  # of uint8
 
 
 class Face:
-    """One font file, sized by the height of its digits.
+    """One font file that can draw all of `characters`, sized by the height of their digits.
 
-    Raises `UserError` for a file that is no font. `string` returns coverage masks; both of them are cached glyph by
-    glyph, so a face belongs to one process.
+    Raises `UserError` for a file that is no font, and for one that lacks a glyph: it would be drawn as a box.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, characters: frozenset[str]):
         self.path = path
         if path.stat().st_size > MAX_FONT_BYTES:
             raise UserError(f"font {path} is larger than {MAX_FONT_BYTES >> 20} MB; give a smaller one")
         try:
-            with TTFont(path, lazy=True) as font:
-                self.characters = frozenset(map(chr, font.getBestCmap() or {}))
-                self._units = font["head"].unitsPerEm
-                glyphs, names = font.getGlyphSet(), font.getBestCmap()
-                self._tops = {c: _top(glyphs, names[ord(c)]) for c in self.characters if c.isascii()}
+            tops, self._units = _tops(path, characters)
             ImageFont.truetype(str(path), 16)
-        except (TTLibError, OSError, struct.error, KeyError, AssertionError, ValueError, TypeError) as error:
+        except (TTLibError, OSError, struct.error, LookupError, AssertionError, ValueError, TypeError) as error:
             raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
+        missing = sorted(c for c in characters - tops.keys() if not c.isspace())
+        if missing:
+            raise UserError(f"font {path.name} has no glyph for {' '.join(missing)}, which the spec needs: use another")
+        self._top = max((tops[c] for c in tops if c.isdigit()), default=max(tops.values(), default=1.0))
 
-    def pixels_per_em(self, height: float, characters: Iterable[str]) -> float:
-        """The size at which the tallest digit of `characters` (without digits: the tallest glyph) has `height`."""
-        characters = [c for c in characters if c in self._tops]
-        tops = [self._tops[c] for c in characters if c.isdigit()] or [self._tops[c] for c in characters]
-        return height * self._units / max(max(tops, default=0), 1)
+    def pixels_per_em(self, height: float) -> float:
+        """The size at which the tallest digit of the characters (without digits: the tallest glyph) has `height`."""
+        return height * self._units / self._top
 
     def string(self, text: str, size: float, spacing: float, outline: float) -> tuple[U8, U8 | None]:
         """Coverage of `text` and of its outline, uint8 (h, w) at SCALE times the size, cropped to the ink.
@@ -74,10 +72,18 @@ class Face:
         return fills, outers if stroke else None
 
 
-def _top(glyphs: object, name: str) -> float:
-    pen = BoundsPen(glyphs)
-    glyphs[name].draw(pen)  # type: ignore[index]
-    return float(pen.bounds[3]) if pen.bounds else 0.0
+def _tops(path: Path, characters: Iterable[str]) -> tuple[dict[str, float], float]:
+    """The height above the baseline of each character that the font has ink for, and the units of an em."""
+    with TTFont(path, lazy=True) as font:
+        names, glyphs = font.getBestCmap() or {}, font.getGlyphSet()
+        tops = {}
+        for character in characters:
+            if ord(character) in names:
+                pen = BoundsPen(glyphs)
+                glyphs[names[ord(character)]].draw(pen)
+                if pen.bounds:
+                    tops[character] = float(pen.bounds[3])
+        return tops, float(font["head"].unitsPerEm)
 
 
 @lru_cache(maxsize=8)
@@ -106,7 +112,9 @@ def _glyph(path: Path, px: int, character: str, stroke: int) -> tuple[U8, U8, in
     return fill[y0:y1, x0:x1], outer[y0:y1, x0:x1], left + int(x0), top + int(y0), font.getlength(character)
 
 
-def faces_of(fonts: Iterable[str] | Mapping[str, float], characters: frozenset[str]) -> tuple[list[Face], np.ndarray]:
+def faces_of(
+    fonts: Iterable[str] | Mapping[str, float], characters: frozenset[str]
+) -> tuple[list[Face], NDArray[np.float64]]:
     """The faces that `fonts` stands for and the chance of each, every one able to draw all of `characters`.
 
     An item's weight is shared evenly by its files. Raises `UserError` that names the font and the glyphs it lacks:
@@ -120,12 +128,6 @@ def faces_of(fonts: Iterable[str] | Mapping[str, float], characters: frozenset[s
         paths = resolve("fonts", item, SUFFIXES)
         for path in paths:
             chances[path] = chances.get(path, 0.0) + weight / len(paths)
-    faces = []
-    for path in chances:
-        face = Face(path)
-        missing = sorted(c for c in characters - face.characters if not c.isspace())
-        if missing:
-            raise UserError(f"font {path.name} has no glyph for {' '.join(missing)}, which the spec needs: use another")
-        faces.append(face)
+    faces = [Face(path, characters) for path in chances]
     total = np.array(list(chances.values()))
     return faces, total / total.sum()

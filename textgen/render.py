@@ -11,26 +11,26 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from textgen.arrays import F32, U8, Rng
 from textgen.augment import Augment
 from textgen.backgrounds import Backgrounds, rgb
 from textgen.errors import UserError
 from textgen.fonts import SCALE, faces_of
-from textgen.game import Game
+from textgen.game import Game, Shadow
 
 SPLITS = ("train", "val", "test")
 TRIES = 100  # draws of style and background for one text before the game is called impossible
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, what the eye takes for brightness
-Rng = np.random.Generator
-F32 = np.ndarray  # of float32
 
 
 @dataclass
 class Crops:
     """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and the draws rejected by reason."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: U8
+    labels: NDArray[np.int64]
     texts: list[str]
     rejects: Counter[str] = field(default_factory=Counter)
 
@@ -77,10 +77,10 @@ class Renderer:
             rng = np.random.Generator(np.random.Philox(key=self._key[split], counter=[0, 0, 0, i]))
             text = self.spec.sample(self.classes[label], rng)
             crops.texts.append(text)
-            image[:] = self._augment(self._draw(text, rng, crops.rejects), rng)
+            image[:] = self._draw(text, rng, crops.rejects)
         return crops
 
-    def _draw(self, text: str, rng: Rng, rejects: Counter[str]) -> np.ndarray:
+    def _draw(self, text: str, rng: Rng, rejects: Counter[str]) -> U8:
         """`text` in a random style on a random background, uint8 (H, W, 3).
 
         The text stays and all else is drawn again until it is whole and legible: were texts drawn again too, wide
@@ -89,71 +89,82 @@ class Renderer:
         refused: Counter[str] = Counter()
         for _ in range(TRIES):
             canvas = self.backgrounds.patch(rng)
-            drawn = self._write(text, canvas, rng) if text.strip() else canvas
-            if not isinstance(drawn, str):
-                rejects.update(refused)
-                return np.rint(drawn).astype(np.uint8)
-            refused[drawn] += 1
+            fill = None
+            if text.strip():  # "other" may be blank
+                written = self._write(text, canvas, rng)
+                if written is None:
+                    refused["too large"] += 1
+                    continue
+                canvas, fill = written
+            image = self._augment(np.rint(canvas).astype(np.uint8), rng)
+            if fill is not None and contrast(image, fill) < self.game.text.contrast:
+                refused["low contrast"] += 1
+                continue
+            rejects.update(refused)
+            return image
         reasons = ", ".join(f"{count} times {reason}" for reason, count in refused.most_common())
         raise UserError(
             f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}); "
             "make text.height smaller, size larger, or colours and backgrounds more different"
         )
 
-    def _write(self, text: str, canvas: F32, rng: Rng) -> F32 | str:
-        """`text` on `canvas` (H, W, 3), or the reason why this draw is refused."""
+    def _write(self, text: str, canvas: F32, rng: Rng) -> tuple[F32, F32] | None:
+        """`text` on `canvas` (H, W, 3) and the coverage (H, W) of its fill, or None where it does not fit."""
         style, (height, width) = self.game.text, self.game.size
         face = self.faces[min(int(np.searchsorted(self._face_chances, rng.random(), "right")), len(self.faces) - 1)]
         digits = _quantised(rng.uniform(*style.height), 2)  # steps of ½ and ¼ pixel, so that glyphs can be cached
         spacing = _quantised(rng.uniform(*style.spacing), SCALE)
         outline = style.outline if style.outline and rng.random() < style.outline.chance else None
         stroke = _quantised(rng.uniform(*outline.width), SCALE) if outline else 0.0
-        size = face.pixels_per_em(digits, self.spec.characters)
-        fill, outer = face.string(text, size, spacing, stroke)
+        size = face.pixels_per_em(digits)
+        large, large_outer = face.string(text, size, spacing, stroke)  # both (h, w) at SCALE times the size
 
         margin = round(style.margin * SCALE)
-        free_y = height * SCALE - fill.shape[0] - 2 * margin
-        free_x = width * SCALE - fill.shape[1] - 2 * margin
+        free_y = height * SCALE - large.shape[0] - 2 * margin
+        free_x = width * SCALE - large.shape[1] - 2 * margin
         if free_x < 0 or free_y < 0:
-            return "too large"
+            return None
         y = margin + round(rng.uniform(*style.y) * free_y)
         x = margin + round(rng.uniform(*style.x) * free_x)
-        fill = _place(fill, y, x, (height, width))
-        outer = fill if outer is None else _place(outer, y, x, (height, width))
+        fill = _place(large, y, x, (height, width))
+        outer = fill if large_outer is None else _place(large_outer, y, x, (height, width))
 
         if style.shadow and rng.random() < style.shadow.chance:
             canvas = _shadow(canvas, outer, style.shadow, rng)
         if outline:
             canvas = _paint(canvas, outer, _pick(outline.colors, rng))
         color = np.clip(_pick(style.colors, rng) + rng.normal(0, style.color_jitter, 3), 0, 255).astype(np.float32)
-        drawn = _paint(canvas, fill * np.float32(rng.uniform(*style.opacity)), color)
-        return drawn if contrast(canvas, drawn, fill) >= style.contrast else "low contrast"
+        return _paint(canvas, fill * np.float32(rng.uniform(*style.opacity)), color), fill
 
 
-def contrast(before: F32, after: F32, fill: F32) -> float:
-    """How far a text stands out of what lies under it, in levels of luma (0…255).
+def contrast(image: U8, fill: F32) -> float:
+    """How far a text stands out of the finished crop, in levels of luma (0…255).
 
-    The mean step from the pixels under the fill to the drawn text, less the standard deviation of those pixels: text
-    on clutter as strong as itself has none. `before` holds shadow and outline already, (H, W, 3) as `after`; `fill` is
-    coverage in 0…1, (H, W), and weighs the pixels.
+    The step between the strokes and what lies right around and between them, less the standard deviation of the
+    latter: text on clutter as strong as itself has none, and blur that closes the gaps between strokes takes it away.
+    `image` is uint8 (H, W, 3), `fill` the coverage of the strokes (H, W) in 0…1.
     """
-    weight = fill / fill.sum()
-    under, step = before @ LUMA, (after - before) @ LUMA
-    mean = (weight * under).sum()
-    clutter = np.sqrt((weight * (under - mean) ** 2).sum())
-    return float(abs((weight * step).sum()) - clutter)
+    luma = image @ LUMA
+    strokes = fill * fill
+    near = cv2.dilate(fill, np.ones((3, 3), np.uint8)) > 0.1
+    around = np.where(near, (1 - fill) ** 2, 0)
+    strokes, around = strokes / strokes.sum(), around / around.sum()
+    ground = (around * luma).sum()
+    clutter = np.sqrt((around * (luma - ground) ** 2).sum())
+    return float(abs((strokes * luma).sum() - ground) - clutter)
 
 
-def _place(mask: np.ndarray, y: int, x: int, size: tuple[int, int]) -> F32:
+def _place(mask: U8, y: int, x: int, size: tuple[int, int]) -> F32:
     """Coverage at SCALE times the size with its corner at (y, x), averaged down to float32 `size` in 0…1."""
     large = np.zeros((size[0] * SCALE, size[1] * SCALE), np.uint8)
     large[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
     small = cv2.resize(large.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return small / np.float32(255)
+    return np.asarray(small / np.float32(255), np.float32)
 
 
-def _shadow(canvas: F32, cover: F32, shadow: Any, rng: Rng) -> F32:
-    dy, dx = rng.uniform(*shadow.offset, 2)
+def _shadow(canvas: F32, cover: F32, shadow: Shadow, rng: Rng) -> F32:
+    low, high = shadow.offset
+    dy, dx = rng.uniform(low, high, 2)
     moved = cv2.warpAffine(cover, np.array([[1, 0, dx], [0, 1, dy]], np.float32), cover.shape[::-1])
     blur = rng.uniform(*shadow.blur)
     if blur > 0.1:
@@ -163,7 +174,8 @@ def _shadow(canvas: F32, cover: F32, shadow: Any, rng: Rng) -> F32:
 
 def _paint(canvas: F32, cover: F32, color: F32) -> F32:
     """`color` laid over `canvas` (H, W, 3) with opacity `cover` (H, W)."""
-    return canvas + cover[..., None] * (color - canvas)
+    out: F32 = canvas + cover[..., None] * (color - canvas)
+    return out
 
 
 def _pick(colors: tuple[str, ...], rng: Rng) -> F32:

@@ -15,43 +15,20 @@ automaton, which reads texts back, and proves that no text can be read with two 
 import re
 import sys
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from textgen.automaton import UNREAD, Automaton
+from textgen.errors import SpecError
+from textgen.items import Choice, Field, Items, OptionalText, draw
+
 OTHER = "other"  # the last class of every spec: whatever shows none of the label's values
 MAX_LENGTH, MAX_VALUES, MAX_CLASSES = 200, 100_000, 10_000  # of a text, of a field, of the label with OTHER
-MAX_STATES = 1_000_000  # of the automaton, and of the search for ambiguities
 
-_DIGITS = "0123456789"
-_CHANCE = re.compile(r":0?(\.[0-9]+)")
+_TOKEN = re.compile(r"\\(?P<escaped>.)|(?P<letter>[A-Z])(?P=letter)*|\](?::0?(?P<chance>\.[0-9]+))?|.")
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
-T = TypeVar("T")
-
-
-class SpecError(ValueError):
-    r"""A wrong spec. `str(error)` is one sentence, then a picture where a place in a text is to blame.
-
-    >>> Spec.parse("X[.Yk", label="X")
-    Traceback (most recent call last):
-    textgen.spec.SpecError: spec, column 2: '[' is never closed: add a ']', or write '\[' for a bracket
-        X[.Yk
-         ^
-
-    Attributes:
-        summary: the sentence alone; it names the column, counted from 1.
-    """
-
-    def __init__(self, summary: str, text: str = "", column: int = 0) -> None:
-        # An East Asian wide character is as wide as an ideographic space: the caret stays below its column.
-        wide = [unicodedata.east_asian_width(char) in "WF" for char in text[: column - 1]]
-        caret = "".join("\u3000" if is_wide else " " for is_wide in wide) + "^"
-        super().__init__(f"{summary}\n    {text}\n    {caret}" if column else summary)
-        self.summary = summary
 
 
 @dataclass(frozen=True)
@@ -69,16 +46,21 @@ class Spec:
     label: str
     classes: tuple[str, ...]
     characters: frozenset[str] = field(repr=False)
-    _before: "_Items" = field(repr=False)  # the label stands between these two
-    _after: "_Items" = field(repr=False)
-    _others: "_Choice[_Items]" = field(repr=False)
+    _before: "Items" = field(repr=False)  # the label stands between these two
+    _after: "Items" = field(repr=False)
+    _others: "Choice[Items]" = field(repr=False)
     _known: frozenset[str] = field(repr=False)
-    _automaton: "_Automaton" = field(repr=False, compare=False)
+    _automaton: "Automaton" = field(repr=False, compare=False)
     _start: int = field(repr=False, compare=False)
 
     @classmethod
     def parse(
-        cls, text: str, *, label: str, fields: Mapping[str, object] | None = None, other: object = ""
+        cls,
+        text: str,
+        *,
+        label: str,
+        fields: Mapping[str, object] | None = None,
+        other: object = "",
     ) -> "Spec":
         """Read the spec `text`, whose field `label` is to be classified.
 
@@ -104,7 +86,7 @@ class Spec:
                 problem = f"fields.{letter} stands nowhere in '{text}': rename or remove it"
                 raise SpecError(f"{problem}; the fields there are {', '.join(sorted(letters))}")
 
-        automaton = _Automaton()
+        automaton = Automaton()
         start = automaton.add(before, automaton.add_values(classes[:-1], automaton.add(after), labelled=True))
         clash = automaton.clash((start, UNREAD), (start, UNREAD))
         if clash is not None:
@@ -125,7 +107,7 @@ class Spec:
             characters=frozenset[str]().union(*automaton.steps),
             _before=before,
             _after=after,
-            _others=_Choice.of([other_items for other_items, _ in others.values()], list(shown.values())),
+            _others=Choice.of([other_items for other_items, _ in others.values()], list(shown.values())),
             _known=frozenset(classes),
             _automaton=automaton,
             _start=start,
@@ -137,8 +119,8 @@ class Spec:
             some = ", ".join(f"'{name}'" for name in self.classes[:10])
             raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
         if label == OTHER:
-            return _draw(self._others.draw(rng), rng)
-        return _draw(self._before, rng) + label + _draw(self._after, rng)
+            return draw(self._others.draw(rng), rng)
+        return draw(self._before, rng) + label + draw(self._after, rng)
 
     def label_of(self, text: str) -> str:
         """The class of `text`, the inverse of `sample`: "other" for all that is no class, blank included."""
@@ -146,128 +128,74 @@ class Spec:
         return self.classes[labels[0]] if labels else OTHER
 
 
-# ---- Items: what texts are made of. They draw with rng.random alone: rng.integers takes five times as long.
+# Parsing. `name` is what errors call a thing: spec, other or fields.N.
 
 
-@dataclass(frozen=True)
-class _Choice(Generic[T]):
-    """One of `options`. `bounds` are their cumulative chances but the last, or empty where all are equal."""
-
-    options: tuple[T, ...]
-    bounds: tuple[float, ...] = ()
-
-    @classmethod
-    def of(cls, options: Sequence[T], weights: Sequence[float]) -> "_Choice[T]":
-        if len(set(weights)) == 1:
-            return cls(tuple(options))
-        largest = max(weights)  # divided by first, so that no sum overflows
-        sums = list(accumulate(weight / largest for weight in weights))
-        return cls(tuple(options), tuple(partial / sums[-1] for partial in sums[:-1]))
-
-    def draw(self, rng: np.random.Generator) -> T:
-        if self.bounds:
-            return self.options[bisect_right(self.bounds, rng.random())]
-        return self.options[int(rng.random() * len(self.options))]
-
-
-@dataclass(frozen=True)
-class _Field:
-    """A run of `width` times `letter`: one of `values`, or if these are None, as many digits."""
-
-    letter: str
-    width: int
-    values: _Choice[str] | None
-
-    def draw(self, rng: np.random.Generator) -> str:
-        if self.values is not None:
-            return self.values.draw(rng)
-        return "".join([_DIGITS[int(rng.random() * 10)] for _ in range(self.width)])
-
-
-@dataclass(frozen=True)
-class _Optional:
-    """`[items]:chance`."""
-
-    items: "_Items"
-    chance: float
-
-    def draw(self, rng: np.random.Generator) -> str:
-        return _draw(self.items, rng) if rng.random() < self.chance else ""
-
-
-_Items: TypeAlias = tuple[str | _Field | _Optional, ...]
-
-
-def _draw(items: _Items, rng: np.random.Generator) -> str:
-    return "".join([item if isinstance(item, str) else item.draw(rng) for item in items])
-
-
-# ---- Parsing. `name` is what errors call a thing: spec, other or fields.N.
-
-
-def _parse_text(name: str, text: str, values: Mapping[str, _Choice[str]]) -> tuple[_Items, dict[str, int]]:
+def _parse_text(name: str, text: str, values: Mapping[str, Choice[str]]) -> tuple[Items, dict[str, int]]:
     """The items of a text, and the column of each field by its letter."""
-
-    def error(column: int, problem: str) -> SpecError:
-        return SpecError(f"{name}, column {column}: {problem}", text, column)
-
     if len(_string(name, text)) > MAX_LENGTH:
         raise SpecError(f"{name} is {len(text)} characters long: shorten it to {MAX_LENGTH}")
     columns: dict[str, int] = {}
-    items: list[str | _Field | _Optional] = []
-    outer: list[tuple[int, list[str | _Field | _Optional]]] = []  # of open brackets: column, items before
-    at = 0
-    while at < len(text):
-        char, column = text[at], at + 1
-        at += 1
-        if char == "\\":
-            if at == len(text):
-                raise error(column, r"'\' stands before nothing: write '\\' for a backslash")
-            items.append(text[at])
-            at += 1
-        elif char == "[":
+    items: list[str | Field | OptionalText] = []
+    outer: list[tuple[int, list[str | Field | OptionalText]]] = []  # of open brackets: column, items before
+    for token in _TOKEN.finditer(text):
+        column, chance = token.start() + 1, token["chance"]
+        if token["letter"]:
+            items.append(_parse_field(name, text, token, columns, values))
+        elif token[0] == "[":
             outer.append((column, items))
             items = []
-        elif char == "]":
+        elif token[0].startswith("]"):
             if not outer:
-                raise error(column, r"']' closes no '[': add one before it, or write '\]' for a bracket")
+                problem = r"']' closes no '[': add one before it, or write '\]' for a bracket"
+                raise _error_at(column, name, text, problem)
             if not items:
-                raise error(column - 1, r"'[]' holds no text: fill it, or write '\[\]' for brackets")
-            inner, (_, items) = items, outer.pop()
-            chance = _CHANCE.match(text, at)
-            if chance and float(chance[1]) == 0:
-                raise error(at + 1, r"a chance of 0 shows nothing: raise it, or write '\:' for a colon")
-            items.append(_Optional(tuple(inner), float(chance[1]) if chance else 0.5))
-            at = chance.end() if chance else at
-        elif "A" <= char <= "Z":
-            while text[at : at + 1] == char:
-                at += 1
-            if char in columns:
-                problem = f"field {char} stands at column {columns[char]} already: use another letter"
-                raise error(column, rf"{problem}, or write '\{char}' for the letter itself")
-            columns[char], width = column, at + 1 - column
-            unfit = [value for value in values[char].options if len(value) != width] if char in values else []
-            if width > 1 and unfit:
-                problem = f"{char * width} is {width} characters wide, but fields.{char} holds '{unfit[0]}'"
-                raise error(column, f"{problem}: write a single {char} for values of any width")
-            items.append(_Field(char, width, values.get(char)))
+                problem = r"'[]' holds no text: fill it, or write '\[\]' for brackets"
+                raise _error_at(column - 1, name, text, problem)
+            if chance and float(chance) == 0:
+                problem = r"a chance of 0 shows nothing: raise it, or write '\:' for a colon"
+                raise _error_at(column + 1, name, text, problem)
+            items = [*outer.pop()[1], OptionalText(tuple(items), float(chance or 0.5))]
+        elif token[0] == "\\":
+            raise _error_at(column, name, text, r"'\' stands before nothing: write '\\' for a backslash")
         else:
-            items.append(char)
+            items.append(token["escaped"] or token[0])
     if outer:
-        raise error(outer[-1][0], r"'[' is never closed: add a ']', or write '\[' for a bracket")
+        problem = r"'[' is never closed: add a ']', or write '\[' for a bracket"
+        raise _error_at(outer[-1][0], name, text, problem)
     return tuple(items), columns
 
 
+def _parse_field(
+    name: str, text: str, run: re.Match[str], columns: dict[str, int], values: Mapping[str, Choice[str]]
+) -> Field:
+    """The field that a run of letters is. Its column is added to `columns`."""
+    letter, width, column = run["letter"], len(run[0]), run.start() + 1
+    if letter in columns:
+        problem = f"field {letter} stands at column {columns[letter]} already: use another letter"
+        raise _error_at(column, name, text, rf"{problem}, or write '\{letter}' for the letter itself")
+    columns[letter] = column
+    for value in values[letter].options if width > 1 and letter in values else ():
+        if len(value) != width:
+            problem = f"{run[0]} is {width} characters wide, but fields.{letter} holds '{value}'"
+            raise _error_at(column, name, text, f"{problem}: write a single {letter} for values of any width")
+    return Field(letter, width, values.get(letter))
+
+
+def _error_at(column: int, name: str, text: str, problem: str) -> SpecError:
+    return SpecError(f"{name}, column {column}: {problem}", text, column)
+
+
 def _split_at_label(
-    label: str, text: str, items: _Items, columns: Mapping[str, int]
-) -> tuple[_Items, tuple[str, ...], _Items]:
+    label: str, text: str, items: Items, columns: Mapping[str, int]
+) -> tuple[Items, tuple[str, ...], Items]:
     """What stands before the label, the classes, and what stands after the label."""
     if not columns:
         raise SpecError(f"spec '{text}' has no field: write an uppercase letter, such as X for a digit")
     if _string("label", label) not in columns:
         raise SpecError(f"label '{label}' is no field of spec '{text}': choose one of {', '.join(columns)}")
     for at, item in enumerate(items):
-        if not isinstance(item, _Field) or item.letter != label:
+        if not isinstance(item, Field) or item.letter != label:
             continue
         count = len(item.values.options) if item.values else 10**item.width
         if count >= MAX_CLASSES:
@@ -276,12 +204,11 @@ def _split_at_label(
             raise SpecError(f"fields.{label} has weights, but classes are asked for by name: remove them")
         names = item.values.options if item.values else [str(n).zfill(item.width) for n in range(count)]
         return items[:at], (*names, OTHER), items[at + 1 :]
-    problem = "the label stands in optional text, and without it a text would have no class"
-    where = f"spec, column {columns[label]}"
-    raise SpecError(f"{where}: {problem}: move {label} out of the brackets", text, columns[label])
+    problem = f"the label stands in optional text, and a text without it has no class: move {label} out"
+    raise _error_at(columns[label], "spec", text, problem)
 
 
-def _parse_fields(fields: Mapping[str, object]) -> dict[str, _Choice[str]]:
+def _parse_fields(fields: Mapping[str, object]) -> dict[str, Choice[str]]:
     if not isinstance(fields, Mapping):
         raise SpecError(f"fields is {fields!r}: write a mapping from letters to what they stand for")
     values = {}
@@ -299,7 +226,7 @@ def _parse_fields(fields: Mapping[str, object]) -> dict[str, _Choice[str]]:
                     raise SpecError(f"{name} holds '{value}' twice: remove one")
                 # In a list all values are equally likely; a weight is that of its whole key.
                 weights[value] = weight / len(expanded) if isinstance(given, Mapping) else 1.0
-        values[letter] = _Choice.of(list(weights), list(weights.values()))
+        values[letter] = Choice.of(list(weights), list(weights.values()))
     return values
 
 
@@ -357,117 +284,3 @@ def _string(name: str, given: object) -> str:
         if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):  # texts are stored one a line
             raise SpecError(f"{name} holds {char!r}: a text is one line without control characters")
     return given
-
-
-# ---- The automaton.
-
-ACCEPT = 0  # the state in which a whole text has been read
-UNREAD = -1  # the number of a label that has not been read yet
-
-_Reading: TypeAlias = tuple[int, int]  # a state, and the number of the label
-
-
-class _Automaton:
-    """Reads texts. `steps[state]` lead on by a character, `jumps[state]` by none; a jump may tell the label.
-
-    There is a state for each character of a text and each node of a tree of values, so it reads a text of n
-    characters with s states in n·s steps, where trying the branches of `[a][a][a]…` in turn would take 2**s.
-    """
-
-    def __init__(self) -> None:
-        self.steps: list[dict[str, int]] = [{}]
-        self.jumps: list[list[_Reading]] = [[]]
-
-    def add(self, items: _Items, after: int = ACCEPT) -> int:
-        """A new state from which `items` are read, and then what is read from `after`."""
-        for item in reversed(items):
-            if isinstance(item, str):
-                after = self._state({item: after})
-            elif isinstance(item, _Optional):
-                after = self._state({}, (self.add(item.items, after), UNREAD), (after, UNREAD))
-            elif item.values is not None:
-                after = self.add_values(item.values.options, after)
-            else:
-                for _ in range(item.width):
-                    after = self._state(dict.fromkeys(_DIGITS, after))
-        return after
-
-    def add_values(self, values: Sequence[str], after: int, labelled: bool = False) -> int:
-        """The root of a new tree in which one of `values` is read; if `labelled`, its number is the label."""
-        root = self._state({})
-        for number, value in enumerate(values):
-            node = root
-            for char in value:
-                if char not in self.steps[node]:
-                    self.steps[node][char] = self._state({})
-                node = self.steps[node][char]
-            self.jumps[node].append((after, number if labelled else UNREAD))
-        return root
-
-    def labels(self, start: int, text: str) -> list[int]:
-        """The numbers of the labels with which `text` can be read."""
-        readings = self._settled({(start, UNREAD)})
-        for char in text:
-            leads = {(self.steps[state].get(char), label) for state, label in readings}
-            readings = self._settled({(state, label) for state, label in leads if state is not None})
-        return sorted(label for state, label in readings if state == ACCEPT)
-
-    def clash(self, one: _Reading, two: _Reading) -> str | None:
-        """The shortest text that can be read from both `one` and `two` with different labels.
-
-        A breadth-first search through pairs of readings of the same text, and so exact. Once both labels are
-        read, a pair that agrees is dropped, and of one that differs is forgotten in what: few pairs remain.
-        """
-        texts: dict[tuple[_Reading, _Reading], str] = {}
-        layer: list[tuple[_Reading, _Reading]] = []
-
-        def reach(one: _Reading, two: _Reading, text: str) -> None:
-            if UNREAD not in (one[1], two[1]):
-                if one[1] == two[1]:
-                    return
-                one, two = (one[0], 0), (two[0], 1)
-            if (one, two) not in texts:
-                texts[one, two] = text
-                layer.append((one, two))
-                _check_size(len(texts))
-
-        reach(one, two, "")
-        while layer:
-            for one, two in layer:  # which grows meanwhile: a jump reads no character
-                if one[0] == two[0] == ACCEPT:
-                    return texts[one, two]
-                for jumped in self._jumped(one):
-                    reach(jumped, two, texts[one, two])
-                for jumped in self._jumped(two):
-                    reach(one, jumped, texts[one, two])
-            read, layer = layer, []
-            for one, two in read:
-                steps, others = self.steps[one[0]], self.steps[two[0]]
-                for char in steps:
-                    if char in others:
-                        reach((steps[char], one[1]), (others[char], two[1]), texts[one, two] + char)
-        return None
-
-    def _state(self, steps: dict[str, int], *jumps: _Reading) -> int:
-        _check_size(len(self.steps))
-        self.steps.append(steps)
-        self.jumps.append(list(jumps))
-        return len(self.steps) - 1
-
-    def _jumped(self, reading: _Reading) -> list[_Reading]:
-        state, label = reading
-        return [(after, label if told == UNREAD else told) for after, told in self.jumps[state]]
-
-    def _settled(self, readings: set[_Reading]) -> set[_Reading]:
-        """`readings`, and all that jumps lead to from them."""
-        todo = list(readings)
-        while todo:
-            new = set(self._jumped(todo.pop())) - readings
-            readings |= new
-            todo += new
-        return readings
-
-
-def _check_size(states: int) -> None:
-    if states > MAX_STATES:
-        raise SpecError("spec is too large to be checked for ambiguity: give its fields fewer values")

@@ -110,7 +110,8 @@ def logits_of_stacks(net: nn.Module, images: Tensor, stacks: Tensor) -> Tensor:
     """Logits on the CPU, (s·f, classes), image by image as they stand in `stacks` (s, f)."""
     net.eval()
     f = stacks.shape[1]
-    batches = stacks.flatten().to(images.device).split(max(BATCH // f, 1) * f)  # images of a stack follow each other
+    indices = stacks.flatten().to(images.device)  # images of a stack follow each other
+    batches = torch.split(indices, max(BATCH // f, 1) * f)
     return torch.cat([unfold(net(fold(to_input(images[batch]), f)), f) for batch in batches]).float().cpu()
 
 

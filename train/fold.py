@@ -74,11 +74,13 @@ def assemble_slots(narrow: nn.Module, folded: nn.Module, f: int) -> None:
     for small, large in pairs:
         if not isinstance(small, nn.Conv2d | nn.Linear):
             continue
-        assert type(small) is type(large) and large.bias is not None and small.bias is not None
+        assert isinstance(large, type(small))
+        assert small.bias is not None
+        assert large.bias is not None
         large.weight.zero_()
         large.bias.zero_()
         rows, columns = small.weight.shape[:2]
         for j in range(f):
-            # Flattening is channel by channel, so the features of a slot's channels follow each other in linear layers too.
+            # Flattening goes channel by channel, so the features of a slot follow each other in linear layers too.
             large.weight[j * rows : (j + 1) * rows, j * columns : (j + 1) * columns] = small.weight
             large.bias[j * rows : (j + 1) * rows] = small.bias

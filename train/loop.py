@@ -70,7 +70,8 @@ def train(
     stack = 1 if slots else f
     net = build(layers, size=size, classes=len(classes), slot_of=f) if slots else folded
     initialise(net, recipe.init)
-    net, folded = (n.to(device, memory_format=torch.channels_last) for n in (net, folded))
+    # channels_last halves the time of a step on a CPU.
+    net, folded = (n.to(device).to(memory_format=torch.channels_last) for n in (net, folded))  # type: ignore[call-overload]
 
     optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -90,7 +91,7 @@ def train(
         pool = (ranks < in_now).nonzero().squeeze(1)
         order = pool[torch.randperm(len(pool), generator=shuffle)]
         order = order[: len(order) // stack * stack].to(device)  # images that follow each other share a stack
-        batches = order.split(recipe.batch)
+        batches = torch.split(order, recipe.batch)
 
         loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
         for step, batch in enumerate(batches):

@@ -12,6 +12,7 @@ matplotlib.use("agg")
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from train.evaluate import Evaluation
@@ -94,6 +95,6 @@ def mistakes(
     _save(figure, path)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=90)
     plt.close(figure)

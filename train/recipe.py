@@ -33,7 +33,8 @@ class Recipe:
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
     `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of the run and falls to zero as a
     cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" is decoupled.
-    `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles a FoldedCNN from f copies.
+    `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN from f
+    copies of it.
     `curriculum` is for fold > 1 without slots. `init` is that of `train.models.notation.initialise`.
     """
 

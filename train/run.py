@@ -80,7 +80,7 @@ def run(settings: Settings, definition: Definition, recipe_config: Mapping[str, 
         epochs=settings.epochs,
         batch=settings.batch,
     )
-    build(layers, size=game.size, classes=len(classes), fold=f)  # or an arch that does not fit shows after the rendering
+    build(layers, size=game.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
     if settings.threads:
         torch.set_num_threads(settings.threads)
 
@@ -195,9 +195,7 @@ def _commit() -> str | None:
     folder = Path(__file__).resolve().parent
     git = ["git", "-C", os.fspath(folder)]
     try:
-        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=10)
-        if tracked.returncode:
-            return None
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True, timeout=10)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
         dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

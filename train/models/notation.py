@@ -37,7 +37,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Linear:
-    """A fully connected layer with `features` outputs in the original network, then ReLU; None is the last, a class each."""
+    """A fully connected layer, `features` outputs in the original network, then ReLU; None: one a class, the last."""
 
     features: int | None
 
@@ -83,7 +83,13 @@ def _pools(pool: str, count: int) -> list[Pool]:
 
 
 def build(
-    layers: tuple[Layer, ...], *, size: tuple[int, int], classes: int, fold: int = 1, slot_of: int = 1, channels: int = 3
+    layers: tuple[Layer, ...],
+    *,
+    size: tuple[int, int],
+    classes: int,
+    fold: int = 1,
+    slot_of: int = 1,
+    channels: int = 3,
 ) -> nn.Sequential:
     """The network for stacks of `fold` images: (b, fold·channels, H, W) -> (b, fold·classes).
 
@@ -123,7 +129,7 @@ INITS = ("reference", "torch")
 
 @torch.no_grad()
 def initialise(net: nn.Module, init: str) -> None:
-    """Weights by the published code ("reference": Xavier uniform with ReLU gain, linear N(0, 0.01), biases 0) or PyTorch's."""
+    """Weights as the published code has them ("reference": Xavier uniform, linear N(0, 0.01), biases 0) or "torch"."""
     if init == "torch":
         return
     for layer in net.modules():

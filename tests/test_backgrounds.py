@@ -1,0 +1,224 @@
+import re
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from textgen.backgrounds import CANVAS, KINDS, MAX_PIXELS, MAX_SIDE, SUFFIXES, Backgrounds, Source, read_image, rgb
+from textgen.catalogue import catalogue, resolve
+from textgen.errors import UserError
+from textgen.game import Background
+
+ROOT = Path(__file__).parents[1] / "backgrounds"
+PICTURES = catalogue("backgrounds")
+SIZE = (22, 30)
+
+
+def noise(height: int, width: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG that claims a size, with `data` for pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def refusal(path: Path) -> str:
+    """What is said of a file that a game names; it names the file."""
+    with pytest.raises(UserError, match=re.escape(path.name)) as caught:
+        Source(Background(source=str(path)), SIZE, 0)
+    assert "\n" not in caught.value.summary
+    return caught.value.summary
+
+
+def test_the_catalogue_has_files_and_licences_and_says_whose_they_are() -> None:
+    assert len(PICTURES) >= 10
+    for picture in PICTURES.values():
+        assert picture.paths
+        assert all(path.is_file() for path in picture.paths), picture.name
+        assert (ROOT / picture.about["licence_file"]).is_file(), picture.name
+        for key in ("title", "author", "licence", "source", "changes"):
+            assert str(picture.about[key]).strip(), f"{picture.name} does not say its {key}"
+        assert picture.about["licence"] == (ROOT / picture.about["licence_file"]).stem
+
+
+def test_every_picture_and_licence_is_in_the_catalogue() -> None:
+    catalogued = {path for picture in PICTURES.values() for path in picture.paths}
+    assert {p for p in ROOT.rglob("*") if p.suffix in SUFFIXES} == catalogued
+    assert {p.name for p in (ROOT / "licences").iterdir()} == {
+        Path(picture.about["licence_file"]).name for picture in PICTURES.values()
+    }
+
+
+def test_no_name_or_tag_hides_a_procedural_kind() -> None:
+    """Kinds are looked up first: a picture of that name could never be had."""
+    assert not KINDS.keys() & PICTURES.keys()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_the_catalogue_can_be_read(name: str) -> None:
+    for path in PICTURES[name].paths:
+        pixels = read_image(path, (64, 64))
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.std() > 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [CANVAS, (128, 512), (511, 192)])
+def test_a_kind_paints_from_its_generator_alone(kind: str, size: tuple[int, int]) -> None:
+    paint = KINDS[kind]
+    one, again, other = (paint(np.random.default_rng(seed), *size) for seed in (1, 1, 2))
+    assert one.dtype == np.uint8
+    assert one.shape == (*size, 3)
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_canvases_differ_by_seed_and_among_themselves(kind: str) -> None:
+    canvases = [c.tobytes() for seed in (0, 1) for c in Source(Background(source=kind), SIZE, seed).canvases]
+    assert len(set(canvases)) == len(canvases)
+
+
+def test_a_canvas_is_at_least_as_large_as_a_crop() -> None:
+    source = Source(Background(source="gradient"), (256, 400), 0)
+    assert all(c.shape[0] >= 256 and c.shape[1] >= 400 for c in source.canvases)
+    assert source.patch(np.random.default_rng(0), (256, 400)).shape == (256, 400, 3)
+
+
+@pytest.mark.parametrize("source", [*KINDS, *sorted({tag for p in PICTURES.values() for tag in p.tags} - {*KINDS})])
+def test_a_patch_is_a_crop_of_levels_and_random_access(source: str, rng: Any) -> None:
+    made = Source(Background(source=source, light=(0.5, 3)), SIZE, 0)
+    for i in range(20):
+        one, again = (made.patch(np.random.default_rng(i), SIZE) for _ in range(2))
+        assert one.shape == (*SIZE, 3)
+        assert one.dtype == np.float32
+        assert one.min() >= 0
+        assert one.max() <= 255
+        np.testing.assert_array_equal(one, again)
+
+
+def test_light_and_tint_do_what_they_say(tmp_path: Path, rng: Any) -> None:
+    path = tmp_path / "flat.png"
+    Image.new("RGB", (64, 64), (100, 60, 20)).save(path)
+
+    def patch(**settings: Any) -> list[float]:
+        values = Source(Background(source=str(path), **settings), SIZE, 0).patch(rng, SIZE)
+        assert np.ptp(values, (0, 1)).max() < 1e-3, "a flat picture gives a flat patch"
+        return [float(v) for v in values[0, 0]]
+
+    assert patch(light=(1, 1)) == pytest.approx([100, 60, 20])
+    assert patch(light=(0.5, 0.5)) == pytest.approx([50, 30, 10])
+    assert patch(light=(1, 1), tint=("#ff8000",), tint_opacity=(1, 1)) == pytest.approx([255, 128, 0])
+    assert patch(light=(1, 1), tint=("#0000f0",), tint_opacity=(0.5, 0.5)) == pytest.approx([50, 30, 130])
+
+
+def test_sources_are_drawn_by_their_weights(tmp_path: Path, rng: Any) -> None:
+    for color in ("black", "white"):
+        Image.new("RGB", (64, 64), color).save(tmp_path / f"{color}.png")
+    sources = tuple(
+        Background(source=str(tmp_path / f"{color}.png"), weight=weight, light=(1, 1))
+        for color, weight in (("black", 1), ("white", 3))
+    )
+    backgrounds = Backgrounds(sources, SIZE, 0)
+    white = np.mean([backgrounds.patch(rng).mean() > 128 for _ in range(1000)])
+    assert white == pytest.approx(0.75, abs=0.06)  # 4 standard deviations
+
+
+def test_a_folder_of_the_user_is_read_whole_in_order(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    for name in ("b.png", "a.JPG", "deeper/c.webp", "d.bmp"):
+        noise(40, 50).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    source = Source(Background(source=f"{tmp_path}/"), SIZE, 0)
+    assert [p.name for p in source.paths] == ["a.JPG", "b.png", "d.bmp", "c.webp"]
+    assert [c.shape for c in source.canvases] == [(40, 50, 3)] * 4
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK", "YCbCr"])
+def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("x.jpg" if mode in ("CMYK", "YCbCr") else "x.png")
+    Image.new(mode, (40, 30)).save(path)
+    assert read_image(path).shape == (30, 40, 3)
+    assert read_image(path).dtype == np.uint8
+
+
+def test_a_large_picture_is_scaled_down_but_not_below_the_crop(tmp_path: Path) -> None:
+    noise(100, 1500).save(tmp_path / "wide.png")
+    assert read_image(tmp_path / "wide.png").shape == (round(100 * MAX_SIDE / 1500), MAX_SIDE, 3)
+    height, width, _ = read_image(tmp_path / "wide.png", (50, 60)).shape
+    assert (height, width) == (50, 750)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is a text, no picture\n", b"\x89PNG\r\n\x1a\n", bytes(1000)])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    assert "picture" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9])
+def test_a_truncated_picture_is_refused_by_name(tmp_path: Path, suffix: str, part: float) -> None:
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    noise(60, 80).save(whole)
+    path.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * part)])
+    assert "picture" in refusal(path)
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000, 2**31 - 1])
+def test_a_header_that_claims_too_many_pixels_is_refused_without_a_warning(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(side, side, bytes(1000)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow's own would be a second line on stderr
+        assert "scale it down" in refusal(path)
+
+
+def test_a_small_file_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "black.png"
+    Image.new("1", (8000, 8000)).save(path)
+    assert MAX_PIXELS < 8000 * 8000
+    assert path.stat().st_size < 100_000
+    assert "8000×8000" in refusal(path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (21, 30), (22, 29), (1, 5000), (5000, 1)])
+def test_a_picture_smaller_than_the_crop_is_refused_with_both_sizes(tmp_path: Path, height: int, width: int) -> None:
+    path = tmp_path / "small.png"
+    noise(height, width).save(path)
+    summary = refusal(path)
+    assert f"{height}×{width}" in summary
+    assert "22×30" in summary
+
+
+def test_a_picture_of_just_the_size_of_a_crop_will_do(tmp_path: Path, rng: Any) -> None:
+    path = tmp_path / "just.png"
+    noise(*SIZE).save(path)
+    source = Source(Background(source=str(path), zoom=(0.5, 4)), SIZE, 0)
+    assert all(source.patch(rng, SIZE).shape == (*SIZE, 3) for _ in range(20))
+
+
+def test_what_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"did you mean noise\?"):
+        Source(Background(source="niose"), SIZE, 0)
+    with pytest.raises(UserError, match=r"no file or folder .*gone\.png"):
+        Source(Background(source=str(tmp_path / "gone.png")), SIZE, 0)
+    with pytest.raises(UserError, match="holds no file"):
+        resolve("backgrounds", f"{tmp_path}/", SUFFIXES)
+
+
+def test_rgb_reads_both_cases() -> None:
+    assert rgb("#0aB0fF") == rgb("#0Ab0Ff") == (10, 176, 255)

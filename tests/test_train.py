@@ -1,0 +1,140 @@
+"""Training as a user runs it, small: a few epochs on real crops."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import GAMES
+from hydra import compose, initialize_config_module
+from safetensors.torch import load_file
+
+from textgen.errors import UserError
+from textgen.game import Game
+from textgen.main import definition_of, plain
+from train.models.notation import build, parse
+from train.recipe import recipe_of
+from train.run import Settings, run
+
+SMALL = ["game.images.train=24", "game.images.val=4", "game.images.test=5", "workers=1", "augment=off", "groupings=2"]
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_module("conf", version_base="1.3"):
+        return plain(compose("train", list(overrides)))
+
+
+def train(out: Path, *overrides: str) -> dict[str, Any]:
+    config = composed(*SMALL, f"data_dir={out / 'data'}", *overrides)
+    folder = out / "run"
+    folder.mkdir(exist_ok=True)
+    return run(Settings.of(config), definition_of(config, config["data_seed"]), config["recipe"], folder)
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "run/metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("recipe", [path.stem for path in Path("conf/recipe").glob("*.yaml")])
+@pytest.mark.parametrize("augment", [path.stem for path in Path("conf/augment").glob("*.yaml")])
+@pytest.mark.parametrize("game", GAMES)
+def test_every_config_composes_and_validates(game: str, augment: str, recipe: str) -> None:
+    for fold in (1, 2, 3, 4):
+        config = composed(f"game={game}", f"augment={augment}", f"recipe={recipe}", f"fold={fold}")
+        settings, parsed = Settings.of(config), Game.of(config["game"])
+        chosen = recipe_of(config["recipe"], game=game, fold=fold, train_images=1000)
+        assert chosen.epochs
+        assert chosen.batch % fold == 0
+        layers = parse(settings.model.arch, settings.model.pool)
+        build(layers, size=parsed.size, classes=len(parsed.classes), fold=fold)
+
+
+def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=sot_time", "fold=2", "epochs=5", "batch=32", "recipe.slots=false", "recipe.lr=1e-3")
+    losses = [line["train_loss"] for line in metrics(tmp_path)]
+    assert len(losses) == 5
+    assert losses[-1] < losses[0]
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"curves.png", "confusion.png", "orders.png", "mistakes.png"}
+    assert left == {"metrics.jsonl", "model.safetensors", "result.json", *pictures}
+    assert result == json.loads((tmp_path / "run/result.json").read_text())
+    assert result["test_images"] == 27 * 5
+    assert result["accuracy"] == pytest.approx(sum(result["accuracy_groupings"]) / 2)
+    assert result["accuracy_ci95"][0] < result["accuracy"] < result["accuracy_ci95"][1]
+    assert list(result["per_class_accuracy"]) == [*map(str, range(26)), "other"]
+    assert result["orders"] == 2
+
+
+def test_the_saved_weights_are_the_evaluated_network(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
+    weights = load_file(tmp_path / "run/model.safetensors")
+    net = build(parse("C32 M B M C8 M F", "3x3 strides 2,1,2"), size=(19, 25), classes=22, fold=4)
+    net.load_state_dict(weights)
+    assert sum(p.numel() for p in net.parameters()) == result["parameters"]
+
+
+def test_slots_agree_in_every_order(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "fold=3", "epochs=2")
+    assert result["slots"]
+    assert result["order_agreement"] == result["order_all_agree"] == 1
+
+
+def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
+    settings = ("game=apex_count", "fold=2", "epochs=1", "threads=1", "recipe.slots=false")
+    weights = []
+    for seed in (3, 3, 4):
+        train(tmp_path, *settings, f"seed={seed}")
+        weights.append(load_file(tmp_path / "run/model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_the_paper_s_recipe_grows_its_classes_and_keeps_the_best_only_when_all_are_in(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "fold=4", "recipe=paper", "epochs=5")
+    lines = metrics(tmp_path)
+    assert [line["classes"] for line in lines] == [4, 14, 22, 22, 22]  # 5, 10, 15 … steps of 2
+    assert not any(line["best"] for line in lines[:2])
+    assert result["epochs_to_best"] >= 3
+    assert result["recipe"] == "paper"
+
+
+def test_the_paper_s_settings() -> None:
+    config = composed("game=lol_time", "recipe=paper")["recipe"]
+    usual = recipe_of(config, game="sot_time", fold=4, train_images=54_000)
+    assert (usual.epochs, usual.batch, usual.optimizer, usual.lr, usual.weight_decay) == (1500, 32, "adam", 1e-4, 1e-5)
+    assert (usual.schedule, usual.slots, usual.init, usual.label_smoothing) == ("constant", False, "reference", 0)
+    footnote = recipe_of(config, game="lol_time", fold=4, train_images=62_000)
+    assert footnote.epochs == 3000
+    assert footnote.curriculum
+    assert (footnote.curriculum.initial, footnote.curriculum.step, footnote.curriculum.every) == (4, 3, 120)
+    assert recipe_of(config, game="lol_time", fold=3, train_images=62_000).epochs == 1500
+    assert recipe_of(config, game="lol_time", fold=4, train_images=62_000, epochs=2).epochs == 2
+
+
+def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
+    config = composed("game=sot_time", "recipe=paper")["recipe"]
+    assert recipe_of(config, game="sot_time", fold=3, train_images=1).batch == 30
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["fold=0"], "fold"),
+        (["fold=2.5"], "fold"),
+        (["fold=4", "batch=3"], "batch=3 is smaller than fold=4"),
+        (["epochs=0"], "epochs"),
+        (["device=gpu9"], "device=gpu9"),
+        (["model.arch=C32 Q F"], "'Q'"),
+        (["recipe.optimizer=adamant"], "recipe.optimizer"),
+        (["recipe.images=null"], "set one of epochs and images"),
+        (["recipe.epochs=3"], "set one of epochs and images"),
+        (["+recipe.curriculum={every: 60}"], "slots learn from single images"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_rendered(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tmp_path, "game=sot_time", *overrides)
+    assert not (tmp_path / "data").exists()
