@@ -1,0 +1,18 @@
+"""Draw docs/games.png, the contact sheet of the README: `python docs/pictures.py`, from the root of the checkout."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+
+from textgen.main import definition_of, plain
+from textgen.preview import sheet
+
+rows = []
+for file in sorted(Path("conf/game").glob("*.yaml")):
+    with initialize_config_module("conf", version_base="1.3"):
+        definition = definition_of(plain(compose("textgen", [f"game={file.stem}"])), seed=0)
+    width = definition.game.size[1]
+    count = 2 * (430 // (width + 1))
+    crops = list(definition.renderer().render("train", range(count)).images)
+    rows += [(file.stem, crops[: count // 2]), ("", crops[count // 2 :])]
+sheet(rows, zoom=2).save("docs/games.png", optimize=True)
