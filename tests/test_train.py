@@ -11,13 +11,23 @@ from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
 from textgen.errors import UserError
-from textgen.game import Game
 from textgen.main import definition_of, plain
 from train.models.notation import build, parse
 from train.recipe import recipe_of
 from train.run import Settings, run
 
-SMALL = ["game.images.train=24", "game.images.val=4", "game.images.test=5", "workers=1", "augment=off", "groupings=2"]
+SMALL = [
+    *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
+    *("workers=1", "augment=off", "groupings=2", "threads=1"),
+]
+    "game.images.train=24",
+    "game.images.val=4",
+    "game.images.test=5",
+    "workers=1",
+    "augment=off",
+    "groupings=2",
+    "threads=1",
+]
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -25,8 +35,16 @@ def composed(*overrides: str) -> dict[str, Any]:
         return plain(compose("train", list(overrides)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all tests of this file, so that each small data set is rendered once."""
+    folder = tmp_path_factory.mktemp("data")
+    SMALL.append(f"data_dir={folder}")
+    return folder
+
+
 def train(out: Path, *overrides: str) -> dict[str, Any]:
-    config = composed(*SMALL, f"data_dir={out / 'data'}", *overrides)
+    config = composed(*SMALL, *overrides)
     folder = out / "run"
     folder.mkdir(exist_ok=True)
     return run(Settings.of(config), definition_of(config, config["data_seed"]), config["recipe"], folder)
@@ -36,18 +54,24 @@ def metrics(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "run/metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("recipe", [path.stem for path in Path("conf/recipe").glob("*.yaml")])
-@pytest.mark.parametrize("augment", [path.stem for path in Path("conf/augment").glob("*.yaml")])
-@pytest.mark.parametrize("game", GAMES)
-def test_every_config_composes_and_validates(game: str, augment: str, recipe: str) -> None:
+EVERY_CONFIG = [
+    *(f"game={game}" for game in GAMES),
+    *(f"augment={path.stem}" for path in sorted(Path("conf/augment").glob("*.yaml"))),
+    *(f"model={path.stem}" for path in sorted(Path("conf/model").glob("*.yaml"))),
+    *(f"recipe={path.stem}" for path in sorted(Path("conf/recipe").glob("*.yaml"))),
+]
+
+
+@pytest.mark.parametrize("choice", EVERY_CONFIG)
+def test_every_config_composes_and_validates(choice: str) -> None:
+    config = composed("game=sot_time", choice)
+    settings, definition = Settings.of(config), definition_of(config, 0)
+    layers = parse(settings.model.arch or definition.game.arch, settings.model.pool)
     for fold in (1, 2, 3, 4):
-        config = composed(f"game={game}", f"augment={augment}", f"recipe={recipe}", f"fold={fold}")
-        settings, parsed = Settings.of(config), Game.of(config["game"])
-        chosen = recipe_of(config["recipe"], game=game, fold=fold, train_images=1000)
+        chosen = recipe_of(config["recipe"], game=definition.game.name, fold=fold, train_images=1000)
         assert chosen.epochs
         assert chosen.batch % fold == 0
-        layers = parse(settings.model.arch, settings.model.pool)
-        build(layers, size=parsed.size, classes=len(parsed.classes), fold=fold)
+        build(layers, size=definition.game.size, classes=len(definition.game.classes), fold=fold)
 
 
 def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Path) -> None:
@@ -81,7 +105,7 @@ def test_slots_agree_in_every_order(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
-    settings = ("game=apex_count", "fold=2", "epochs=1", "threads=1", "recipe.slots=false")
+    settings = ("game=apex_count", "fold=2", "epochs=1", "recipe.slots=false")
     weights = []
     for seed in (3, 3, 4):
         train(tmp_path, *settings, f"seed={seed}")
@@ -129,12 +153,12 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["recipe.optimizer=adamant"], "recipe.optimizer"),
         (["recipe.images=null"], "set one of epochs and images"),
         (["recipe.epochs=3"], "set one of epochs and images"),
-        (["+recipe.curriculum={every: 60}"], "slots learn from single images"),
+        (["recipe.curriculum={every: 60}"], "slots learn from single images"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_rendered(
     tmp_path: Path, overrides: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        train(tmp_path, "game=sot_time", *overrides)
+        train(tmp_path, "game=sot_time", f"data_dir={tmp_path / 'data'}", *overrides)
     assert not (tmp_path / "data").exists()

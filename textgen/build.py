@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from textgen.store import FORMAT, Dataset, SplitWriter, open_dataset
 
 GENERATOR = 1  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
 CHUNK = 500  # samples a task: a second of work, some megabytes of memory
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "albumentations")  # whose versions can change a pixel
 
 
@@ -52,7 +54,11 @@ def ensure(
     renderer = definition.renderer()  # also the check that everything in the definition can be drawn at all
     identity = _identity(definition, renderer)
     path = out / definition.game.name / identity["hash"][:16]
-    if path.exists() and not rebuild:
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with out=…") from None
+    if there and not rebuild:
         return open_dataset(path)
     with _building(path) as folder:
         _write(definition, renderer, identity, folder, _cores() if workers is None else workers, quiet)
@@ -69,12 +75,24 @@ def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
         "game": pictured,
         "augment": list(definition.augment),
         "seed": definition.seed,
-        "assets": {path.name: sha256(path) for path in renderer.assets},
+        "assets": _digests(renderer.assets),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
     text = json.dumps(identity, sort_keys=True)
     return {**identity, "hash": hashlib.sha256(text.encode()).hexdigest(), "classes": list(renderer.classes)}
+
+
+def _digests(assets: list[Path]) -> dict[str, str]:
+    """File names and digests; where files of several folders share a name, it is numbered in their order."""
+    digests: dict[str, str] = {}
+    for path in assets:
+        name, number = path.name, 1
+        while name in digests:
+            number += 1
+            name = f"{path.name} ({number})"
+        digests[name] = sha256(path)
+    return digests
 
 
 def _write(
@@ -141,7 +159,7 @@ def _building(path: Path) -> Iterator[Path]:
             f"cannot write to {error.filename}: choose another folder with out=…, or allow writing"
         ) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno not in MENDABLE:
             raise
         raise UserError(
             f"cannot write {path}: {error.strerror}; make room or choose another folder with out=…"
@@ -153,9 +171,11 @@ def _building(path: Path) -> Iterator[Path]:
 def _remove_abandoned(path: Path) -> None:
     """Remove what killed builds of this data set have left."""
     for folder in path.parent.glob(f".{path.name}.*.tmp"):
-        process = int(folder.name.split(".")[-2])
+        process = folder.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if not re.fullmatch("[1-9][0-9]{0,8}", process):
+            continue  # none of ours
         try:
-            os.kill(process, 0)
+            os.kill(int(process), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except PermissionError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from textgen.errors import UserError
@@ -27,12 +30,27 @@ def run(main: Callable[[], object]) -> NoReturn:
         _fail(error.summary)
     except MissingConfigException as error:
         _fail(_missing(error))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """For what `@hydra.main` decorates: Hydra adds a line of its own to every exception but SystemExit."""
+
+    @functools.wraps(function)
+    def wrapped(config: DictConfig) -> None:
+        try:
+            function(config)
+        except UserError as error:
+            _fail(error.summary)
+        except OmegaConfBaseException as error:
+            _fail(str(error))
+
+    return wrapped
 
 
 def _fail(message: str) -> NoReturn:

@@ -55,7 +55,10 @@ class Face:
         stroke = round(outline * SCALE)
         px, pen, placed = round(size * SCALE), 0.0, []
         for character in text:
-            fill, outer, left, top, advance = _glyph(self.path, px, character, stroke)
+            try:
+                fill, outer, left, top, advance = _glyph(self.path, px, character, stroke)
+            except OSError as error:  # FreeType sees some damage no sooner than here
+                raise UserError(f"font {self.path} cannot draw {character!r}: {error}; use another") from None
             placed.append((round(pen) + left, top, fill, outer))
             pen += advance + spacing * SCALE
         placed = [p for p in placed if p[3].size]

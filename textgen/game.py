@@ -24,7 +24,7 @@ _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
+    if not pair[0] <= pair[1]:  # neither is a NaN
         raise ValueError(f"the first number of a range is the smaller one, not {list(pair)}")
     return pair
 
@@ -48,6 +48,8 @@ Pixels = Annotated[tuple[Length, Length], AfterValidator(_ordered)]
 Levels = Annotated[float, Field(ge=0, le=255)]
 Color = Annotated[StrictStr, AfterValidator(_hex)]
 Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Light = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -86,7 +88,7 @@ class Text:
     colors: Colors = ("#ffffff",)
     color_jitter: Levels = 8.0  # standard deviation a channel, in levels of 255
     opacity: Fractions = (1.0, 1.0)
-    spacing: Annotated[tuple[float, float], AfterValidator(_ordered)] = (0.0, 0.0)  # between letters, may be negative
+    spacing: Annotated[tuple[Finite, Finite], AfterValidator(_ordered)] = (0.0, 0.0)  # between letters, may be negative
     x: Fractions = (0.0, 1.0)
     y: Fractions = (0.0, 1.0)
     margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # kept free around the ink
@@ -111,7 +113,7 @@ class Background:
     source: StrictStr
     weight: Positive = 1.0
     zoom: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (1.0, 2.0)
-    light: Annotated[tuple[float, float], AfterValidator(_ordered)] = (0.7, 1.2)
+    light: Annotated[tuple[Light, Light], AfterValidator(_ordered)] = (0.7, 1.2)
     tint: tuple[Color, ...] = ()
     tint_opacity: Fractions = (0.3, 0.8)
 
@@ -172,8 +174,11 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_python(config)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "mapping["))]
+        first, *others = error.errors()
+        path = _path(first["loc"])
+        for other in others:  # of the kinds of value that a key can have, the one that was understood the furthest
+            if len(_path(other["loc"])) > len(path) and _path(other["loc"])[: len(path)] == path:
+                first, path = other, _path(other["loc"])
         key = ".".join([where, *path] if where else path)
         if first["type"] in ("unexpected_keyword_argument", "missing_argument", "missing"):
             siblings = _fields_at(cls, path[:-1])
@@ -186,6 +191,11 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{key}: {message}{shown}") from None
+
+
+def _path(loc: tuple[int | str, ...]) -> list[str]:
+    """Keys alone, without pydantic's names of the kinds of value that it tried."""
+    return [str(part) for part in loc if not str(part).startswith(("function-", "tuple[", "mapping["))]
 
 
 def _fields_at(cls: Any, path: list[str]) -> list[str]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import hydra
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image, ImageDraw, ImageFont
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from textgen import cli
 from textgen.arrays import U8
+from textgen.errors import UserError
+from textgen.game import validated
 from textgen.main import definition_of, plain
 from textgen.render import Renderer
 
@@ -43,12 +48,29 @@ def by_class(renderer: Renderer, split: str, each: int) -> list[tuple[str, list[
     return [(name, list(images[number :: len(classes)])) for number, name in enumerate(classes)]
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """The settings of conf/preview.yaml outside the groups `game` and `augment`."""
+
+    each: Annotated[int, Field(ge=1, le=1000)]
+    zoom: Annotated[int, Field(ge=1, le=16)]
+    split: Literal["train", "val", "test"]
+    out: Path | None
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="preview")
+@cli.task
 def _main(config: DictConfig) -> None:
     c = plain(config)
-    definition = definition_of(c, c["seed"])
-    path = Path(c["out"] or f"{definition.game.name}.png")
-    sheet(by_class(definition.renderer(), c["split"], c["each"]), c["zoom"]).save(path)
+    s = validated(Settings, {k: v for k, v in c.items() if k not in ("game", "augment")})
+    definition = definition_of(c, s.seed)
+    path = s.out or Path(f"{definition.game.name}.png")
+    page = sheet(by_class(definition.renderer(), s.split, s.each), s.zoom)
+    try:
+        page.save(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write the picture {path}: {error}; choose another with out=…") from None
     print(path)
 
 

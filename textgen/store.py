@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +61,26 @@ def open_dataset(path: str | Path) -> Dataset:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
                     raise _damaged(path, f"{file.name} does not have the bytes that were written")
         splits[name] = Split(
-            images=np.load(path / f"{name}.images.npy", mmap_mode="r", allow_pickle=False),
-            labels=np.load(path / f"{name}.labels.npy", mmap_mode="r", allow_pickle=False),
-            texts=(path / f"{name}.texts.txt").read_text(encoding="utf-8").split("\n")[:-1],
+            images=_array(path, f"{name}.images.npy"),
+            labels=_array(path, f"{name}.labels.npy"),
+            texts=_texts(path, f"{name}.texts.txt"),
         )
     return Dataset(path, tuple(manifest["classes"]), splits, manifest)
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path / name, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        raise _damaged(path, f"{name} holds no array of numbers") from None
+    return array
+
+
+def _texts(path: Path, name: str) -> list[str]:
+    try:
+        return (path / name).read_text(encoding="utf-8").split("\n")[:-1]
+    except UnicodeDecodeError:
+        raise _damaged(path, f"{name} is no UTF-8") from None
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -77,10 +93,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise UserError(f"data set {path} has format {manifest['format']}, this version reads {FORMAT}: rebuild it")
+        if not isinstance(manifest["hash"], str) or not all(isinstance(c, str) for c in manifest["classes"]):
+            raise TypeError
         for name, about in manifest["splits"].items():
+            if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in about["bytes"].values()):
+                raise TypeError(name)
             if set(about["sha256"]) != set(_names(name)) or set(about["bytes"]) != set(_names(name)):
                 raise KeyError(name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise _damaged(path, "manifest.json is damaged") from None

@@ -79,18 +79,23 @@ def train(
     class_order = order_of(curriculum, classes, seed) if curriculum else list(range(len(classes)))
     rank = torch.empty(len(classes), dtype=torch.long)
     rank[torch.tensor(class_order)] = torch.arange(len(classes))
-    ranks = rank[labels.cpu()]  # (n,): an image is in once this many classes are
+    ranks = rank[labels.cpu()]  # (n,): an image is in when more classes than this are
+    class_counts = [
+        classes_in(curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=f) for epoch in range(epochs)
+    ]
+    images_in = (torch.bincount(ranks, minlength=len(classes)).cumsum(0) // stack * stack).tolist()
 
     history: list[dict[str, Any]] = []
-    best, best_epoch, seen, started = (-1.0, 0.0), 0, 0, time.perf_counter()
-    bar = tqdm(range(epochs), desc=f"training f={f}", unit=" epochs", disable=quiet)
-    for epoch in bar:
+    metrics.unlink(missing_ok=True)
+    best, best_epoch, started = (-1.0, 0.0), 0, time.perf_counter()
+    total = sum(images_in[count - 1] for count in class_counts)
+    bar = tqdm(total=total, desc=f"training f={f}", unit=" images", unit_scale=True, disable=quiet)
+    for epoch, in_now in enumerate(class_counts):
         net.train()
         epoch_started = time.perf_counter()
-        in_now = classes_in(curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=f)
         pool = (ranks < in_now).nonzero().squeeze(1)
         order = pool[torch.randperm(len(pool), generator=shuffle)]
-        order = order[: len(order) // stack * stack].to(device)  # images that follow each other share a stack
+        order = order[: images_in[in_now - 1]].to(device)  # images that follow each other share a stack
         batches = torch.split(order, recipe.batch)
 
         loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -105,8 +110,8 @@ def train(
             optimizer.step()
             loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
             right += (logits.detach().argmax(1) == y).sum()
+            bar.update(len(batch))
 
-        seen += len(order)
         train_seconds = time.perf_counter() - epoch_started
         val_accuracy, val_loss = accuracy(net, stack, data["val"], seed)
         everything_in = in_now == len(classes)
@@ -132,11 +137,12 @@ def train(
                 assemble_slots(net, folded, f)
             best_state = {name: value.clone() for name, value in folded.state_dict().items()}
             keep(folded)
-        bar.set_postfix(train=f"{line['train_accuracy']:.1%}", val=f"{val_accuracy:.1%}", classes=in_now)
+        bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}")
 
+    bar.close()
     folded.load_state_dict(best_state)
     seconds = time.perf_counter() - started
-    return Trained(folded, history, best_epoch, seconds, seen / seconds)
+    return Trained(folded, history, best_epoch, seconds, total / seconds)
 
 
 def _lr_factor(recipe: Recipe, progress: float) -> float:

@@ -14,6 +14,7 @@ from train.run import Settings, run
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
+@cli.task
 def _main(config: DictConfig) -> None:
     c = plain(config)
     run(Settings.of(c), definition_of(c, c["data_seed"]), c["recipe"], Path(HydraConfig.get().runtime.output_dir))

@@ -35,7 +35,7 @@ LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 class Model:
     """The group `model`: see `train.models.notation`."""
 
-    arch: str
+    arch: str | None  # None: the game's
     pool: str
 
 
@@ -71,7 +71,7 @@ def run(settings: Settings, definition: Definition, recipe_config: Mapping[str, 
     game, f = definition.game, settings.fold
     classes = game.classes
     device = _device(settings.device)
-    layers = parse(settings.model.arch, settings.model.pool)
+    layers = parse(settings.model.arch or game.arch, settings.model.pool)
     recipe = recipe_of(
         recipe_config,
         game=game.name,
@@ -134,11 +134,12 @@ def _result(
         "batch": recipe.batch,
         "epochs": recipe.epochs,
         "epochs_to_best": trained.best_epoch,
+        "every_class_in": trained.history[-1]["classes"] == len(classes),
         "train_seconds": round(trained.seconds, 1),
         "train_images_per_second": round(trained.images_per_second),
         "test_images": len(evaluation.predictions),
         "accuracy": evaluation.accuracy,
-        "accuracy_ci95": evaluation.accuracy_ci95,
+        "accuracy_ci95": list(evaluation.accuracy_ci95),
         "accuracy_groupings": evaluation.accuracy_groupings,
         "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
         **(orders if settings.fold > 1 else {}),
@@ -160,6 +161,8 @@ def _summary(result: Mapping[str, Any], out: Path) -> str:
             f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
             f" all agree on {result['order_all_agree']:.2%} of the images"
         )
+    if not result["every_class_in"]:
+        lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
     lines.append(f"trained {result['epochs']} epochs in {result['train_seconds']:.0f} s; see {out}")
     return "\n".join(lines)
 

@@ -1,0 +1,295 @@
+"""The programs as a user meets them: a mistake gives exit code 2, one line on stderr, and nothing half-written.
+
+Most run `main` in this process, since starting an interpreter takes seconds; a few start the real programs.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+from conftest import GAMES, ROOT, Config, changed, flat_game
+from hydra.core.global_hydra import GlobalHydra
+
+import textgen.main
+import train.main
+from textgen.store import open_dataset
+
+SMALL = "game.images={train:1,val:1,test:1}"
+PROGRAMS: dict[str, Callable[[], None]] = {"textgen": textgen.main.main, "train": train.main.main}
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a program's `main` in this process, in an empty working folder."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main sets: restored when the test ends
+
+    def call(program: str, *arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", [f"foldtext-{program}", *arguments])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            PROGRAMS[program]()
+        code = caught.value.code
+        assert isinstance(code, int)
+        return Ended(code, *capsys.readouterr())
+
+    return call
+
+
+def start(folder: Path, program: str, *arguments: str) -> Ended:
+    """Run the real program in `folder`."""
+    command = [sys.executable, "-m", program, *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def message(ended: Ended) -> str:
+    """The one line of a user's mistake."""
+    assert ended.code == 2, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.startswith("error: "), ended.err
+    assert ended.err.endswith("\n")
+    assert ended.err.count("\n") == 1, ended.err
+    assert ended.out == ""
+    return ended.err
+
+
+def results(folder: Path) -> list[str]:
+    """What a run or a build leaves in `folder`, but for Hydra's own notes of a run that was refused."""
+    files = [p for p in folder.rglob("*") if p.is_file() and ".hydra" not in p.parts and p.suffix != ".log"]
+    temporary = set(folder.rglob("*.tmp"))
+    return sorted(str(p.relative_to(folder)) for p in {*files, *temporary})
+
+
+def own_game(folder: Path, game: Config) -> str:
+    """Write a game into a folder of the user's own; the argument that makes it known."""
+    (folder / "game").mkdir(parents=True)
+    (folder / "game" / f"{game['name']}.yaml").write_text(yaml.safe_dump(game), encoding="utf-8")
+    return f"--config-dir={folder}"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Config:
+    return flat_game(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_misspelt_game_is_answered_with_the_right_one(run: Run, here: Path, program: str) -> None:
+    for name in GAMES:
+        error = message(run(program, f"game={name[1]}{name[0]}{name[2:]}"))
+        assert f"did you mean {name}?" in error
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_game_is_answered_with_all_of_them(run: Run, here: Path, program: str) -> None:
+    error = message(run(program))
+    assert all(name in error for name in ("game=", *GAMES))
+    assert results(here) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [
+        ("sed=3", "sed"),
+        ("game.text.heigth=[8,9]", "heigth"),
+        ("+game.text.heigth=[8,9]", "did you mean height?"),
+        ("+game.imags.train=3", "did you mean images?"),
+        ("augment=lihgt", "did you mean light?"),
+        ("game.images={train", "{train"),
+    ],
+)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_misspelt_override_is_named(run: Run, here: Path, program: str, argument: str, word: str) -> None:
+    assert word in message(run(program, "game=sot_time", argument))
+    assert results(here) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "key"),
+    [
+        ("seed=-1", "seed"),
+        ("seed=abc", "seed"),
+        ("seed=0.5", "seed"),
+        ("workers=0", "workers"),
+        ("workers=abc", "workers"),
+        ("rebuild=maybe", "rebuild"),
+        ("out=null", "out"),
+        ("+sed=3", "sed"),
+        ("augment.transforms=3", "augment"),
+        ("augment.transforms=[3]", "augment"),
+        ("augment.transforms=[{name:Rotate}]", "Rotate"),
+        ("game.size=[22]", "game.size"),
+        ("game.images.train=many", "game.images.train"),
+        ("game.text.spacing=[nan,1]", "game.text.spacing"),
+        ("game.text.fonts=[oswlad]", "oswald"),
+    ],
+)
+def test_a_wrong_setting_of_textgen_is_named(run: Run, here: Path, argument: str, key: str) -> None:
+    assert key in message(run("textgen", "game=sot_time", SMALL, argument))
+    assert results(here) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fold=0"], ["fold", "1"]),
+        (["fold=two"], ["fold"]),
+        (["fold=4", "batch=3"], ["batch=3", "fold=4"]),
+        (["batch=0"], ["batch"]),
+        (["epochs=0"], ["epochs"]),
+        (["seed=-1"], ["seed"]),
+        (["device=tpu9"], ["device=tpu9"]),
+        (["recipe=defualt"], ["did you mean default?"]),
+        (["recipe.lr=-1"], ["recipe.lr"]),
+        (["+recipe.learning_rate=1"], ["recipe.learning_rate"]),
+        (["model.arch=C32 Q"], ["Q"]),
+        (["data_dir=null"], ["data_dir"]),
+        (["workers=0"], ["workers"]),
+        (["augment.transforms=3"], ["augment"]),
+    ],
+)
+def test_a_wrong_setting_of_train_is_named(run: Run, here: Path, arguments: list[str], words: list[str]) -> None:
+    error = message(run("train", "game=sot_time", SMALL, *arguments))
+    assert all(word in error for word in words), error
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("text.heigth", [8, 9], ["game.text.heigth", "did you mean height?"]),
+        ("backgrounds.0.sorce", "noise", ["game.backgrounds.0.sorce", "did you mean source?"]),
+        ("text.colors", ["red"], ["game.text.colors.0", "#rrggbb"]),
+        ("spec", "X[", ["spec", "column 2"]),
+        ("fields", {"X": ["1", "1..3"]}, ["fields.X", "twice"]),
+    ],
+)
+def test_a_wrong_field_of_a_users_own_game_is_named(
+    run: Run, here: Path, own: Config, tmp_path: Path, program: str, path: str, value: object, words: list[str]
+) -> None:
+    error = message(run(program, own_game(tmp_path / "own", changed(own, path, value)), "game=flat"))
+    assert all(word in error for word in words), error
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_ambiguous_spec_is_shown_with_its_two_readings(
+    run: Run, here: Path, own: Config, tmp_path: Path, program: str
+) -> None:
+    ambiguous = {**own, "spec": "[1]N", "label": "N", "fields": {"N": ["1", "11"]}}
+    error = message(run(program, own_game(tmp_path / "own", ambiguous), "game=flat"))
+    assert all(word in error for word in ("ambiguous", "N = '1'", "N = '11'"))
+    assert results(here) == []
+
+
+def test_yaml_that_cannot_be_parsed_is_named(run: Run, here: Path, own: Config, tmp_path: Path) -> None:
+    folder = own_game(tmp_path / "own", own)
+    (tmp_path / "own" / "game" / "flat.yaml").write_text("name: [flat\nspec: 'X'\n")
+    assert "flat.yaml" in message(run("textgen", folder, "game=flat"))
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_background_that_is_no_picture_is_named(run: Run, here: Path, tmp_path: Path, program: str) -> None:
+    (tmp_path / "holiday.png").write_text("no picture")
+    error = message(run(program, "game=sot_time", SMALL, f"game.backgrounds=[{{source: {tmp_path}/holiday.png}}]"))
+    assert "holiday.png" in error
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("place", ["below-a-file", "proc"])
+def test_a_folder_that_cannot_be_written_to_is_named(
+    run: Run, here: Path, tmp_path: Path, program: str, place: str
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    folder = {"below-a-file": tmp_path / "file" / "data", "proc": Path("/proc/foldtext")}[place]
+    key = {"textgen": "out", "train": "data_dir"}[program]
+    assert str(folder) in message(run(program, "game=sot_time", SMALL, "workers=1", f"{key}={folder}"))
+    assert results(here) == []
+    assert (tmp_path / "file").read_text() == "a file"
+
+
+def test_a_truncated_data_set_is_named_by_both_programs(run: Run, here: Path) -> None:
+    built = run("textgen", "game=sot_time", SMALL, "workers=1")
+    assert built.code == 0, built.err
+    path = here / built.out.strip()
+    os.truncate(path / "val.images.npy", 500)
+    before = results(here)
+    for program in PROGRAMS:
+        error = message(run(program, "game=sot_time", SMALL, "workers=1"))
+        assert "val.images.npy" in error
+        assert "rebuild=true" in error
+    assert results(here) == before
+    assert run("textgen", "game=sot_time", SMALL, "workers=1", "rebuild=true").code == 0
+    assert len(open_dataset(path).splits["val"].images) == 27
+
+
+def test_a_build_prints_the_folder_and_leaves_nothing_else(run: Run, here: Path) -> None:
+    built = run("textgen", "game=apex_count", SMALL, "out=sets", "workers=1")
+    assert built.code == 0, built.err
+    (line,) = built.out.splitlines()
+    dataset = open_dataset(line)
+    assert dataset.manifest["game"]["name"] == "apex_count"
+    assert all(name.startswith("sets/apex_count/") for name in results(here))
+    assert len(results(here)) == 10
+
+
+# ---- Real processes.
+
+
+def test_process_a_users_own_game_is_built(here: Path, own: Config, tmp_path: Path) -> None:
+    ended = start(here, "textgen", own_game(tmp_path / "own", own), "game=flat", "augment=off", "workers=1", "seed=5")
+    assert ended.code == 0, ended.err
+    dataset = open_dataset(here / ended.out.strip())
+    assert dataset.path.parent == here / "data" / "flat"
+    assert dataset.classes == (*"0123456789", "other")
+    assert np.bincount(dataset.splits["train"].labels).tolist() == [2] * 11
+    assert dataset.manifest["seed"] == 5
+
+
+def test_process_a_misspelt_game(here: Path) -> None:
+    error = message(start(here, "textgen", "game=sot_tmie"))
+    assert "sot_tmie" in error
+    assert "did you mean sot_time?" in error
+    assert list(here.iterdir()) == []
+
+
+def test_process_a_font_that_is_no_font(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter.ttf").write_text("Dear Sir or Madam")
+    error = message(start(here, "textgen", "game=sot_time", SMALL, f"game.text.fonts=[{tmp_path}/letter.ttf]"))
+    assert "letter.ttf" in error
+    assert list(here.iterdir()) == []
+
+
+def test_process_a_batch_smaller_than_fold(here: Path) -> None:
+    error = message(start(here, "train", "game=sot_time", SMALL, "fold=4", "batch=3"))
+    assert "batch=3 is smaller than fold=4" in error
+    assert results(here) == []
