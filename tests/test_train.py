@@ -20,14 +20,6 @@ SMALL = [
     *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
     *("workers=1", "augment=off", "groupings=2", "threads=1"),
 ]
-    "game.images.train=24",
-    "game.images.val=4",
-    "game.images.test=5",
-    "workers=1",
-    "augment=off",
-    "groupings=2",
-    "threads=1",
-]
 
 
 def composed(*overrides: str) -> dict[str, Any]:
