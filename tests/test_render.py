@@ -22,12 +22,12 @@ from textgen.render import SPLITS, TRIES, Renderer, contrast
 LIGHT = load("augment", "light")["transforms"]
 # sha256 of eight crops of every game without augmentation, see `golden`.
 GOLDEN = {
-    "apex_count": "",
-    "lol_gold1": "",
-    "lol_gold2": "",
-    "lol_time": "",
-    "sot_coin": "",
-    "sot_time": "",
+    "apex_count": "8d782dedc3353bf4ef7b90ac6b86bcc6642ed8c2e486e43fc9de97517ffd7232",
+    "lol_gold1": "a0d4a4be30860514ec063230e6006c443e170a25262b9d8c8b5add3bc9918aa3",
+    "lol_gold2": "1ad54d2246b64c722da7cb0fa6c1c966894dec1e032b41cf5e8fe319c17faafc",
+    "lol_time": "d97ca30349c4ac0166aaa8390f77f2a372c35160114f839f720d25bbc3b849e9",
+    "sot_coin": "3a961ba5e1dc89e7d17255fabb35b2909385a1ff62e3ff741e1cf7c3f33f12f4",
+    "sot_time": "4db76bb547db5d55456c06ca9c42377a480670793cd3fb7c84af8fcaf0449f9d",
 }
 
 

@@ -82,6 +82,16 @@ def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Pa
     assert result["orders"] == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+@pytest.mark.parametrize("fold", [1, 2, 3, 4])
+@pytest.mark.parametrize("game", GAMES)
+def test_every_game_runs_to_the_end_at_every_fold(tmp_path: Path, game: str, fold: int, recipe: str) -> None:
+    result = train(tmp_path, f"game={game}", f"fold={fold}", f"recipe={recipe}", "epochs=2", "augment=light")
+    assert result["every_class_in"]
+    assert ("order_agreement" in result) == (fold > 1)
+
+
 def test_the_saved_weights_are_the_evaluated_network(tmp_path: Path) -> None:
     result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
     weights = load_file(tmp_path / "run/model.safetensors")

@@ -92,7 +92,7 @@ class Text:
     x: Fractions = (0.0, 1.0)
     y: Fractions = (0.0, 1.0)
     margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # kept free around the ink
-    contrast: Levels = 15.0
+    contrast: Levels = 18.0
     outline: Outline | None = None
     shadow: Shadow | None = None
 
