@@ -10,8 +10,12 @@ from conftest import GAMES
 from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
+from textgen.build import ensure
 from textgen.errors import UserError
 from textgen.main import definition_of, plain
+from train import loop
+from train.data import load
+from train.evaluate import evaluate
 from train.models.notation import build, parse
 from train.recipe import recipe_of
 from train.run import Settings, run
@@ -73,7 +77,7 @@ def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Pa
     assert losses[-1] < losses[0]
     left = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"curves.png", "confusion.png", "orders.png", "mistakes.png"}
-    assert left == {"metrics.jsonl", "model.safetensors", "result.json", *pictures}
+    assert left == {"config.yaml", "metrics.jsonl", "model.safetensors", "result.json", *pictures}
     assert result == json.loads((tmp_path / "run/result.json").read_text())
     assert result["test_images"] == 27 * 5
     assert result["accuracy"] == pytest.approx(sum(result["accuracy_groupings"]) / 2)
@@ -94,10 +98,23 @@ def test_every_game_runs_to_the_end_at_every_fold(tmp_path: Path, game: str, fol
 
 def test_the_saved_weights_are_the_evaluated_network(tmp_path: Path) -> None:
     result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
+    config = composed(*SMALL, "game=apex_count")
+    dataset = ensure(definition_of(config, 0), Path(config["data_dir"]))
     weights = load_file(tmp_path / "run/model.safetensors")
     net = build(parse("C32 M B M C8 M F", "3x3 strides 2,1,2"), size=(19, 25), classes=22, fold=4)
     net.load_state_dict(weights)
     assert sum(p.numel() for p in net.parameters()) == result["parameters"]
+    test = load(dataset, torch.device("cpu"))["test"]
+    again = evaluate(net, 4, test, classes=22, groupings=2, seed=0)
+    assert again.accuracy_groupings == result["accuracy_groupings"]
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = iter([(0.2, 1.0), (0.6, 0.5), (0.6, 0.6), (0.4, 0.1)])
+    monkeypatch.setattr(loop, "accuracy", lambda *_: next(scripted))
+    result = train(tmp_path, "game=apex_count", "epochs=4")
+    assert result["epochs_to_best"] == 2
+    assert [line["best"] for line in metrics(tmp_path)] == [True, True, False, False]
 
 
 def test_slots_agree_in_every_order(tmp_path: Path) -> None:
@@ -148,6 +165,12 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
     [
         (["fold=0"], "fold"),
         (["fold=2.5"], "fold"),
+        (["fold=true"], "fold"),
+        (["fold=7"], "fold"),
+        (["data_seed=1.5"], "data_seed"),
+        (["fold=6", "recipe=paper", "game.images.train=1", "recipe.curriculum.initial=1"], "do not fill one stack"),
+        (["recipe=paper", "recipe.curriculum.every=0"], "recipe.curriculum.every"),
+        (["recipe=paper", "recipe.curriculum.order=odd"], "recipe.curriculum.order"),
         (["fold=4", "batch=3"], "batch=3 is smaller than fold=4"),
         (["epochs=0"], "epochs"),
         (["device=gpu9"], "device=gpu9"),

@@ -11,6 +11,7 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
 
 import albumentations
+import numpy as np
 
 from textgen.arrays import U8, Rng
 from textgen.errors import UserError
@@ -54,6 +55,10 @@ def _transform(entry: Mapping[str, Any]) -> albumentations.ImageOnlyTransform:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # it only warns of an unknown argument
-            return kind(**arguments)
+            transform = kind(**arguments)
+            probe = kind(**{**arguments, "p": 1.0})(image=np.zeros((16, 16, 3), np.uint8))["image"]
     except (UserWarning, ValueError, TypeError) as error:
         raise UserError(f"augment: {entry['name']} with {arguments}: {' '.join(str(error).split())}") from None
+    if probe.dtype != np.uint8 or probe.shape != (16, 16, 3):
+        raise UserError(f"augment: {entry['name']} with {arguments} does not give an RGB image of bytes: use another")
+    return transform

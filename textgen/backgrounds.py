@@ -18,6 +18,8 @@ from textgen.errors import UserError
 from textgen.game import Background
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; of the others, EPS would start Ghostscript
+MAX_PICTURES = 5000  # of one source, all of which are held in memory
 CANVASES = 48  # of each procedural source
 CANVAS = (128, 192)  # height, width
 MAX_SIDE = 512  # larger pictures are scaled down once, when read
@@ -37,6 +39,9 @@ class Source:
             self.canvases = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(CANVASES)]
         else:
             self.paths = resolve("backgrounds", background.source, SUFFIXES, KINDS)
+            if len(self.paths) > MAX_PICTURES:
+                count = f"{len(self.paths)} pictures, more than {MAX_PICTURES}"
+                raise UserError(f"background {background.source} holds {count}: give fewer")
             self.canvases = [read_image(path, size) for path in self.paths]
         self._tints = np.array([rgb(color) for color in background.tint], np.float32)
 
@@ -82,7 +87,7 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1)) -> U8:
         # Reading the header alone: a picture that unpacks to gigabytes is refused before it does.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            image = Image.open(path)
+            image = Image.open(path, formats=FORMATS)
         with image:
             width, height = image.size
             if width * height > MAX_PIXELS:

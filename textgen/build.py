@@ -23,12 +23,16 @@ from textgen.catalogue import sha256
 from textgen.errors import UserError
 from textgen.game import Game
 from textgen.render import SPLITS, Crops, Renderer
-from textgen.store import FORMAT, Dataset, SplitWriter, open_dataset
+from textgen.store import FORMAT, Dataset, SplitWriter, damaged, open_dataset
 
 GENERATOR = 1  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
 CHUNK = 500  # samples a task: a second of work, some megabytes of memory
-MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)
-LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "albumentations")  # whose versions can change a pixel
+MENDABLE = {  # by the user: no room, or a path that cannot be
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG),
+}
+# Whose versions can change a pixel.
+LIBRARIES = ("numpy", "pillow", "fonttools", "opencv-python-headless", "albumentations")
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,18 @@ def ensure(
         there = path.exists()
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with out=…") from None
-    if there and not rebuild:
-        return open_dataset(path)
-    with _building(path) as folder:
-        _write(definition, renderer, identity, folder, _cores() if workers is None else workers, quiet)
-    return open_dataset(path)
+    if rebuild or not there:
+        with _building(path, rebuild) as folder:
+            _write(definition, renderer, identity, folder, workers or joblib.cpu_count(), quiet)
+    dataset = open_dataset(path)
+    expected = {split: per_class * len(renderer.classes) for split, per_class in asdict(definition.game.images).items()}
+    if (
+        dataset.hash != identity["hash"]
+        or dataset.classes != renderer.classes
+        or {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != expected
+    ):
+        raise damaged(path, "its manifest is that of another definition")
+    return dataset
 
 
 def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
@@ -73,14 +84,15 @@ def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
         "format": FORMAT,
         "generator": GENERATOR,
         "game": pictured,
+        "classes": list(renderer.classes),
         "augment": list(definition.augment),
         "seed": definition.seed,
         "assets": _digests(renderer.assets),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
-    text = json.dumps(identity, sort_keys=True)
-    return {**identity, "hash": hashlib.sha256(text.encode()).hexdigest(), "classes": list(renderer.classes)}
+    # Not sorted by key: the order of a user's mapping, of fonts or a field's values, decides classes and pixels.
+    return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
 
 
 def _digests(assets: list[Path]) -> dict[str, str]:
@@ -143,17 +155,24 @@ def _cached_renderer(key: str, definition: Definition) -> Renderer:
 
 
 @contextmanager
-def _building(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends well and vanishes when it does not."""
+def _building(path: Path, replace: bool) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well and vanishes when it does not.
+
+    What another process has put at `path` meanwhile is as good, the same bytes, and stays unless `replace`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    old = temporary.with_suffix(".old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         temporary.mkdir()
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        if replace and path.exists():
+            path.rename(old)
+        if not path.exists():
+            temporary.rename(path)
     except PermissionError as error:
         raise UserError(
             f"cannot write to {error.filename}: choose another folder with out=…, or allow writing"
@@ -166,21 +185,18 @@ def _building(path: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what killed builds of this data set have left."""
-    for folder in path.parent.glob(f".{path.name}.*.tmp"):
-        process = folder.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
-        if not re.fullmatch("[1-9][0-9]{0,8}", process):
+    for folder in path.parent.glob(f".{path.name}.*"):
+        match = re.fullmatch(r"([1-9][0-9]{0,8})\.(tmp|old)", folder.name.removeprefix(f".{path.name}."))
+        if not match:
             continue  # none of ours
         try:
-            os.kill(int(process), 0)
+            os.kill(int(match[1]), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except PermissionError:
             pass  # another user's build, and it runs
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

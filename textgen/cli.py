@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -32,6 +31,10 @@ def run(main: Callable[[], object]) -> NoReturn:
         _fail(_missing(error))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         _fail(str(error))
+    except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        if error.filename is None:
+            raise
+        _fail(f"cannot use {error.filename}: {error.strerror}; choose another folder")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -65,4 +68,4 @@ def _missing(error: MissingConfigException) -> str:
         return str(error)
     near = difflib.get_close_matches(name, error.options, 1)
     hint = f"did you mean {near[0]}?" if near else "(your own folder: --config-dir=<folder that holds game/>)"
-    return re.sub(r"^\W+", "", f"there is no {group} {name!r}; known are {', '.join(error.options)}; {hint}")
+    return f"there is no {group} {name!r}; known are {', '.join(error.options)}; {hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -19,7 +20,11 @@ from textgen.errors import UserError
 
 SUFFIXES = (".ttf", ".otf")
 SCALE = 4  # glyphs are drawn this much larger and averaged down: anti-aliasing, and positions on a quarter pixel
+DAMAGE = (TTLibError, struct.error, OSError, LookupError, AssertionError, ValueError, TypeError, RecursionError)
 MAX_FONT_BYTES = 32 << 20
+SIGNATURES = (b"\x00\x01\x00\x00", b"true", b"OTTO")
+
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # its warnings of damage would stand beside our error
 
 
 class Face:
@@ -32,15 +37,20 @@ class Face:
         self.path = path
         if path.stat().st_size > MAX_FONT_BYTES:
             raise UserError(f"font {path} is larger than {MAX_FONT_BYTES >> 20} MB; give a smaller one")
+        with path.open("rb") as file:
+            if file.read(4) not in SIGNATURES:  # compressed containers can unpack to gigabytes
+                raise UserError(f"font {path} is no TrueType or OpenType file: convert it to .ttf or .otf")
         try:
             tops, self._units = _tops(path, characters)
             ImageFont.truetype(str(path), 16)
-        except (TTLibError, OSError, struct.error, LookupError, AssertionError, ValueError, TypeError) as error:
+        except DAMAGE as error:
             raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
         missing = sorted(c for c in characters - tops.keys() if not c.isspace())
         if missing:
             raise UserError(f"font {path.name} has no glyph for {' '.join(missing)}, which the spec needs: use another")
-        self._top = max((tops[c] for c in tops if c.isdigit()), default=max(tops.values(), default=1.0))
+        self._top = max((tops[c] for c in tops if c.isdigit()), default=max(tops.values(), default=self._units))
+        if self._top * 16 < self._units:
+            raise UserError(f"font {path.name} draws the spec's characters almost without height: use another")
 
     def pixels_per_em(self, height: float) -> float:
         """The size at which the tallest digit of the characters (without digits: the tallest glyph) has `height`."""
@@ -95,7 +105,7 @@ def _font(path: Path, px: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), px, layout_engine=ImageFont.Layout.BASIC)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=8192)
 def _glyph(path: Path, px: int, character: str, stroke: int) -> tuple[U8, U8, int, int, float]:
     """Fill, fill with outline (same shape), left and top of the ink from the pen on the baseline, advance."""
     font = _font(path, px)

@@ -48,7 +48,7 @@ Pixels = Annotated[tuple[Length, Length], AfterValidator(_ordered)]
 Levels = Annotated[float, Field(ge=0, le=255)]
 Color = Annotated[StrictStr, AfterValidator(_hex)]
 Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Spacing = Annotated[float, Field(ge=-4, le=64)]
 Light = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -88,7 +88,7 @@ class Text:
     colors: Colors = ("#ffffff",)
     color_jitter: Levels = 8.0  # standard deviation a channel, in levels of 255
     opacity: Fractions = (1.0, 1.0)
-    spacing: Annotated[tuple[Finite, Finite], AfterValidator(_ordered)] = (0.0, 0.0)  # between letters, may be negative
+    spacing: Annotated[tuple[Spacing, Spacing], AfterValidator(_ordered)] = (0.0, 0.0)  # added between letters
     x: Fractions = (0.0, 1.0)
     y: Fractions = (0.0, 1.0)
     margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # kept free around the ink
@@ -151,7 +151,7 @@ class Game:
     fields: Mapping[StrictStr, Any] | None = None  # checked by Spec.parse
     other: Any = ""  # checked by Spec.parse
     arch: StrictStr = "C32 M B M C8 M F"
-    title: StrictStr = ""
+    title: StrictStr = ""  # for people alone
 
     @classmethod
     def of(cls, config: Any) -> Game:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from textgen.arrays import U8
 from textgen.errors import UserError
 
 FORMAT = 1
@@ -22,8 +24,8 @@ MAX_MANIFEST_BYTES = 16 << 20
 class Split(NamedTuple):
     """One split, memory-mapped: images uint8 (n, H, W, 3), labels int64 (n,) that index the classes, texts."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: U8
+    labels: NDArray[np.int64]
     texts: list[str]
 
 
@@ -48,18 +50,25 @@ def open_dataset(path: str | Path) -> Dataset:
     Nothing in the folder is executed. Raises `UserError` that names the file which is missing, cut or changed.
     """
     path = Path(path)
+    try:
+        return _open(path)
+    except OSError as error:
+        raise UserError(f"data set {path} cannot be read: {error.strerror} ({error.filename})") from None
+
+
+def _open(path: Path) -> Dataset:
     manifest = _read_manifest(path)
     splits = {}
     for name, about in manifest["splits"].items():
         for kind, expected in about["sha256"].items():
             file = path / kind
             if not file.is_file():
-                raise _damaged(path, f"{file.name} is missing")
+                raise damaged(path, f"{file.name} is missing")
             if file.stat().st_size != about["bytes"][kind]:
-                raise _damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {about['bytes'][kind]:,}")
+                raise damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {about['bytes'][kind]:,}")
             with file.open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
-                    raise _damaged(path, f"{file.name} does not have the bytes that were written")
+                    raise damaged(path, f"{file.name} does not have the bytes that were written")
         splits[name] = Split(
             images=_array(path, f"{name}.images.npy"),
             labels=_array(path, f"{name}.labels.npy"),
@@ -68,11 +77,11 @@ def open_dataset(path: str | Path) -> Dataset:
     return Dataset(path, tuple(manifest["classes"]), splits, manifest)
 
 
-def _array(path: Path, name: str) -> np.ndarray:
+def _array(path: Path, name: str) -> NDArray[Any]:
     try:
-        array: np.ndarray = np.load(path / name, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path / name, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError):
-        raise _damaged(path, f"{name} holds no array of numbers") from None
+        raise damaged(path, f"{name} holds no array of numbers") from None
     return array
 
 
@@ -80,15 +89,15 @@ def _texts(path: Path, name: str) -> list[str]:
     try:
         return (path / name).read_text(encoding="utf-8").split("\n")[:-1]
     except UnicodeDecodeError:
-        raise _damaged(path, f"{name} is no UTF-8") from None
+        raise damaged(path, f"{name} is no UTF-8") from None
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
-        raise UserError(f"{path} is no data set: it has no manifest.json")
+        raise UserError(f"{path} is no data set: it has no manifest.json; build it again with rebuild=true")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
-        raise _damaged(path, "manifest.json is too large to be one")
+        raise damaged(path, "manifest.json is too large to be one")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -103,11 +112,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise _damaged(path, "manifest.json is damaged") from None
+        raise damaged(path, "manifest.json is damaged") from None
     return dict(manifest)
 
 
-def _damaged(path: Path, what: str) -> UserError:
+def damaged(path: Path, what: str) -> UserError:
+    """The error for a data set that is not what was written."""
     return UserError(f"data set {path} is damaged: {what}; build it again with rebuild=true, or remove the folder")
 
 
@@ -127,7 +137,7 @@ class SplitWriter:
         self._write(0, _header(self._shape, np.dtype(np.uint8)))
         self._write(1, _header((count,), np.dtype("<i8")))
 
-    def add(self, images: np.ndarray, labels: np.ndarray, texts: Iterable[str]) -> None:
+    def add(self, images: U8, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
         """The next images uint8 (n, H, W, 3), labels (n,) and texts."""
         self._written += len(images)
         self._write(0, np.ascontiguousarray(images).tobytes())

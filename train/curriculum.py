@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StrictInt
+from pydantic.dataclasses import dataclass
 
 from textgen.errors import UserError
 
+Positive = Annotated[StrictInt, Field(ge=1)]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Curriculum:
     """Training begins with `initial` classes (I); `step` more (Δ) come in every `every` epochs (E) of a run of `of`.
 
@@ -18,11 +23,11 @@ class Curriculum:
     "alphabetical" by label as in the published code, "random" by seed, or a list of labels.
     """
 
-    initial: int | None = None
-    step: int | None = None
-    every: int = 60
-    of: int = 1500
-    order: str | Sequence[str] = "alphabetical"
+    initial: Positive | None = None
+    step: Positive | None = None
+    every: Positive = 60
+    of: Positive = 1500
+    order: str | tuple[str, ...] = "alphabetical"
 
 
 def classes_in(curriculum: Curriculum | None, *, epoch: int, epochs: int, classes: int, fold: int) -> int:
@@ -50,4 +55,4 @@ def order_of(curriculum: Curriculum, classes: Sequence[str], seed: int) -> list[
             f"recipe.curriculum.order is {curriculum.order!r}; it is alphabetical, random, or a list of all classes: "
             + ", ".join(classes)
         )
-    return [classes.index(label) for label in curriculum.order]
+    return [list(classes).index(label) for label in curriculum.order]

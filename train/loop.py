@@ -31,7 +31,10 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @dataclass
 class Trained:
-    """The best network by validation, folded and whole, and how it came about. `history` has a mapping an epoch."""
+    """The best network by validation, folded and whole, and how it came about.
+
+    `history` has a mapping an epoch; `seconds` is all of it, `images_per_second` the rate within training epochs alone.
+    """
 
     net: nn.Module
     history: list[dict[str, Any]]
@@ -112,6 +115,7 @@ def train(
             right += (logits.detach().argmax(1) == y).sum()
             bar.update(len(batch))
 
+        train_loss = loss_sum.item() / len(order)  # the one wait for the device in an epoch
         train_seconds = time.perf_counter() - epoch_started
         val_accuracy, val_loss = accuracy(net, stack, data["val"], seed)
         everything_in = in_now == len(classes)
@@ -120,12 +124,13 @@ def train(
             "epoch": epoch + 1,
             "classes": in_now,
             "lr": optimizer.param_groups[0]["lr"],
-            "train_loss": loss_sum.item() / len(order),
+            "train_loss": train_loss,
             "train_accuracy": right.item() / len(order),
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "best": improved,
             "images_per_second": len(order) / train_seconds,
+            "train_seconds": train_seconds,
             "seconds": time.perf_counter() - started,
         }
         history.append(line)
@@ -142,7 +147,8 @@ def train(
     bar.close()
     folded.load_state_dict(best_state)
     seconds = time.perf_counter() - started
-    return Trained(folded, history, best_epoch, seconds, total / seconds)
+    in_epochs = sum(line["train_seconds"] for line in history)
+    return Trained(folded, history, best_epoch, seconds, total / in_epochs)
 
 
 def _lr_factor(recipe: Recipe, progress: float) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from textgen import cli
+from textgen.errors import UserError
 from textgen.main import definition_of, plain
 from train.run import Settings, run
 
@@ -17,7 +19,20 @@ from train.run import Settings, run
 @cli.task
 def _main(config: DictConfig) -> None:
     c = plain(config)
-    run(Settings.of(c), definition_of(c, c["data_seed"]), c["recipe"], Path(HydraConfig.get().runtime.output_dir))
+    out = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        settings = Settings.of(c)
+        run(
+            settings,
+            definition_of(c, settings.data_seed),
+            c["recipe"],
+            out,
+            config=OmegaConf.to_yaml(config, resolve=True),
+        )
+    except UserError:
+        with suppress(OSError):  # unless there is something in it
+            out.rmdir()
+        raise
 
 
 def main() -> None:

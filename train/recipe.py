@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 from pydantic.dataclasses import dataclass
 
 from textgen.errors import UserError
@@ -18,11 +18,11 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class Exceptional:
-    """Other settings for one game at one fold, as the paper's footnote 7."""
+    """Other settings for one game at one fold, as the paper's footnote 7. The curriculum keeps the recipe's order."""
 
     game: str
-    fold: int
-    epochs: int
+    fold: Annotated[StrictInt, Field(ge=1)]
+    epochs: Annotated[StrictInt, Field(ge=1)]
     curriculum: Curriculum
 
 
@@ -39,12 +39,12 @@ class Recipe:
     """
 
     name: str
-    batch: Annotated[int, Field(ge=1)]
+    batch: Annotated[StrictInt, Field(ge=1)]
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    images: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[StrictInt, Field(ge=1)] | None = None
+    images: Annotated[StrictInt, Field(ge=1)] | None = None
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "one_cycle"] = "constant"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -66,7 +66,8 @@ def recipe_of(
         raise UserError("recipe: set one of epochs and images, and the other to null")
     for special in recipe.exceptions:
         if (special.game, special.fold) == (game, fold):
-            recipe = replace(recipe, epochs=special.epochs, curriculum=special.curriculum)
+            order = recipe.curriculum.order if recipe.curriculum else special.curriculum.order
+            recipe = replace(recipe, epochs=special.epochs, curriculum=replace(special.curriculum, order=order))
     length = epochs or recipe.epochs or max(1, round((recipe.images or 0) / train_images))
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 from safetensors.torch import save
 from torch import nn
@@ -22,12 +23,14 @@ from textgen.build import Definition, ensure
 from textgen.errors import UserError
 from textgen.game import validated
 from train import plots
+from train.curriculum import classes_in, order_of
 from train.data import load
 from train.evaluate import Evaluation, evaluate
 from train.loop import Trained, train
 from train.models.notation import build, parse
 from train.recipe import Recipe, recipe_of
 
+MAX_FOLD = 6  # the evaluator goes through all f! orders
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
 
@@ -44,29 +47,31 @@ class Settings:
     """The settings of conf/train.yaml outside the groups `game`, `augment` and `recipe`."""
 
     model: Model
-    fold: Annotated[int, Field(ge=1, le=64)]
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    data_seed: Annotated[int, Field(ge=0, lt=2**63)]
+    fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    data_seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     device: str
     data_dir: Path
-    epochs: Annotated[int, Field(ge=1)] | None
-    batch: Annotated[int, Field(ge=1)] | None
-    threads: Annotated[int, Field(ge=1)] | None
-    groupings: Annotated[int, Field(ge=1, le=100)]
-    workers: Annotated[int, Field(ge=1)] | None
-    rebuild: bool
+    epochs: Annotated[StrictInt, Field(ge=1)] | None
+    batch: Annotated[StrictInt, Field(ge=1)] | None
+    threads: Annotated[StrictInt, Field(ge=1)] | None
+    groupings: Annotated[StrictInt, Field(ge=1, le=100)]
+    workers: Annotated[StrictInt, Field(ge=1)] | None
+    rebuild: StrictBool
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
         """Validate a composed config. Raises `UserError`."""
-        return validated(cls, {k: v for k, v in config.items() if k not in ("game", "augment", "recipe", "experiment")})
+        return validated(cls, {k: v for k, v in config.items() if k not in ("game", "augment", "recipe")})
 
 
-def run(settings: Settings, definition: Definition, recipe_config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def run(
+    settings: Settings, definition: Definition, recipe_config: Mapping[str, Any], out: Path, *, config: str = ""
+) -> dict[str, Any]:
     """Train and evaluate, and leave in the folder `out` metrics.jsonl, model.safetensors, result.json and pictures.
 
-    Returns what result.json holds. Whatever is wrong with the settings is raised as `UserError` before the data set is
-    built.
+    `config`, the whole composed configuration as YAML, is kept beside them as config.yaml. Returns what result.json
+    holds. Whatever is wrong with the settings is raised as `UserError` before the data set is built.
     """
     game, f = definition.game, settings.fold
     classes = game.classes
@@ -80,12 +85,15 @@ def run(settings: Settings, definition: Definition, recipe_config: Mapping[str, 
         epochs=settings.epochs,
         batch=settings.batch,
     )
+    _check_curriculum(recipe, classes, game.images.train, f, settings.seed)
     build(layers, size=game.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
     if settings.threads:
         torch.set_num_threads(settings.threads)
 
     dataset = ensure(definition, settings.data_dir, workers=settings.workers, rebuild=settings.rebuild)
     data = load(dataset, device)
+    (out / "result.json").unlink(missing_ok=True)  # of an earlier run in the same folder
+    _write(out / "config.yaml", config.encode())
     trained = train(
         data,
         layers=layers,
@@ -160,6 +168,7 @@ def _summary(result: Mapping[str, Any], out: Path) -> str:
         lines.append(
             f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
             f" all agree on {result['order_all_agree']:.2%} of the images"
+            + (" (by construction: slots)" if result["slots"] else "")
         )
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
@@ -167,7 +176,20 @@ def _summary(result: Mapping[str, Any], out: Path) -> str:
     return "\n".join(lines)
 
 
+def _check_curriculum(recipe: Recipe, classes: tuple[str, ...], per_class: int, f: int, seed: int) -> None:
+    first = len(classes)
+    if recipe.curriculum:
+        order_of(recipe.curriculum, classes, seed)
+        first = classes_in(recipe.curriculum, epoch=0, epochs=recipe.epochs or 1, classes=len(classes), fold=f)
+    if first * per_class < f:
+        raise UserError(
+            f"{first * per_class} training images do not fill one stack of fold={f}: raise game.images.train"
+        )
+
+
 def _device(name: str) -> torch.device:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
+        raise UserError(f"device={name} is none: give auto, cpu, cuda, cuda:1 or mps")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

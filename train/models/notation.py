@@ -89,9 +89,8 @@ def build(
     classes: int,
     fold: int = 1,
     slot_of: int = 1,
-    channels: int = 3,
 ) -> nn.Sequential:
-    """The network for stacks of `fold` images: (b, fold·channels, H, W) -> (b, fold·classes).
+    """The network for stacks of `fold` images: (b, fold·3, H, W) -> (b, fold·classes).
 
     The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
     ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
@@ -101,7 +100,7 @@ def build(
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
     wide: Callable[[int], int] = (lambda c: width(c, fold)) if slot_of == 1 else (lambda c: slot_width(c, slot_of))
     net = nn.Sequential()
-    c, (h, w) = fold * channels, size
+    c, (h, w) = fold * 3, size
     features = 0  # once flat, instead of c, h, w
     for layer in layers:
         if isinstance(layer, Conv):
@@ -124,14 +123,13 @@ def build(
     return net
 
 
-INITS = ("reference", "torch")
-
-
 @torch.no_grad()
 def initialise(net: nn.Module, init: str) -> None:
     """Weights as the published code has them ("reference": Xavier uniform, linear N(0, 0.01), biases 0) or "torch"."""
     if init == "torch":
         return
+    if init != "reference":
+        raise ValueError(f"init is reference or torch, not {init!r}")
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight, nn.init.calculate_gain("relu"))
