@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -23,14 +24,18 @@ def run(main: Callable[[], object]) -> NoReturn:
     Errors of Hydra and OmegaConf are mistakes in overrides or YAML files.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and exiting with 1
+    if {"--help", "-h"} & set(sys.argv) and not any(argument.startswith("game=") for argument in sys.argv):
+        sys.argv.append("game=sot_time")  # Hydra composes a whole configuration to show its help
     try:
         main()
     except UserError as error:
         _fail(error.summary)
     except MissingConfigException as error:
         _fail(_missing(error))
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        _fail(str(error))
+    except yaml.YAMLError as error:
+        _fail(f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed")
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(_override(str(error)))
     except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
         if error.filename is None:
             raise
@@ -61,11 +66,25 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _override(message: str) -> str:
+    """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
+    match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
+    if not match:
+        return message
+    return (
+        f"no setting {match[1]!r} here: check its spelling; a key that a game's file leaves out takes a +: {match[2]}"
+    )
+
+
 def _missing(error: MissingConfigException) -> str:
     """`game=sot_tmie` -> there is no such game, did you mean sot_time?"""
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
     if not error.options:
         return str(error)
     near = difflib.get_close_matches(name, error.options, 1)
-    hint = f"did you mean {near[0]}?" if near else "(your own folder: --config-dir=<folder that holds game/>)"
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"your own stands in <folder>/{group}/{name}.yaml with --config-dir=<folder>"
+    )
     return f"there is no {group} {name!r}; known are {', '.join(error.options)}; {hint}"

@@ -174,7 +174,8 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_python(config)
     except ValidationError as error:
-        first, *others = error.errors()
+        # A misspelt key first: the right one is then missing too, but that would not say why.
+        first, *others = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
         path = _path(first["loc"])
         for other in others:  # of the kinds of value that a key can have, the one that was understood the furthest
             if len(_path(other["loc"])) > len(path) and _path(other["loc"])[: len(path)] == path:
@@ -188,6 +189,10 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(siblings)}"
             raise UserError(f"{key} is no setting; {hint}") from None
         given = first["input"]
+        if given is None:
+            raise UserError(
+                f'{key} is empty; in YAML # begins a comment, so that colours need quotes: "#ffffff"'
+            ) from None
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{key}: {message}{shown}") from None

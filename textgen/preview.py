@@ -66,12 +66,14 @@ def _main(config: DictConfig) -> None:
     s = validated(Settings, {k: v for k, v in c.items() if k not in ("game", "augment")})
     definition = definition_of(c, s.seed)
     path = s.out or Path(f"{definition.game.name}.png")
-    page = sheet(by_class(definition.renderer(), s.split, s.each), s.zoom)
+    renderer = definition.renderer()
+    page = sheet(by_class(renderer, s.split, s.each), s.zoom)
     try:
         page.save(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write the picture {path}: {error}; choose another with out=…") from None
-    print(path)
+    texts = ", ".join(repr(text) for text in renderer.render(s.split, range(3)).texts)
+    print(f"{path}: {len(renderer.classes)} classes, texts such as {texts}")
 
 
 def main() -> None:

@@ -103,10 +103,12 @@ class Renderer:
             rejects.update(refused)
             return image
         reasons = ", ".join(f"{count} times {reason}" for reason, count in refused.most_common())
-        raise UserError(
-            f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}); "
-            "make text.height smaller, size larger, or colours and backgrounds more different"
-        )
+        mends = {
+            "too large": "make text.height or text.spacing smaller or size larger",
+            "low contrast": "make colours and backgrounds more different, text.height larger, or text.contrast smaller",
+        }
+        mend = "; or ".join(mends[reason] for reason, _ in refused.most_common())
+        raise UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
 
     def _write(self, text: str, canvas: F32, rng: Rng) -> tuple[F32, F32] | None:
         """`text` on `canvas` (H, W, 3) and the coverage (H, W) of its fill, or None where it does not fit."""

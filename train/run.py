@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
-from safetensors.torch import save
-from torch import nn
 
 from textgen.build import Definition, ensure
 from textgen.errors import UserError
@@ -28,6 +26,7 @@ from train.data import load
 from train.evaluate import Evaluation, evaluate
 from train.loop import Trained, train
 from train.models.notation import build, parse
+from train.network import Network
 from train.recipe import Recipe, recipe_of
 
 MAX_FOLD = 6  # the evaluator goes through all f! orders
@@ -76,7 +75,8 @@ def run(
     game, f = definition.game, settings.fold
     classes = game.classes
     device = _device(settings.device)
-    layers = parse(settings.model.arch or game.arch, settings.model.pool)
+    arch = settings.model.arch or game.arch
+    layers = parse(arch, settings.model.pool)
     recipe = recipe_of(
         recipe_config,
         game=game.name,
@@ -102,7 +102,9 @@ def run(
         recipe=recipe,
         seed=settings.seed,
         metrics=out / "metrics.jsonl",
-        keep=lambda net: _write(out / "model.safetensors", save(_weights(net))),
+        keep=lambda net: _write(
+            out / "model.safetensors", Network(net, arch, settings.model.pool, game.size, classes, f).to_bytes()
+        ),
     )
     evaluation = evaluate(
         trained.net, f, data["test"], classes=len(classes), groupings=settings.groupings, seed=settings.seed
@@ -202,10 +204,6 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
-
-
-def _weights(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
 
 
 def _write(path: Path, data: bytes) -> None:

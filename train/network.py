@@ -1,0 +1,67 @@
+"""A trained network as a file and back: weights with all that is needed to use them, and nothing that executes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from textgen.errors import UserError
+from train.evaluate import predict
+from train.models.notation import build, parse
+
+
+@dataclass(frozen=True)
+class Network:
+    """A FoldedCNN with the notation that it was built from.
+
+    `net` maps stacks (b, fold·3, H, W) to logits (b, fold·classes), see `train.data.to_input` and `train.fold`;
+    `size` is (H, W).
+    """
+
+    net: nn.Module
+    arch: str
+    pool: str
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    fold: int
+
+    def classify(self, images: Tensor) -> list[str]:
+        """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; images that follow each other share a stack."""
+        n = len(images)
+        if images.dtype != torch.uint8 or images.shape[1:] != (*self.size, 3):
+            given = f"{images.dtype} {tuple(images.shape)}"
+            raise ValueError(f"crops are uint8 (n, {self.size[0]}, {self.size[1]}, 3), not {given}")
+        if n == 0:
+            return []
+        stacks = torch.arange(n + -n % self.fold).clamp(max=n - 1).view(-1, self.fold)  # (n,) -> (s, f), filled up
+        return [self.classes[i] for i in predict(self.net, images, stacks).argmax(1).tolist()]
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file."""
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.net.state_dict().items()}
+        notation = {"arch": self.arch, "pool": self.pool, "size": self.size, "classes": self.classes, "fold": self.fold}
+        return save(weights, {"network": json.dumps(notation)})
+
+
+def load(path: str | Path) -> Network:
+    """The network of a run's `model.safetensors`. Raises `UserError` for a file that is none or is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            notation = json.loads(file.metadata()["network"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        size, classes = tuple(notation["size"]), tuple(notation["classes"])
+        arch, pool, fold = notation["arch"], notation["pool"], notation["fold"]
+        net = build(parse(arch, pool), size=size, classes=len(classes), fold=fold)
+        net.load_state_dict(weights)
+    except OSError as error:
+        raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"network {path} is no model.safetensors of foldtext, or damaged: {error}") from None
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Network(net.eval(), arch, pool, size, classes, fold)
