@@ -155,6 +155,14 @@ def test_the_paper_s_settings() -> None:
     assert recipe_of(config, game="lol_time", fold=4, train_images=62_000, epochs=2).epochs == 2
 
 
+def test_a_narrow_network_sees_more_images_in_the_default_recipe() -> None:
+    config = composed("game=sot_time")["recipe"]
+    epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 4)]
+    assert epochs == [10, 20]
+    dense = {**config, "slots": False}
+    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 10
+
+
 def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
     config = composed("game=sot_time", "recipe=paper")["recipe"]
     assert recipe_of(config, game="sot_time", fold=3, train_images=1).batch == 30

@@ -28,7 +28,8 @@ class Exceptional:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long.
+    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long; where slots are used and
+    `slot_images` is given, it takes the place of `images`: a narrow network is cheaper.
 
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
     `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of the run and falls to zero as a
@@ -43,6 +44,7 @@ class Recipe:
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     epochs: Annotated[StrictInt, Field(ge=1)] | None = None
     images: Annotated[StrictInt, Field(ge=1)] | None = None
+    slot_images: Annotated[StrictInt, Field(ge=1)] | None = None
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "one_cycle"] = "constant"
@@ -68,11 +70,12 @@ def recipe_of(
         if (special.game, special.fold) == (game, fold):
             order = recipe.curriculum.order if recipe.curriculum else special.curriculum.order
             recipe = replace(recipe, epochs=special.epochs, curriculum=replace(special.curriculum, order=order))
-    length = epochs or recipe.epochs or max(1, round((recipe.images or 0) / train_images))
+    images = (recipe.slot_images if recipe.slots and fold > 1 else None) or recipe.images or 0
+    length = epochs or recipe.epochs or max(1, round(images / train_images))
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
     except ValueError as error:
         raise UserError(str(error)) from None
     if recipe.slots and recipe.curriculum:
         raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
-    return replace(recipe, epochs=length, images=None, batch=stacked, exceptions=())
+    return replace(recipe, epochs=length, images=None, slot_images=None, batch=stacked, exceptions=())
