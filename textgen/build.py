@@ -61,7 +61,7 @@ def ensure(
     try:
         there = path.exists()
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with out=…") from None
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder for data sets") from None
     if rebuild or not there:
         with _building(path, rebuild) as folder:
             _write(definition, renderer, identity, folder, workers or joblib.cpu_count(), quiet)
@@ -175,13 +175,13 @@ def _building(path: Path, replace: bool) -> Iterator[Path]:
             temporary.rename(path)
     except PermissionError as error:
         raise UserError(
-            f"cannot write to {error.filename}: choose another folder with out=…, or allow writing"
+            f"cannot write to {error.filename}: choose another folder for data sets, or allow writing"
         ) from None
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
         raise UserError(
-            f"cannot write {path}: {error.strerror}; make room or choose another folder with out=…"
+            f"cannot write {path}: {error.strerror}; make room or choose another folder for data sets"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
