@@ -31,6 +31,7 @@ MENDABLE = {  # by the user: no room, or a path that cannot be
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
     *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG),
 }
+ELSEWHERE = "another folder (out=… of textgen, data_dir=… of train)"
 # Whose versions can change a pixel.
 LIBRARIES = ("numpy", "pillow", "fonttools", "opencv-python-headless", "albumentations")
 
@@ -61,7 +62,7 @@ def ensure(
     try:
         there = path.exists()
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder for data sets") from None
+        raise UserError(f"cannot write {path}: {error.strerror}; choose {ELSEWHERE}") from None
     if rebuild or not there:
         with _building(path, rebuild) as folder:
             _write(definition, renderer, identity, folder, workers or joblib.cpu_count(), quiet)
@@ -174,15 +175,11 @@ def _building(path: Path, replace: bool) -> Iterator[Path]:
         if not path.exists():
             temporary.rename(path)
     except PermissionError as error:
-        raise UserError(
-            f"cannot write to {error.filename}: choose another folder for data sets, or allow writing"
-        ) from None
+        raise UserError(f"cannot write to {error.filename}: choose {ELSEWHERE}, or allow writing") from None
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; make room or choose another folder for data sets"
-        ) from None
+        raise UserError(f"cannot write {path}: {error.strerror}; make room or choose {ELSEWHERE}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
