@@ -36,7 +36,7 @@ def changed(config: Config, path: str, value: object) -> Config:
 def flat_game(folder: Path, color: str = "#000000", **text: Any) -> Config:
     """A game of the digits 0 to 9 on one flat colour, a picture in `folder`, without shadow or jitter."""
     folder.mkdir(exist_ok=True)
-    Image.new("RGB", (64, 48), color).save(folder / "flat.png")
+    Image.new("RGB", (160, 96), color).save(folder / "flat.png")
     style = {"fonts": ["oswald"], "height": [8, 14], "color_jitter": 0, "margin": 1, "contrast": 60}
     flat = {"source": f"{folder}/", "light": [1, 1]}
     images = {"train": 2, "val": 1, "test": 1}

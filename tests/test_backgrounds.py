@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import flat_game
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from textgen import backgrounds
 from textgen.backgrounds import CANVAS, KINDS, MAX_PIXELS, MAX_SIDE, SUFFIXES, Backgrounds, Source, read_image, rgb
 from textgen.catalogue import catalogue, resolve
 from textgen.errors import UserError
-from textgen.game import Background
+from textgen.game import Background, Game
+from textgen.render import Renderer
 
 ROOT = Path(__file__).parents[1] / "backgrounds"
 PICTURES = catalogue("backgrounds")
@@ -33,10 +37,23 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
+def opened(size: tuple[int, int] = SIZE, seed: int = 0, **settings: Any) -> Source:
+    """The one source of such a background."""
+    return Backgrounds((Background(**settings),), size, seed).sources[0]
+
+
+def patches(folder: Path, count: int, *sources: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (n, H, W, 3) without text on these backgrounds, and how each was drawn."""
+    game = Game.of({**flat_game(folder / "unused"), "backgrounds": sources})
+    crops = Renderer(game).render("train", range(10, 11 * count, 11))
+    assert crops.texts == [""] * count
+    return crops.images, crops.samples
+
+
 def refusal(path: Path) -> str:
     """What is said of a file that a game names; it names the file."""
     with pytest.raises(UserError, match=re.escape(path.name)) as caught:
-        Source(Background(source=str(path)), SIZE, 0)
+        opened(source=str(path))
     assert "\n" not in caught.value.summary
     return caught.value.summary
 
@@ -87,53 +104,134 @@ def test_a_kind_paints_from_its_generator_alone(kind: str, size: tuple[int, int]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_canvases_differ_by_seed_and_among_themselves(kind: str) -> None:
-    canvases = [c.tobytes() for seed in (0, 1) for c in Source(Background(source=kind), SIZE, seed).canvases]
+    canvases = [c.tobytes() for seed in (0, 1) for c in opened(source=kind, seed=seed).canvases]
     assert len(set(canvases)) == len(canvases)
 
 
-def test_a_canvas_is_at_least_as_large_as_a_crop() -> None:
-    source = Source(Background(source="gradient"), (256, 400), 0)
-    assert all(c.shape[0] >= 256 and c.shape[1] >= 400 for c in source.canvases)
-    assert source.patch(np.random.default_rng(0), (256, 400)).shape == (256, 400, 3)
+def test_a_canvas_is_at_least_as_large_as_a_crop_at_every_zoom() -> None:
+    for zoom in ((1, 1), (8, 32)):
+        made = Backgrounds((Background(source="gradient", zoom=zoom),), (256, 400), 0)
+        assert all(c.shape[0] >= 256 and c.shape[1] >= 400 for c in made.sources[0].canvases)
+        _, heights, widths = made.ground([frozenset()]).views.T
+        assert heights.min() >= 256
+        assert widths.min() >= 400
 
 
 @pytest.mark.parametrize("source", [*KINDS, *sorted({tag for p in PICTURES.values() for tag in p.tags} - {*KINDS})])
-def test_a_patch_is_a_crop_of_levels_and_random_access(source: str, rng: Any) -> None:
-    made = Source(Background(source=source, light=(0.5, 3)), SIZE, 0)
-    for i in range(20):
-        one, again = (made.patch(np.random.default_rng(i), SIZE) for _ in range(2))
-        assert one.shape == (*SIZE, 3)
-        assert one.dtype == np.float32
-        assert one.min() >= 0
-        assert one.max() <= 255
-        np.testing.assert_array_equal(one, again)
+def test_patches_of_a_source_differ(source: str, tmp_path: Path) -> None:
+    images, _ = patches(tmp_path, 12, {"source": source, "light": [0.5, 1]})
+    assert len({image.tobytes() for image in images}) == 12
+    assert images.std() > 5
 
 
-def test_light_and_tint_do_what_they_say(tmp_path: Path, rng: Any) -> None:
+def test_a_patch_is_a_window_of_its_canvas_or_of_its_mirror_image(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, seed in (("a", 1), ("b", 2)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    canvases = [read_image(folder / name) for name in ("a.png", "b.png")]
+    flat = {"zoom": [1, 1], "light": [1, 1]}
+    images, samples = patches(tmp_path, 60, {"source": str(folder / "a.png"), **flat}, {"source": f"{folder}/", **flat})
+    places = []
+    for image, sample in zip(images, samples, strict=True):
+        canvas = canvases[sample["canvas"]]
+        for mirrored, shown in enumerate((image, image[:, ::-1])):
+            found = (sliding_window_view(canvas, shown.shape) == shown).all((3, 4, 5))
+            places += [(mirrored, *place[:2]) for place in np.argwhere(found).tolist()]
+    assert len(places) == 60, "each is found once"
+    assert {sample["source"] for sample in samples} == {0, 1}
+    mirrored, tops, lefts = np.array(places).T
+    assert 15 <= mirrored.sum() <= 45
+    for drawn, most in ((tops, 18), (lefts, 20)):
+        assert 0 <= drawn.min() <= 2
+        assert most - 2 <= drawn.max() <= most
+
+
+def test_zoom_is_source_pixels_a_crop_pixel(tmp_path: Path) -> None:
+    stripes = np.zeros((240, 240, 3), np.uint8)
+    stripes[:, np.arange(240) % 24 < 12] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    for zoom, period in ((0.5, 48), (1, 24), (2, 12), (4, 6)):
+        images, _ = patches(
+            tmp_path, 4, {"source": str(tmp_path / "stripes.png"), "zoom": [zoom, zoom], "light": [1, 1]}
+        )
+        edges = [np.flatnonzero(np.diff((image[0, :, 0] > 127).astype(int))) for image in images]
+        assert {int(step) for edge in edges for step in np.diff(edge)} <= {period // 2}, zoom
+        assert all(len(edge) >= 30 // period for edge in edges)
+
+
+def test_light_and_tint_do_what_they_say(tmp_path: Path) -> None:
     path = tmp_path / "flat.png"
     Image.new("RGB", (64, 64), (100, 60, 20)).save(path)
 
-    def patch(**settings: Any) -> list[float]:
-        values = Source(Background(source=str(path), **settings), SIZE, 0).patch(rng, SIZE)
-        assert np.ptp(values, (0, 1)).max() < 1e-3, "a flat picture gives a flat patch"
-        return [float(v) for v in values[0, 0]]
+    def patch(**settings: Any) -> list[int]:
+        images, _ = patches(tmp_path, 2, {"source": str(path), **settings})
+        assert not np.ptp(images, (0, 1, 2)).any(), "a flat picture gives a flat patch"
+        return [int(level) for level in images[0, 0, 0]]
 
-    assert patch(light=(1, 1)) == pytest.approx([100, 60, 20])
-    assert patch(light=(0.5, 0.5)) == pytest.approx([50, 30, 10])
-    assert patch(light=(1, 1), tint=("#ff8000",), tint_opacity=(1, 1)) == pytest.approx([255, 128, 0])
-    assert patch(light=(1, 1), tint=("#0000f0",), tint_opacity=(0.5, 0.5)) == pytest.approx([50, 30, 130])
+    assert patch(light=(1, 1)) == [100, 60, 20]
+    assert patch(light=(0.5, 0.5)) == [50, 30, 10]
+    assert patch(light=(3, 3)) == [255, 180, 60]
+    assert patch(light=(1, 1), tint=("#ff8000",), tint_opacity=(1, 1)) == [255, 128, 0]
+    assert patch(light=(1, 1), tint=("#0000f0",), tint_opacity=(0.5, 0.5)) == [50, 30, 130]
+    assert patch(light=(3, 3), tint=("#000000",), tint_opacity=(0.5, 0.5)) == [128, 90, 30], "light first, cut at white"
 
 
-def test_sources_are_drawn_by_their_weights(tmp_path: Path, rng: Any) -> None:
+def test_light_and_tints_are_drawn_from_their_ranges(tmp_path: Path) -> None:
+    path = tmp_path / "flat.png"
+    Image.new("RGB", (64, 64), (100, 100, 100)).save(path)
+    lit, _ = patches(tmp_path, 200, {"source": str(path), "light": [0.5, 1.5]})
+    assert 50 <= lit.min() <= 55
+    assert 145 <= lit.max() <= 150
+    assert lit.mean() == pytest.approx(100, abs=8)
+    tinted, _ = patches(
+        tmp_path, 200, {"source": str(path), "light": [1, 1], "tint": ["#ff0000", "#0000ff"], "tint_opacity": [1, 1]}
+    )
+    assert (tinted[:, 0, 0, 0] == 255).mean() == pytest.approx(0.5, abs=0.15)
+
+
+def test_sources_are_drawn_by_their_weights(tmp_path: Path) -> None:
     for color in ("black", "white"):
         Image.new("RGB", (64, 64), color).save(tmp_path / f"{color}.png")
-    sources = tuple(
-        Background(source=str(tmp_path / f"{color}.png"), weight=weight, light=(1, 1))
+    sources = [
+        {"source": str(tmp_path / f"{color}.png"), "weight": weight, "light": [1, 1]}
         for color, weight in (("black", 1), ("white", 3))
-    )
-    backgrounds = Backgrounds(sources, SIZE, 0)
-    white = np.mean([backgrounds.patch(rng).mean() > 128 for _ in range(1000)])
-    assert white == pytest.approx(0.75, abs=0.06)  # 4 standard deviations
+    ]
+    images, samples = patches(tmp_path, 1000, *sources)
+    white = images.mean((1, 2, 3)) > 128
+    np.testing.assert_array_equal(white, samples["source"] == 1)
+    assert white.mean() == pytest.approx(0.75, abs=0.06)  # 4 standard deviations
+
+
+def test_held_out_canvases_are_left_out_or_alone() -> None:
+    made = Backgrounds((Background(source="noise"), Background(source="panel", weight=3)), SIZE, 0)
+    held = [frozenset({1, 5}), frozenset(range(48))]
+    rest, only = made.ground(held), made.ground(held, only=True)
+    assert rest.usable.tolist() == [0], "a source of which nothing is left is not drawn"
+    assert set(rest.canvases.tolist()) == set(range(48)) - {1, 5}
+    assert only.usable.tolist() == [0, 1]
+    assert only.canvases.tolist() == [1, 5, *range(48)]
+    np.testing.assert_allclose(only.bounds, [0.25, 1])
+    assert only.firsts.tolist() == [0, 2, 50]
+
+
+def test_the_digest_and_the_names_follow_what_was_painted() -> None:
+    made = [Backgrounds((Background(source="noise"),), SIZE, seed) for seed in (0, 0, 1)]
+    assert made[0].painted == made[1].painted != made[2].painted
+    assert made[0].names() == [[f"noise {number}" for number in range(48)]]
+    picture = next(iter(PICTURES.values()))
+    shown = Backgrounds((Background(source=picture.name),), SIZE, 0).names()
+    assert shown == [[path.name for path in picture.paths]]
+
+
+def test_many_pictures_are_held_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        noise(200, 300).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(backgrounds, "MAX_BYTES", 200_000)
+    made = Backgrounds((Background(source=f"{tmp_path}/", zoom=(1, 1)),), SIZE, 0)
+    assert sum(canvas.size for canvas in made.sources[0].canvases) <= 200_000
+    assert all(canvas.shape[1] == pytest.approx(canvas.shape[0] * 1.5, abs=2) for canvas in made.sources[0].canvases)
 
 
 def test_a_folder_of_the_user_is_read_whole_in_order(tmp_path: Path) -> None:
@@ -141,7 +239,7 @@ def test_a_folder_of_the_user_is_read_whole_in_order(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "deeper/c.webp", "d.bmp"):
         noise(40, 50).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    source = Source(Background(source=f"{tmp_path}/"), SIZE, 0)
+    source = opened(source=f"{tmp_path}/")
     assert [p.name for p in source.paths] == ["a.JPG", "b.png", "d.bmp", "c.webp"]
     assert [c.shape for c in source.canvases] == [(40, 50, 3)] * 4
 
@@ -204,18 +302,17 @@ def test_a_picture_smaller_than_the_crop_is_refused_with_both_sizes(tmp_path: Pa
     assert "22×30" in summary
 
 
-def test_a_picture_of_just_the_size_of_a_crop_will_do(tmp_path: Path, rng: Any) -> None:
-    path = tmp_path / "just.png"
-    noise(*SIZE).save(path)
-    source = Source(Background(source=str(path), zoom=(0.5, 4)), SIZE, 0)
-    assert all(source.patch(rng, SIZE).shape == (*SIZE, 3) for _ in range(20))
+def test_a_picture_of_just_the_size_of_a_crop_will_do(tmp_path: Path) -> None:
+    noise(*SIZE).save(tmp_path / "just.png")
+    images, _ = patches(tmp_path, 20, {"source": str(tmp_path / "just.png"), "zoom": [0.5, 4]})
+    assert len({image.tobytes() for image in images}) > 10
 
 
 def test_what_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"did you mean noise\?"):
-        Source(Background(source="niose"), SIZE, 0)
+        opened(source="niose")
     with pytest.raises(UserError, match=r"no file or folder .*gone\.png"):
-        Source(Background(source=str(tmp_path / "gone.png")), SIZE, 0)
+        opened(source=str(tmp_path / "gone.png"))
     with pytest.raises(UserError, match="holds no file"):
         resolve("backgrounds", f"{tmp_path}/", SUFFIXES)
 

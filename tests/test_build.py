@@ -1,12 +1,15 @@
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +17,24 @@ import numpy as np
 import pytest
 from conftest import Config, changed, flat_game, load
 
-from textgen import build
-from textgen.build import Definition, ensure
+from textgen import build, store
+from textgen.build import Definition, Shard, ensure
 from textgen.errors import UserError
-from textgen.game import Game
+from textgen.game import Game, validated
+from textgen.holdout import Holdout
 from textgen.render import SPLITS
 from textgen.store import Dataset
+from textgen.stream import Stream
 
-LIGHT = tuple(load("augment", "light")["transforms"])
+LIGHT = validated(Stream, load("augment", "light"))
 COUNTS = {"train": 4, "val": 2, "test": 2}
+ROOT = Path(build.__file__).parents[1]
 
 
-def made(definition: Definition, out: Path, workers: int = 1, rebuild: bool = False) -> Dataset:
-    return ensure(definition, out, workers=workers, rebuild=rebuild, quiet=True)
+def made(
+    definition: Definition, out: Path, workers: int = 1, rebuild: bool = False, shard: Shard | None = None
+) -> Dataset:
+    return ensure(definition, out, shard=shard or Shard(), workers=workers, rebuild=rebuild, quiet=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -34,8 +42,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def left_behind(out: Path) -> list[Path]:
-    """Files, data sets and temporary folders below `out`; the folders `out` and `out`/<game> are no data."""
-    return [path for path in out.rglob("*") if path.parent != out]
+    """Files, data sets and parts of them below `out`; its folder of the game and locks there are no data."""
+    return [path for path in out.rglob("*") if path.parent != out and path.suffix != ".lock"]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight crops of 22×30 a block."""
+    monkeypatch.setattr(store, "BLOCK_BYTES", 8 * 22 * 30 * 3)
 
 
 @pytest.fixture
@@ -54,18 +68,56 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_workers_change_no_byte(definition: Definition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = made(definition, tmp_path / "whole")
-    monkeypatch.setattr(build, "CHUNK", 7)
-    chunked = made(definition, tmp_path / "chunked")
-    two = made(definition, tmp_path / "two", workers=2)
-    files = contents(one.path)
-    assert set(files) == {f"{s}.{k}" for s in SPLITS for k in ("images.npy", "labels.npy", "texts.txt")} | {
-        "manifest.json"
-    }
-    assert contents(chunked.path) == files
-    assert contents(two.path) == files
-    assert one.path.relative_to(tmp_path / "whole") == two.path.relative_to(tmp_path / "two")
+@pytest.mark.parametrize("augment", ["light", "albumentations"])
+def test_workers_and_shards_change_no_byte(
+    small_game: Config, tmp_path: Path, small_blocks: None, augment: str
+) -> None:
+    """Threads for our own pipeline, processes for albumentations."""
+    definition = Definition(Game.of(small_game), validated(Stream, load("augment", augment)), 3)
+    whole = contents(made(definition, tmp_path / "1").path)
+    for workers in (2, 4):
+        assert contents(made(definition, tmp_path / str(workers), workers).path) == whole
+    for count in (2, 5):
+        out = tmp_path / f"shards{count}"
+        shards = [made(definition, out, shard=Shard(index, count)) for index in reversed(range(count))]
+        assert sum(len(shard.splits["train"].labels) for shard in shards) == 4 * 27
+        rendered = build.Renderer.render
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(build.Renderer, "render", lambda *_: pytest.fail("it is all there"))
+            assert contents(made(definition, out).path) == whole
+        assert build.Renderer.render is rendered
+
+
+def test_a_shard_is_the_same_wherever_it_is_made(definition: Definition, tmp_path: Path, small_blocks: None) -> None:
+    here, there = (
+        made(definition, tmp_path / name, workers, shard=Shard(1, 3)) for name, workers in (("a", 1), ("b", 3))
+    )
+    assert contents(here.path) == contents(there.path)
+    whole = made(definition, tmp_path / "whole").splits["train"]
+    shards = [made(definition, tmp_path / "c", shard=Shard(index, 3)).splits["train"] for index in range(3)]
+    np.testing.assert_array_equal(np.concatenate([shard.images for shard in shards]), whole.images)
+    np.testing.assert_array_equal(np.concatenate([shard.labels for shard in shards]), whole.labels)
+    assert [text for shard in shards for text in shard.texts] == whole.texts
+
+
+def test_missing_shards_are_rendered(definition: Definition, tmp_path: Path, small_blocks: None) -> None:
+    whole = contents(made(definition, tmp_path / "whole").path)
+    made(definition, tmp_path / "some", shard=Shard(1, 3))
+    assert contents(made(definition, tmp_path / "some").path) == whole
+
+
+def test_a_small_split_may_leave_shards_without_any(tiny: Definition, out: Path) -> None:
+    shards = [made(tiny, out, shard=Shard(index, 4)) for index in range(4)]
+    assert sorted(len(shard.splits["val"].labels) for shard in shards) == [0, 0, 0, 11]
+    assert len(made(tiny, out).splits["val"].labels) == 11
+
+
+def test_held_out_assets_have_test_sets_of_their_own(small_game: Config, out: Path) -> None:
+    definition = Definition(Game.of(small_game), holdout=Holdout(fonts=0.25, backgrounds=0.25))
+    dataset = made(definition, out)
+    assert list(dataset.splits) == [*SPLITS, "test_fonts", "test_backgrounds"]
+    assert len(dataset.splits["test_fonts"].labels) == len(dataset.splits["test"].labels)
+    assert dataset.hash != made(Definition(Game.of(small_game)), out).hash
 
 
 def test_a_sample_by_index_is_the_one_of_the_file(definition: Definition, out: Path) -> None:
@@ -102,24 +154,26 @@ def test_the_manifest_says_what_went_in_and_what_was_refused(definition: Definit
     assert manifest["seed"] == 3
     assert manifest["classes"] == list(definition.game.classes)
     assert manifest["game"]["spec"] == "N"
-    assert manifest["augment"] == json.loads(json.dumps(LIGHT))
-    assert {"numpy", "pillow", "albumentations"} <= manifest["versions"].keys()
+    assert manifest["augment"] == json.loads(json.dumps(asdict(LIGHT)))
+    assert {"numpy", "pillow", "numba"} <= manifest["versions"].keys()
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in manifest["assets"].values())
     assert len(manifest["assets"]) == len(definition.renderer().assets)
     assert manifest["splits"].keys() == set(SPLITS)
     for split, count in COUNTS.items():
         about = manifest["splits"][split]
         assert (about["per_class"], about["images"]) == (count, 27 * count)
-        assert about["rejects"].keys() <= {"too large", "low contrast"}
+        assert about["rejects"].keys() <= {"too large", "too small", "low contrast"}
     assert dataset.path == out / "sot_time" / manifest["hash"][:16]
     assert "arch" not in manifest["game"]
 
 
-def test_refused_draws_are_counted_whatever_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_draws_are_counted_whatever_the_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     definition = Definition(Game.of(flat_game(tmp_path / "flat", "#808080", colors=["#ffffff", "#858585"])))
     whole = made(definition, tmp_path / "whole").manifest["splits"]["train"]["rejects"]
-    monkeypatch.setattr(build, "CHUNK", 5)
-    assert made(definition, tmp_path / "chunks").manifest["splits"]["train"]["rejects"] == whole
+    monkeypatch.setattr(store, "BLOCK_BYTES", 4 * 22 * 30 * 3)
+    blocks = made(definition, tmp_path / "blocks").manifest["splits"]["train"]
+    assert len(blocks["blocks"]) == 6
+    assert blocks["rejects"] == whole
     assert whole["low contrast"] > 0
 
 
@@ -145,14 +199,11 @@ def test_a_damaged_data_set_is_told_and_can_be_built_again(tiny: Definition, out
     with pytest.raises(UserError, match=r"train\.images\.npy" if damage == "truncated" else r"manifest\.json"):
         made(tiny, out)
     assert contents(made(tiny, out, rebuild=True).path) == whole
-    assert [path.name for path in dataset.path.parent.iterdir()] == [dataset.path.name]
+    assert {path.name for path in left_behind(out)} == {dataset.path.name, *whole}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_impossible_text_leaves_nothing_behind(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    monkeypatch.setattr(build, "CHUNK", 4)
+def test_an_impossible_text_leaves_nothing_behind(tmp_path: Path, out: Path, small_blocks: None, workers: int) -> None:
     game = flat_game(tmp_path / "flat", height=[30, 40])
     with pytest.raises(UserError, match="could not be drawn"):
         made(Definition(Game.of(game)), out, workers)
@@ -169,11 +220,12 @@ def test_a_failing_rebuild_leaves_the_old_data_set(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(build.SplitWriter, "close", stop)
+        patched.setattr(build.SmallFiles, "close", stop)
         with pytest.raises(KeyboardInterrupt):
             made(tiny, out, rebuild=True)
     assert contents(dataset.path) == before
-    assert list(out.rglob("*.tmp")) == []
+    assert contents(made(tiny, out, rebuild=True).path) == before
+    assert {path.name for path in left_behind(out)} == {dataset.path.name, *before}
 
 
 @pytest.mark.parametrize("place", ["below-a-file", "proc", "long-name"])
@@ -199,57 +251,105 @@ def test_an_old_file_in_place_of_the_data_set_is_an_error_of_the_user(tiny: Defi
             made(tiny, out, rebuild=rebuild)
 
 
-def test_what_dead_builds_left_is_removed_and_what_live_ones_write_is_kept(tiny: Definition, out: Path) -> None:
-    path = made(tiny, out).path
-    dead = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    dead.wait()
-    live = subprocess.Popen(["sleep", "60"])
-    try:
-        folders = {pid: path.with_name(f".{path.name}.{pid}.tmp") for pid in (dead.pid, live.pid)}
-        unrelated = path.with_name(f".another.{dead.pid}.tmp")
-        for folder in (*folders.values(), unrelated):
-            folder.mkdir()
-            (folder / "train.images.npy").write_bytes(b"half")
-        made(tiny, out, rebuild=True)
-        assert not folders[dead.pid].exists()
-        assert (folders[live.pid] / "train.images.npy").read_bytes() == b"half"
-        assert unrelated.exists()
-    finally:
-        live.kill()
-        live.wait()
-
-
-def test_a_folder_that_only_looks_like_a_dead_build_does_not_stop_one(tiny: Definition, out: Path) -> None:
-    path = made(tiny, out).path
-    for middle in ("old", "123.old", "99999999999999999999"):
-        path.with_name(f".{path.name}.{middle}.tmp").mkdir()
-    assert made(tiny, out, rebuild=True).path == path
-
-
-def test_a_killed_build_leaves_no_data_set_and_the_next_one_cleans_up(
-    tiny: Definition, tmp_path: Path, out: Path
-) -> None:
-    """A process that dies by SIGKILL in the middle of a split."""
-    code = f"""
-import os, signal, yaml
+CHILD = """
+import sys, yaml
+from dataclasses import asdict
 from pathlib import Path
-from textgen import build
+from textgen import build, store
 from textgen.game import Game
-build.SplitWriter.close = lambda self: os.kill(os.getpid(), signal.SIGKILL)
-game = Game.of(yaml.safe_load({json.dumps(flat_game(tmp_path / "flat"))!r}))
-build.ensure(build.Definition(game), Path({str(out)!r}), workers=1, quiet=True)
+store.BLOCK_BYTES = 8 * 22 * 30 * 3
+game = Game.of(yaml.safe_load(sys.argv[1]))
+build.ensure(build.Definition(game), Path(sys.argv[2]), workers=2, quiet=True)
 """
-    root = Path(build.__file__).parents[1]
-    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    (half,) = (out / "flat").iterdir()
-    assert half.name.endswith(".tmp")
-    path = made(tiny, out).path
-    assert list((out / "flat").iterdir()) == [path]
 
 
-def hash_of(game: Config, augment: tuple[Any, ...] = (), seed: int = 0) -> str:
-    definition = Definition(Game.of(game), augment, seed)
+def child(game: Config, out: Path) -> subprocess.Popen[bytes]:
+    """A process that builds `game` in small blocks."""
+    command = [sys.executable, "-c", CHILD, json.dumps(game), str(out)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def killed_builds(game: Config, out: Path, kills: int, seed: int) -> int:
+    """Build, with SIGKILL at random moments of the writing. Returns how many blocks were done at all the kills."""
+    chance, kept = random.Random(seed), 0
+    blocks = sum(game["images"].values()) * 11 // 8
+    for number in range(kills):
+        process = child(game, out)
+        enough = blocks * (number + chance.random()) / kills
+        while process.poll() is None and sum(1 for _ in out.rglob("done/*.json")) < enough:
+            time.sleep(0.001)
+        time.sleep(chance.random() * 0.02)
+        process.kill()
+        process.wait()
+        kept += sum(1 for _ in out.rglob("done/*.json"))
+    assert child(game, out).wait() == 0
+    return kept
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_build_goes_on_to_the_same_bytes(
+    tmp_path: Path, out: Path, kills: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {"train": 60 * kills, "val": 40, "test": 40}
+    game = {**flat_game(tmp_path / "flat"), "images": images}
+    assert killed_builds(game, out, kills, seed=kills) > 0
+    monkeypatch.setattr(store, "BLOCK_BYTES", 8 * 22 * 30 * 3)
+    disturbed, whole = made(Definition(Game.of(game)), out), made(Definition(Game.of(game)), tmp_path / "whole")
+    assert contents(disturbed.path) == contents(whole.path)
+    assert {path.name for path in left_behind(out)} == {disturbed.path.name, *contents(whole.path)}
+
+
+def test_a_block_that_was_lost_after_its_mark_is_rendered_again(
+    tiny: Definition, out: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a power cut can leave it."""
+    whole = contents(made(tiny, out.with_name("whole")).path)
+    with monkeypatch.context() as patched:
+        patched.setattr(build.SmallFiles, "close", lambda *_: pytest.fail("stopped"))
+        with pytest.raises(pytest.fail.Exception):
+            made(tiny, out)
+    (images,) = out.rglob("train.images.npy")
+    with images.open("r+b") as file:
+        file.seek(500)
+        file.write(b"damage")
+    (next(iter(out.rglob("done/val-*.json")))).write_text("{")
+    assert contents(made(tiny, out).path) == whole
+
+
+def test_two_builds_at_once_do_no_harm(tmp_path: Path, out: Path, small_blocks: None) -> None:
+    game = {**flat_game(tmp_path / "flat"), "images": {"train": 40, "val": 1, "test": 1}}
+    processes = [child(game, out) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    whole = made(Definition(Game.of(game)), tmp_path / "whole")
+    assert contents(made(Definition(Game.of(game)), out).path) == contents(whole.path)
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path, out: Path) -> None:
+    game = {**flat_game(tmp_path / "flat"), "images": {"train": 2000, "val": 1, "test": 1}}
+    process = child(game, out)
+    while not any(out.rglob("done/*.json")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() != 0
+    assert any(out.rglob("done/*.json"))
+    assert [path.name for path in (out / "flat").iterdir() if not path.name.startswith(".")] == []
+
+
+def test_a_disk_too_small_says_so_before_any_work(tiny: Definition, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(out))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        patched.setattr(build.Renderer, "render", lambda *_: pytest.fail("rendered in vain"))
+        with pytest.raises(UserError, match=r"No space left on device; make room or choose another folder"):
+            made(tiny, out)
+    assert left_behind(out) == []
+    made(tiny, out)
+
+
+def hash_of(game: Config, augment: Config | None = None, **others: Any) -> str:
+    definition = Definition(Game.of(game), validated(Stream, augment or {}), **others)
     return str(build._identity(definition, definition.renderer())["hash"])
 
 
@@ -272,14 +372,16 @@ def test_the_hash_changes_with_what_decides_a_crop(tmp_path: Path, change: Calla
     assert hash_of(change(game)) != hash_of(game)
 
 
-def test_the_hash_changes_with_augmentation_and_seed(tmp_path: Path) -> None:
-    game = flat_game(tmp_path)
+def test_the_hash_changes_with_augmentation_seed_and_holdout(tmp_path: Path) -> None:
+    game = {**flat_game(tmp_path), "backgrounds": [{"source": "scene"}, {"source": "noise"}]}
+    light = load("augment", "light")
     hashes = [
         hash_of(game),
-        hash_of(game, LIGHT),
-        hash_of(game, LIGHT[::-1]),
-        hash_of(game, LIGHT[:1]),
+        hash_of(game, light),
+        hash_of(game, {**light, "chroma": {}}),
+        hash_of(game, {"transforms": [{"name": "GaussianBlur"}]}),
         hash_of(game, seed=1),
+        hash_of(game, holdout=Holdout(backgrounds=0.5)),
     ]
     assert len(set(hashes)) == len(hashes)
 

@@ -1,3 +1,5 @@
+import itertools
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from fontTools.ttLib import TTFont
 
 from textgen.catalogue import catalogue
 from textgen.errors import UserError
-from textgen.fonts import SCALE, Face, faces_of
+from textgen.fonts import INSTANCES, SCALE, faces_of, open_face
 
 ROOT = Path(__file__).parents[1] / "fonts"
 CHARACTERS = frozenset("0123456789,.:k")
@@ -85,19 +87,16 @@ def test_a_licence_belongs_to_its_family_and_reserves_no_name() -> None:
         assert family.about["copyright"].split("(")[0].strip() in head, family.name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_font_of_the_catalogue_covers_what_the_games_show(path: Path) -> None:
-    face = Face(path, CHARACTERS)
-    for character in sorted(CHARACTERS):
-        fill, _ = face.string(character, face.pixels_per_em(12), 0, 0)
-        assert fill.max() == 255, character
+def covered(path: Path, characters: frozenset[str]) -> list[np.ndarray]:
+    """The fill of every character at a digit's height of 12."""
+    face = open_face(path, characters)
+    return [face.glyph(character, face.pixels_per_em(12)).fill for character in sorted(characters)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_digits_differ_from_each_other(path: Path) -> None:
-    face = Face(path, DIGITS)
-    masks = [face.string(d, face.pixels_per_em(12), 0, 0)[0] for d in sorted(DIGITS)]
-    assert len({(mask.shape, mask.tobytes()) for mask in masks}) == len(DIGITS)
+def test_a_font_of_the_catalogue_covers_what_the_games_show_and_digits_differ(path: Path) -> None:
+    assert all(mask.max() == 255 for mask in covered(path, CHARACTERS))
+    assert len({(mask.shape, mask.tobytes()) for mask in covered(path, DIGITS)}) == len(DIGITS)
 
 
 def test_families_tags_files_and_folders_are_found(tmp_path: Path) -> None:
@@ -137,16 +136,16 @@ def test_no_font_at_all_is_refused(tmp_path: Path) -> None:
 
 def test_a_font_that_lacks_a_glyph_is_refused_by_name_and_glyph(tmp_path: Path) -> None:
     path = subset(OSWALD, "012345678", tmp_path / "no9.ttf")
-    Face(path, frozenset("012345678"))
+    open_face(path, frozenset("012345678"))
     with pytest.raises(UserError, match=r"no9\.ttf has no glyph for 9 k,"):
         faces_of([str(path)], frozenset("0129k"))
 
 
 def test_a_glyph_without_ink_is_lacking_but_a_space_is_not(tmp_path: Path) -> None:
     path = built(tmp_path / "blank.ttf", "01", blank="2 ")
-    Face(path, frozenset("01 "))
+    open_face(path, frozenset("01 "))
     with pytest.raises(UserError, match=r"blank\.ttf has no glyph for 2,"):
-        Face(path, frozenset("012"))
+        open_face(path, frozenset("012"))
 
 
 @pytest.mark.parametrize(
@@ -175,8 +174,9 @@ def test_a_font_of_wrong_bytes_is_refused_by_name_or_drawn(tmp_path: Path, start
         path = tmp_path / f"{seed}.ttf"  # a new name, as glyphs are cached by path
         path.write_bytes(content)
         try:
-            face = Face(path, DIGITS)
-            face.string("0123456789", face.pixels_per_em(10), 0, 1)
+            face = open_face(path, DIGITS)
+            for digit in sorted(DIGITS):
+                face.glyph(digit, face.pixels_per_em(10), 1)
         except UserError as error:
             refusals.append((path.name, error.summary))
     assert refusals
@@ -188,73 +188,171 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse: a terabyte that takes no room
     with pytest.raises(UserError, match=r"huge\.ttf is larger"):
-        Face(path, DIGITS)
+        open_face(path, DIGITS)
 
 
-@pytest.mark.parametrize("path", FILES[::3], ids=lambda path: path.stem)
-@pytest.mark.parametrize("outline", [0, 0.5, 1.25])
-def test_ink_is_cropped_tight(path: Path, outline: float) -> None:
-    face = Face(path, CHARACTERS)
-    for text in ("8", "10,438", "30:54", "14.7k", "."):
-        fill, outer = face.string(text, face.pixels_per_em(9), 0.5, outline)
-        ink = fill if outer is None else outer
-        assert all(edge.any() for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1])), text
+@pytest.mark.parametrize("path", FILES[::4], ids=lambda path: path.stem)
+@pytest.mark.parametrize(("outline", "slant"), [(0, 0), (0.5, 0), (1.25, 10), (0, -15)])
+def test_ink_is_cropped_tight(path: Path, outline: float, slant: float) -> None:
+    face = open_face(path, CHARACTERS)
+    for character in sorted(CHARACTERS):
+        ink = face.glyph(character, face.pixels_per_em(9), outline, slant).outer
+        assert all(edge.any() for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1])), character
 
 
 @pytest.mark.parametrize("height", [7, 10, 15.5, 24])
 @pytest.mark.parametrize("name", ["oswald", "teko", "bebas-neue", "rajdhani", "roboto-condensed", "antonio", "kalam"])
 def test_digits_have_the_height_that_was_asked_for(name: str, height: float) -> None:
     for path in FAMILIES[name].paths:
-        face = Face(path, DIGITS)
-        fills = [face.string(digit, face.pixels_per_em(height), 0, 0)[0] for digit in "1247"]  # they end on the line
-        assert max(height_of(fill) for fill in fills) == pytest.approx(height, abs=0.5)
+        face = open_face(path, DIGITS)
+        glyphs = [face.glyph(digit, face.pixels_per_em(height)) for digit in "1247"]  # they end on the line
+        assert max(height_of(glyph.fill) for glyph in glyphs) == pytest.approx(height, abs=0.5)
 
 
 def test_a_font_of_boxes_is_drawn_exactly(tmp_path: Path) -> None:
-    face = Face(built(tmp_path / "boxes.ttf", "01"), frozenset("01"))
+    face = open_face(built(tmp_path / "boxes.ttf", "01"), frozenset("01"))
     size = face.pixels_per_em(7)
     assert size == 10
-    fill, outer = face.string("01", size, 0, 0)
-    assert outer is None
-    assert fill.shape == (7 * SCALE, 11 * SCALE)  # two boxes of 5 with 1 between them
-    assert set(np.unique(fill)) == {0, 255}
-    wide, _ = face.string("01", size, 2, 0)
-    assert wide.shape == (7 * SCALE, 13 * SCALE)
-    fill, outer = face.string("01", size, 2, 1)
-    assert outer is not None
-    assert fill.shape == outer.shape
-    assert outer.shape == pytest.approx((9 * SCALE, 15 * SCALE), abs=2)
+    np.testing.assert_allclose(face.advances * size, 6)
+    assert not face.kerning.any()
+    glyph = face.glyph("0", size)
+    assert glyph.fill.shape == (7 * SCALE, 5 * SCALE)
+    assert set(np.unique(glyph.fill)) == {255}
+    assert (glyph.left, glyph.top, glyph.fill_height) == (2, -7 * SCALE, 7 * SCALE)  # 50 units are half a pixel
+    np.testing.assert_array_equal(glyph.fill, glyph.outer)
+    outlined = face.glyph("0", size, 1)
+    assert outlined.fill.shape == outlined.outer.shape == (9 * SCALE, 7 * SCALE)
+    np.testing.assert_array_equal(outlined.fill[SCALE:-SCALE, SCALE:-SCALE], glyph.fill)
+    assert outlined.fill.sum() == glyph.fill.sum()
+    assert (outlined.left, outlined.top, outlined.fill_height) == (2 - SCALE, -8 * SCALE, 7 * SCALE)
 
 
 @pytest.mark.parametrize("path", FILES[::4], ids=lambda path: path.stem)
-def test_spacing_widens_by_as_much_between_letters(path: Path) -> None:
-    face = Face(path, DIGITS)
-    size = face.pixels_per_em(10)
-    narrow, one, two = (face.string("2024", size, spacing, 0)[0] for spacing in (0, 1, 2))
-    assert narrow.shape[0] == one.shape[0] == two.shape[0]
-    assert one.shape[1] - narrow.shape[1] == two.shape[1] - one.shape[1] == 3 * SCALE
+def test_an_outline_contains_the_fill_and_more_and_grows_with_its_width(path: Path) -> None:
+    face = open_face(path, CHARACTERS)
+    for character in sorted(CHARACTERS):
+        glyphs = [face.glyph(character, face.pixels_per_em(10), width) for width in (0, 0.5, 1, 1.5)]
+        for glyph in glyphs:
+            assert glyph.fill.shape == glyph.outer.shape
+            assert (glyph.outer >= glyph.fill).all()
+        rows, columns = (np.flatnonzero(glyphs[2].fill.any(axis)) for axis in (1, 0))
+        alone = glyphs[2].fill[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        np.testing.assert_array_equal(alone, glyphs[0].fill, "the fill is that without outline")
+        ink = [int((glyph.outer > 0).sum()) for glyph in glyphs]
+        assert all(wide > 1.1 * narrow for narrow, wide in itertools.pairwise(ink)), ink
 
 
-@pytest.mark.parametrize("path", FILES[::4], ids=lambda path: path.stem)
-def test_an_outline_contains_the_fill_and_more(path: Path) -> None:
-    face = Face(path, CHARACTERS)
-    fill, outer = face.string("14.7k", face.pixels_per_em(10), 0, 1)
-    assert outer is not None
-    assert fill.shape == outer.shape
-    assert (outer >= fill).all()
-    assert (outer > 0).sum() > 1.1 * (fill > 0).sum()
-    assert fill.max() == outer.max() == 255
+@pytest.mark.parametrize("angle", [-30, -8, 5, 12, 45])
+def test_a_slant_shears_to_the_right_about_the_baseline(tmp_path: Path, angle: float) -> None:
+    face = open_face(built(tmp_path / "boxes.ttf", "01"), frozenset("01"))
+    upright, slanted = (face.glyph("0", face.pixels_per_em(14), 0, slant) for slant in (0, angle))
+    assert slanted.fill.shape[0] == upright.fill.shape[0]
+    assert slanted.top == upright.top
+    weights = slanted.fill.astype(float)
+    center = slanted.left + (weights * (np.arange(weights.shape[1]) + 0.5)).sum(1) / weights.sum(1)
+    above = -(slanted.top + np.arange(len(weights)))  # of each row over the baseline
+    moved = center - (upright.left + upright.fill.shape[1] / 2)
+    np.testing.assert_allclose(moved, math.tan(math.radians(angle)) * above, atol=0.6)  # of a quarter pixel
+    np.testing.assert_allclose(weights.sum(1), 255 * upright.fill.shape[1], rtol=0.03)
 
 
-def test_fill_is_the_same_with_and_without_outline() -> None:
-    face = Face(OSWALD, DIGITS)
-    alone, _ = face.string("5", face.pixels_per_em(12), 0, 0)
-    fill, _ = face.string("5", face.pixels_per_em(12), 0, 1)
-    rows, columns = np.argwhere(fill).T
-    np.testing.assert_array_equal(fill[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1], alone)
+def test_a_slant_takes_nothing_off_a_letter_with_an_outline() -> None:
+    face = open_face(OSWALD, CHARACTERS)
+    for character in sorted(CHARACTERS):  # the comma reaches below the line
+        upright, slanted = (face.glyph(character, 40, 1, slant) for slant in (0, 20))
+        for one, other in ((upright.fill, slanted.fill), (upright.outer, slanted.outer)):
+            assert float(other.sum()) == pytest.approx(float(one.sum()), rel=0.01), character
 
 
-def test_a_text_without_ink_has_no_pixels() -> None:
-    fill, outer = Face(OSWALD, frozenset(" 1")).string("  ", 10, 1, 1)
-    assert fill.size == 0
-    assert outer is None
+def test_a_space_has_a_width_and_no_pixels() -> None:
+    face = open_face(OSWALD, frozenset(" 1"))
+    assert face.advances[0] > 0
+    glyph = face.glyph(" ", 10, 1, 5)
+    assert glyph.fill.size == glyph.outer.size == glyph.fill_height == 0
+
+
+# Advances and kerning, which HarfBuzz reads, against the tables themselves.
+
+
+def pair_of(font: TTFont, first: str, second: str) -> float:
+    """What the font's GPOS table, its feature kern, puts between two glyphs, in units."""
+    gpos = font["GPOS"].table
+    features = [record.Feature for record in gpos.FeatureList.FeatureRecord if record.FeatureTag == "kern"]
+    lookups = {number for feature in features for number in feature.LookupListIndex}
+    total = 0.0
+    for lookup in (gpos.LookupList.Lookup[i] for i in sorted(lookups)):
+        for table in lookup.SubTable:
+            sub = table.ExtSubTable if lookup.LookupType == 9 else table
+            if first not in sub.Coverage.glyphs:
+                continue
+            if sub.Format == 1:
+                records = sub.PairSet[sub.Coverage.glyphs.index(first)].PairValueRecord
+                value = next((record.Value1 for record in records if record.SecondGlyph == second), None)
+                if value is None:
+                    continue
+            else:
+                one, two = sub.ClassDef1.classDefs.get(first, 0), sub.ClassDef2.classDefs.get(second, 0)
+                value = sub.Class1Record[one].Class2Record[two].Value1
+            total += getattr(value, "XAdvance", 0) or 0
+            break
+    return total
+
+
+@pytest.mark.parametrize("name", ["oswald", "cinzel", "philosopher"])
+def test_letters_stand_as_the_tables_of_the_font_say(name: str) -> None:
+    path, characters = FAMILIES[name].paths[0], sorted("AVTo0147.,:k ")
+    face = open_face(path, frozenset(characters))
+    with TTFont(path) as font:
+        units, names, widths = font["head"].unitsPerEm, font.getBestCmap(), font["hmtx"]
+        for i, first in enumerate(characters):
+            assert face.advances[i] * units == pytest.approx(widths[names[ord(first)]][0], abs=0.01)
+            for j, second in enumerate(characters):
+                expected = pair_of(font, names[ord(first)], names[ord(second)])
+                assert face.kerning[i, j] * units == pytest.approx(expected, abs=0.01), first + second
+    assert face.kerning[characters.index("A"), characters.index("V")] < -0.03
+
+
+# Variable fonts.
+
+VARIABLE = {"oswald-variable": (200, 700), "teko-variable": (300, 700), "archivo-variable": (100, 900)}
+
+
+@pytest.mark.parametrize("name", VARIABLE)
+def test_stems_grow_along_the_axis_of_weight(name: str) -> None:
+    faces, chances = faces_of([name], DIGITS, {"wght": (0, 1000)})
+    weights = [dict(face.location)["wght"] for face in faces]
+    assert len(faces) == INSTANCES
+    np.testing.assert_allclose(weights, np.linspace(*VARIABLE[name], INSTANCES))
+    np.testing.assert_allclose(chances, 1 / INSTANCES)
+    ink = [np.mean(face.glyph("1", face.pixels_per_em(20)).fill.sum(1)) for face in faces]
+    assert all(bold > 1.03 * light for light, bold in itertools.pairwise(ink)), ink
+    assert [face.name for face in faces] == [
+        " ".join([name, *(f"{axis}={value:g}" for axis, value in face.location)]) for face in faces
+    ]
+    assert len({face.name for face in faces}) == INSTANCES
+
+
+def test_two_axes_do_not_go_together() -> None:
+    faces, _ = faces_of(["archivo-variable"], DIGITS, {"wght": (300, 700), "wdth": (62, 125)})
+    weights, widths = np.array([[dict(face.location)[axis] for axis in ("wght", "wdth")] for face in faces]).T
+    assert len(set(widths)) == INSTANCES
+    assert abs(np.corrcoef(weights, widths)[0, 1]) < 0.8
+    assert weights.min() == 300
+    assert weights.max() == 700
+    assert widths.min() >= 62
+    assert widths.max() <= 125
+    advances = [float(face.advances.mean()) / face.pixels_per_em(1) for face in faces]
+    narrowest, widest = np.argmin(widths), np.argmax(widths)
+    assert advances[narrowest] < 0.8 * advances[widest], "HarfBuzz has the advances of the instance"
+
+
+def test_a_font_without_the_axis_is_one_face_beside_a_variable_one() -> None:
+    faces, chances = faces_of({"bebas-neue": 1, "oswald-variable": 3}, DIGITS, {"wght": (400, 500)})
+    assert [bool(face.location) for face in faces] == [False] + [True] * INSTANCES
+    np.testing.assert_allclose(chances, [0.25] + [0.125] * INSTANCES)
+
+
+@pytest.mark.parametrize("fonts", [["oswald"], ["oswald-variable", "bebas-neue"]])
+def test_an_axis_that_no_font_has_is_refused(fonts: list[str]) -> None:
+    with pytest.raises(UserError, match=r"game\.text\.axes: no font .* varies along wdth"):
+        faces_of(fonts, DIGITS, {"wdth": (50, 100)})

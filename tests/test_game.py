@@ -6,6 +6,7 @@ from conftest import Config, changed
 
 from textgen.errors import UserError
 from textgen.game import Game
+from textgen.render import Renderer
 
 DIGITS = tuple("0123456789")
 # Table "The tasks" of docs/facts.md: size (H, W), images a class in train, val and test, labels in order.
@@ -64,6 +65,16 @@ def test_class_other_of_a_task_is_blank(name: str, config: Callable[[str], Confi
         ("backgrounds.0.sorce", "source"),
         ("backgrounds.1.tint_opacty", "tint_opacity"),
         ("images.trian", "train"),
+        ("text.slent", "slant"),
+        ("text.lest", "least"),
+        ("text.kernign", "kerning"),
+        ("text.glow.blurr", "blur"),
+        ("text.gradient.colours", "colors"),
+        ("text.panel.boarder", "border"),
+        ("text.icon.sorce", "source"),
+        ("text.icon.side", "sides"),
+        ("text.neighbour.text", "texts"),
+        ("text.neighbor", "neighbour"),
     ],
 )
 def test_a_misspelt_key_is_named_with_the_right_one(small_game: Config, path: str, right: str) -> None:
@@ -114,7 +125,8 @@ def test_a_missing_key_is_named(small_game: Config, path: str) -> None:
         ("size.1", 7),
         ("size.1", 513),
         ("images.train", "many"),
-        ("images.train", 0),
+        ("images.train", -1),
+        ("images.val", 0),
         ("images.val", 2.5),
         ("images.test", 10_000_000),
         ("text", 3),
@@ -132,6 +144,34 @@ def test_a_missing_key_is_named(small_game: Config, path: str) -> None:
         ("backgrounds.0.weight", 0),
         ("backgrounds.0.weight", float("inf")),
         ("backgrounds.0.zoom", [0, 1]),
+        ("text.least", -1),
+        ("text.least", "small"),
+        ("text.kerning", 1),
+        ("text.slant", [-46, 0]),
+        ("text.slant", 10),
+        ("text.spacing", [-5, 0]),
+        ("text.axes", 3),
+        ("text.axes", {"wght": 400}),
+        ("text.axes", {"wght": ["thin", "bold"]}),
+        ("text.axes", {"weight": [1, 2]}),
+        ("text.gradient", {"colors": []}),
+        ("text.gradient", {"chance": -1}),
+        ("text.glow", {"blur": [0, 17]}),
+        ("text.glow", {"opacity": [0, 2]}),
+        ("text.panel", {"padding": [-1, 2]}),
+        ("text.panel", {"border": "red"}),
+        ("text.icon", {"source": "coin"}),
+        ("text.icon", {"source": []}),
+        ("text.icon", {"sides": []}),
+        ("text.icon", {"sides": ["top"]}),
+        ("text.icon", {"height": [0, 1]}),
+        ("text.icon", {"height": [1, 9]}),
+        ("text.icon", {"gap": [0, 300]}),
+        ("text.neighbour", {}),
+        ("text.neighbour", "12"),
+        ("text.neighbour", {"texts": "1", "sides": ["beside"]}),
+        ("text.neighbour", {"texts": "1", "sides": "left"}),
+        ("text.neighbour", {"texts": "1", "chance": 2}),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named_by_its_key(small_game: Config, path: str, value: object) -> None:
@@ -142,6 +182,28 @@ def test_a_value_of_the_wrong_kind_is_named_by_its_key(small_game: Config, path:
 @pytest.mark.parametrize("pair", [[float("nan"), 1], [1, float("nan")], [1, float("inf")]])
 def test_a_range_of_no_number_is_refused(small_game: Config, path: str, pair: list[float]) -> None:
     assert refusal(changed(small_game, path, pair)).startswith(f"game.{path}")
+
+
+def test_a_wrong_side_is_answered_with_those_that_there_are(small_game: Config) -> None:
+    for key, more in (("icon", {}), ("neighbour", {"texts": "1"})):
+        summary = refusal(changed(small_game, f"text.{key}", {**more, "sides": ["top"]}))
+        assert summary.startswith(f"game.text.{key}.sides.0: ")
+        assert all(f"'{side}'" in summary for side in ("left", "right", "above", "below", "top"))
+
+
+def test_a_neighbour_without_texts_is_told_so(small_game: Config) -> None:
+    assert "game.text.neighbour.texts is missing" in refusal(changed(small_game, "text.neighbour", {"chance": 0.5}))
+
+
+@pytest.mark.parametrize(
+    ("texts", "word"),
+    [("a[", "never closed"), ([], "empty"), (["a", "a"], "twice"), (5, "in quotes"), ({"a": 0}, "weight")],
+)
+def test_wrong_texts_of_a_neighbour_are_told_by_name(small_game: Config, texts: object, word: str) -> None:
+    with pytest.raises(UserError, match=word) as caught:
+        Renderer(Game.of(changed(small_game, "text.neighbour", {"texts": texts})))
+    assert "text.neighbour.texts" in caught.value.summary
+    assert "\n" not in caught.value.summary
 
 
 def test_light_is_no_negative_number(small_game: Config) -> None:
@@ -166,6 +228,13 @@ def test_a_wrong_weight_of_a_font_is_told_as_such(small_game: Config, weight: ob
         "text.outline.width",
         "text.shadow.offset",
         "text.shadow.opacity",
+        "text.shadow.blur",
+        "text.glow.opacity",
+        "text.slant",
+        "text.axes.wght",
+        "text.panel.padding",
+        "text.icon.gap",
+        "text.icon.height",
         "backgrounds.0.zoom",
         "backgrounds.0.light",
         "backgrounds.2.tint_opacity",
@@ -180,7 +249,18 @@ def test_a_reversed_range_is_told_from_a_right_one(small_game: Config, path: str
 
 
 @pytest.mark.parametrize("color", ["red", "#fff", "#12345g", "#ffffff00", "ffffff", "#ffffff\n", "", " #ffffff"])
-@pytest.mark.parametrize("path", ["text.colors.0", "text.outline.colors", "backgrounds.0.tint"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "text.colors.0",
+        "text.outline.colors",
+        "backgrounds.0.tint",
+        "text.glow.colors",
+        "text.gradient.colors",
+        "text.panel.colors",
+        "text.panel.border",
+    ],
+)
 def test_a_colour_is_six_hexadecimal_digits(small_game: Config, path: str, color: str) -> None:
     value = color if path.endswith("0") else [color]
     summary = refusal(changed(small_game, path, value))

@@ -1,4 +1,3 @@
-import hashlib
 import io
 import json
 import os
@@ -11,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from textgen import store
 from textgen.errors import UserError
 from textgen.store import FORMAT, SplitWriter, open_dataset
 
@@ -77,13 +78,14 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def forge(folder: Path, name: str, content: bytes) -> None:
-    """Put `content` in place of a file, and its size and hash into the manifest."""
+    """Put `content` in place of a file, and its size and digest into the manifest."""
     (folder / name).write_bytes(content)
 
     def edit(manifest: dict[str, Any]) -> None:
         about = manifest["splits"][name.split(".", 1)[0]]
         about["bytes"][name] = len(content)
-        about["sha256"][name] = hashlib.sha256(content).hexdigest()
+        if name in about["xxh3"]:
+            about["xxh3"][name] = xxhash.xxh3_128_hexdigest(content)
 
     edit_manifest(folder, edit)
 
@@ -178,8 +180,8 @@ def test_what_has_no_manifest_is_no_data_set(folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"{", b"no json", b"\xff\xfe", b"[]", b"3", b"null", b"{}", b'{"format": 1}'),
-        *(b'{"format": 1, "splits": []}', b'{"format": 1, "splits": {}}', b'{"format": 1, "splits": {"train": 3}}'),
+        *(b"", b"{", b"no json", b"\xff\xfe", b"[]", b"3", b"null", b"{}", b'{"format": 2}'),
+        *(b'{"format": 2, "splits": []}', b'{"format": 2, "splits": {}}', b'{"format": 2, "splits": {"train": 3}}'),
         b"[" * 100_000,
     ],
     ids=map(str, range(13)),
@@ -202,11 +204,41 @@ def test_a_manifest_that_lacks_an_entry_is_named(folder: Path, key: str) -> None
     assert "manifest.json" in refusal(folder)
 
 
-@pytest.mark.parametrize("key", ["bytes", "sha256"])
+@pytest.mark.parametrize("key", ["bytes", "xxh3"])
 @pytest.mark.parametrize("value", [None, "x", 3.5, [], {}])
 def test_a_manifest_with_an_entry_of_the_wrong_kind_is_refused(folder: Path, key: str, value: object) -> None:
-    edit_manifest(folder, lambda manifest: manifest["splits"]["train"][key].update({"train.images.npy": value}))
+    edit_manifest(folder, lambda manifest: manifest["splits"]["train"][key].update({"train.labels.npy": value}))
     assert "damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize("blocks", [None, "x", [], {}, [1], ["x"], [{}], [{"xxh3": 1}], [{"xxh3": "0"}] * 2])
+def test_blocks_that_do_not_fit_are_refused(folder: Path, blocks: object) -> None:
+    edit_manifest(folder, lambda manifest: manifest["splits"]["train"].update(blocks=blocks))
+    assert "damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize("shape", [(11, 6, 8, 3), (12, 0, 8, 3), (12, 6, 24), (12, 6, 8, 4)])
+def test_an_array_of_another_shape_is_refused(folder: Path, shape: tuple[int, ...]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(shape, np.uint8))
+    forge(folder, "train.images.npy", buffer.getvalue())
+    assert "train.images.npy" in refusal(folder)
+
+
+def test_blocks_have_digests_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the pieces in which a split is added."""
+    monkeypatch.setattr(store, "BLOCK_BYTES", 4 * 6 * 8 * 3)
+    images = np.random.default_rng(0).integers(0, 256, (11, 6, 8, 3), np.uint8)
+    labels, texts = np.arange(11), [str(i) for i in range(11)]
+    entries = []
+    for step in (1, 3, 4, 11):
+        (tmp_path / str(step)).mkdir()
+        writer = SplitWriter(tmp_path / str(step), "train", 11, (6, 8))
+        for at in range(0, 11, step):
+            writer.add(images[at : at + step], labels[at : at + step], texts[at : at + step])
+        entries.append(writer.close())
+    assert [len(entry["blocks"]) for entry in entries] == [3] * 4
+    assert all(entry == entries[0] for entry in entries)
 
 
 def test_a_huge_manifest_is_refused_unread(folder: Path) -> None:
@@ -228,9 +260,7 @@ def test_a_split_cannot_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> 
 
     def edit(manifest: dict[str, Any]) -> None:
         about = manifest["splits"].pop("test")
-        renamed = {
-            key: {n.replace("test", "../secret"): v for n, v in about[key].items()} for key in ("bytes", "sha256")
-        }
+        renamed = {key: {n.replace("test", "../secret"): v for n, v in about[key].items()} for key in ("bytes", "xxh3")}
         manifest["splits"]["../secret"] = {**about, **renamed}
 
     edit_manifest(folder, edit)

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from textgen.build import ensure
 from textgen.errors import UserError
+from textgen.export import export
 from textgen.main import definition_of, plain
-from train import loop
-from train.data import load
+from train import data, loop
+from train.data import Live, to_device
 from train.evaluate import evaluate
 from train.models.notation import build, parse
 from train.recipe import recipe_of
@@ -43,7 +44,8 @@ def train(out: Path, *overrides: str) -> dict[str, Any]:
     config = composed(*SMALL, *overrides)
     folder = out / "run"
     folder.mkdir(exist_ok=True)
-    return run(Settings.of(config), definition_of(config, config["data_seed"]), config["recipe"], folder)
+    definition = definition_of(config, config["data_seed"]) if "game" in config else None
+    return run(Settings.of(config), definition, config["recipe"], folder)
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
@@ -104,7 +106,7 @@ def test_the_saved_weights_are_the_evaluated_network(tmp_path: Path) -> None:
     net = build(parse("C32 M B M C8 M F", "3x3 strides 2,1,2"), size=(19, 25), classes=22, fold=4)
     net.load_state_dict(weights)
     assert sum(p.numel() for p in net.parameters()) == result["parameters"]
-    test = load(dataset, torch.device("cpu"))["test"]
+    test = to_device(dataset.splits["test"], torch.device("cpu"))
     again = evaluate(net, 4, test, classes=22, groupings=2, seed=0)
     assert again.accuracy_groupings == result["accuracy_groupings"]
 
@@ -121,6 +123,68 @@ def test_slots_agree_in_every_order(tmp_path: Path) -> None:
     result = train(tmp_path, "game=apex_count", "fold=3", "epochs=2")
     assert result["slots"]
     assert result["order_agreement"] == result["order_all_agree"] == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 2048])
+def test_live_crops_are_those_of_the_files_in_the_first_epoch_and_new_ones_after(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(data, "CHUNK", chunk)
+    config = composed(*SMALL, "game=apex_count", "augment=light")
+    dataset, renderer = ensure(definition_of(config, 0), Path(config["data_dir"])), definition_of(config, 0).renderer()
+    live = Live(renderer, 24 * 22, torch.device("cpu"))
+    order = torch.randperm(24 * 22, generator=torch.Generator().manual_seed(0))
+    batches = torch.split(order, 50)
+    first, second = (list(live.batches(epoch, batches)) for epoch in (0, 1))
+    assert [len(images) for images in first] == [len(batch) for batch in batches]
+    stored = to_device(dataset.splits["train"], torch.device("cpu"))
+    for images, batch in zip(first, batches, strict=True):
+        assert torch.equal(images, stored.images[batch])
+        assert torch.equal(live.labels[batch], stored.labels[batch])
+    fresh = renderer.render("train", (order + 24 * 22).numpy())
+    assert torch.equal(torch.cat(second), torch.from_numpy(fresh.images))
+    assert torch.equal(live.labels[order], torch.from_numpy(fresh.labels))
+
+
+def test_a_live_run_is_tested_on_the_files_and_repeats_exactly(tmp_path: Path) -> None:
+    runs = [train(tmp_path, "game=apex_count", "fold=2", "epochs=2", "data=live", "seed=3") for _ in range(2)]
+    assert runs[0]["accuracy_groupings"] == runs[1]["accuracy_groupings"]
+    assert runs[0]["data"] == "live"
+    assert all(line["train_loss"] > 0 for line in metrics(tmp_path))
+    config = composed(*SMALL, "game=apex_count")
+    files = ensure(definition_of(config, 0), Path(config["data_dir"]))
+    without = {**config, "game": {**config["game"], "images": {**config["game"]["images"], "train": 0}}}
+    tested = ensure(definition_of(without, 0), Path(config["data_dir"]))
+    assert tested.hash == runs[0]["dataset_hash"]
+    for split in ("val", "test"):
+        assert (tested.splits[split].images == files.splits[split].images).all()
+    assert len(tested.splits["train"].labels) == 0
+
+
+def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) -> None:
+    config = composed(*SMALL, "game=apex_count")
+    export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
+    holdout = ("split.holdout_fonts=0.25", "split.holdout_backgrounds=0.25")
+    result = train(tmp_path, "game=apex_count", "epochs=1", *holdout, f"real={tmp_path / 'crops' / 'test'}")
+    assert list(result["tests"]) == ["test_fonts", "test_backgrounds", "real"]
+    for about in result["tests"].values():
+        assert about["images"] == 22 * 5
+        assert about["accuracy_ci95"][0] <= about["accuracy"] <= about["accuracy_ci95"][1]
+
+
+@pytest.mark.parametrize("game", [(), ("game=apex_count",)], ids=["without-game", "with-game"])
+def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path, game: tuple[str, ...]) -> None:
+    config = composed(*SMALL, "game=apex_count")
+    export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
+    expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2")
+    own = SMALL[SMALL.index("workers=1") :]
+    config = composed(*own, *game, "fold=2", "epochs=2", "data=folder", f"path={tmp_path / 'crops'}")
+    (tmp_path / "own").mkdir()
+    definition = definition_of(config, 0) if game else None
+    result = run(Settings.of(config), definition, config["recipe"], tmp_path / "own")
+    assert result["accuracy_groupings"] == expected["accuracy_groupings"]
+    assert list(result["per_class_accuracy"]) == list(expected["per_class_accuracy"])
+    assert result["game"] == ("apex_count" if game else "crops")
 
 
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
@@ -184,6 +248,10 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["device=gpu9"], "device=gpu9"),
         (["model.arch=C32 Q F"], "'Q'"),
         (["recipe.optimizer=adamant"], "recipe.optimizer"),
+        (["path=crops"], "path=crops is for data=folder alone"),
+        (["data=folder"], "data=folder needs path"),
+        (["data=rendered"], "data"),
+        (["data=live", "game.images.train=0"], "game.images.train is 0"),
         (["recipe.images=null"], "set one of epochs and images"),
         (["recipe.epochs=3"], "set one of epochs and images"),
         (["recipe.curriculum={every: 60}"], "slots learn from single images"),

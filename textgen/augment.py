@@ -1,16 +1,14 @@
-"""What a stream does to a crop: an albumentations pipeline from config, drawn anew and reproducibly for each sample."""
+"""albumentations pipelines from config, drawn anew and reproducibly for each sample."""
 
 from __future__ import annotations
 
 import os
 import random
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
-
-import albumentations
 import numpy as np
 
 from textgen.arrays import U8, Rng
@@ -21,7 +19,8 @@ class Augment:
     """A pipeline of albumentations' pixel transforms.
 
     `transforms` is a list of mappings: `name`, a transform that keeps every pixel in its place (a subclass of
-    `ImageOnlyTransform`: others could cut the text off), and its arguments. An empty list leaves crops as they are.
+    `ImageOnlyTransform`: others could cut the text off), and its arguments. Without any, albumentations, whose import
+    takes a second, is not imported.
 
     >>> augment = Augment([{"name": "GaussianBlur", "p": 1.0}])
     >>> import numpy as np
@@ -31,19 +30,34 @@ class Augment:
     """
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]):
-        self._compose = albumentations.Compose([_transform(t) for t in transforms]) if transforms else None
+        self._compose = None
+        self._lock = threading.Lock()  # a pipeline holds the random state of the sample that it works on
+        if transforms:
+            self._compose = _albumentations().Compose([_transform(t) for t in transforms])
+
+    def __bool__(self) -> bool:
+        return self._compose is not None
 
     def __call__(self, image: U8, rng: Rng) -> U8:
         """A uint8 (H, W, 3) image, degraded. All chance comes from `rng`."""
         if self._compose is None:
             return image
         # Not set_random_seed: that gives every transform the same stream, so that all blurred crops are noisy too.
-        self._compose.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
-        out: U8 = self._compose(image=image)["image"]
+        with self._lock:
+            self._compose.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
+            out: U8 = self._compose(image=image)["image"]
         return out
 
 
-def _transform(entry: Mapping[str, Any]) -> albumentations.ImageOnlyTransform:
+def _albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
+    import albumentations  # noqa: PLC0415
+
+    return albumentations
+
+
+def _transform(entry: Mapping[str, Any]) -> Any:
+    albumentations = _albumentations()
     if not isinstance(entry, Mapping) or "name" not in entry:
         raise UserError(
             f"augment: each entry is a mapping with a name, as {{name: GaussianBlur, p: 0.3}}, not {entry!r}"

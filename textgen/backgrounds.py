@@ -1,85 +1,148 @@
-"""Backgrounds: procedural canvases and real pictures, and random patches of both."""
+"""Backgrounds: procedural canvases and real pictures, at every zoom, as compiled code takes patches from them."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from textgen.arrays import F32, U8, Rng
+from textgen.arrays import U8, Rng
 from textgen.catalogue import resolve
+from textgen.compose import Ground
 from textgen.errors import UserError
 from textgen.game import Background
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; of the others, EPS would start Ghostscript
-MAX_PICTURES = 5000  # of one source, all of which are held in memory
+MAX_PICTURES = 5000  # of one source
 CANVASES = 48  # of each procedural source
 CANVAS = (128, 192)  # height, width
 MAX_SIDE = 512  # larger pictures are scaled down once, when read
+MAX_BYTES = 128 << 20  # of all canvases at all zooms
+MAX_ZOOMS = 8
 MAX_PIXELS = 50_000_000  # more is refused unread: a small file can unpack to gigabytes
 
 
+@dataclass(frozen=True)
 class Source:
-    """A `Background` of the game with its canvases, each uint8 (h, w, 3) and at least as large as a crop."""
+    """A `Background` of the game with its canvases: uint8 (h, w, 3), none smaller than a crop."""
 
-    def __init__(self, background: Background, size: tuple[int, int], seed: int):
-        self.background = background
-        self.paths: list[Path] = []
-        if background.source in KINDS:
-            paint = KINDS[background.source]
-            kind = sorted(KINDS).index(background.source)
-            canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
-            self.canvases = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(CANVASES)]
-        else:
-            self.paths = resolve("backgrounds", background.source, SUFFIXES, KINDS)
-            if len(self.paths) > MAX_PICTURES:
-                count = f"{len(self.paths)} pictures, more than {MAX_PICTURES}"
-                raise UserError(f"background {background.source} holds {count}: give fewer")
-            self.canvases = [read_image(path, size) for path in self.paths]
-        self._tints = np.array([rgb(color) for color in background.tint], np.float32)
-
-    def patch(self, rng: Rng, size: tuple[int, int]) -> F32:
-        """A random piece: float32 (H, W, 3) in 0…255."""
-        height, width = size
-        canvas = self.canvases[rng.integers(len(self.canvases))]
-        zoom = min(rng.uniform(*self.background.zoom), canvas.shape[0] / height, canvas.shape[1] / width)
-        h, w = max(round(height * zoom), 1), max(round(width * zoom), 1)
-        y, x = rng.integers(canvas.shape[0] - h + 1), rng.integers(canvas.shape[1] - w + 1)
-        piece = canvas[y : y + h, x : x + w]
-        if rng.random() < 0.5:
-            piece = piece[:, ::-1]
-        out = cv2.resize(np.ascontiguousarray(piece), (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-        out *= rng.uniform(*self.background.light)
-        if len(self._tints):
-            opacity = np.float32(rng.uniform(*self.background.tint_opacity))
-            out += opacity * (self._tints[rng.integers(len(self._tints))] - out)
-        return np.clip(out, 0, 255, out=out)
+    background: Background
+    canvases: list[U8]
+    paths: list[Path]  # the pictures' files, in the order of the canvases; none for a procedural kind
 
 
 class Backgrounds:
-    """All sources of a game. Procedural canvases come from `seed` alone."""
+    """All sources of a game, and their canvases at every zoom. Procedural canvases come from `seed` alone."""
 
     def __init__(self, backgrounds: tuple[Background, ...], size: tuple[int, int], seed: int):
-        self._size = size
-        self.sources = [Source(background, size, seed) for background in backgrounds]
-        weights = np.array([background.weight for background in backgrounds])
-        self._cumulative = np.cumsum(weights / weights.sum())
+        pictures = sum(len(_paths(background)) for background in backgrounds if background.source not in KINDS)
+        # Held in memory at every zoom: where there are many pictures, all are scaled down further.
+        zooms = max((sum(zoom**-2 for zoom in _zooms(background)) for background in backgrounds), default=1)
+        side = min(MAX_SIDE, int((MAX_BYTES / (3 * zooms * max(pictures, 1))) ** 0.5))
+        self.sources = [_open_source(background, size, seed, side) for background in backgrounds]
+        pieces: list[U8] = []
+        views: list[tuple[int, ...]] = []
+        rows: list[tuple[int, ...]] = []
+        tints: list[tuple[int, ...]] = []
+        at = 0
+        for source in self.sources:
+            first, levels = len(views), _zooms(source.background)
+            for zoom in levels:
+                for canvas in source.canvases:
+                    view = _zoomed(canvas, zoom, size)
+                    views.append((at, *view.shape[:2]))
+                    pieces.append(np.ascontiguousarray(view.transpose(2, 0, 1)).ravel())  # planar
+                    at += view.size
+            rows.append((first, len(source.canvases), len(levels), len(tints), len(source.background.tint)))
+            tints += [rgb(color) for color in source.background.tint]
+        self._pixels = np.concatenate(pieces)
+        self._views, self._rows = np.array(views, np.int64), np.array(rows, np.int64)
+        self._tints = np.array(tints or [(0, 0, 0)], np.float32)
 
-    def patch(self, rng: Rng) -> F32:
-        """A random patch of a random source: float32 (H, W, 3) in 0…255."""
-        index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        return self.sources[min(index, len(self.sources) - 1)].patch(rng, self._size)
+    @property
+    def painted(self) -> str:
+        """A digest of all pixels: of the procedural canvases, and of the pictures as this machine scales them."""
+        return xxhash.xxh3_128_hexdigest(self._pixels.data)
+
+    def names(self) -> list[list[str]]:
+        """By source and canvas: the picture's file name, or the procedural kind and a number."""
+        return [
+            [path.name for path in source.paths]
+            or [f"{source.background.source} {number}" for number in range(len(source.canvases))]
+            for source in self.sources
+        ]
+
+    def ground(self, held_out: Sequence[frozenset[int]], only: bool = False) -> Ground:
+        """What a split draws from: all canvases but those `held_out` of each source, or `only` those."""
+        usable, weights, firsts, canvases = [], [], [0], []
+        for number, (source, held) in enumerate(zip(self.sources, held_out, strict=True)):
+            ours = [i for i in range(len(source.canvases)) if (i in held) == only]
+            if ours:
+                usable.append(number)
+                weights.append(source.background.weight)
+                canvases += ours
+                firsts.append(len(canvases))
+        backgrounds = [source.background for source in self.sources]
+        return Ground(
+            pixels=self._pixels,
+            views=self._views,
+            sources=self._rows,
+            light=np.array([background.light for background in backgrounds], np.float64),
+            tint_opacity=np.array([background.tint_opacity for background in backgrounds], np.float64),
+            tints=self._tints,
+            bounds=np.cumsum(np.array(weights) / np.sum(weights)),
+            usable=np.array(usable, np.int32),
+            firsts=np.array(firsts, np.int32),
+            canvases=np.array(canvases, np.int32),
+        )
 
 
-def read_image(path: Path, size: tuple[int, int] = (1, 1)) -> U8:
-    """A picture file as uint8 (h, w, 3), at most MAX_SIDE on its longer side and no smaller than `size`.
+def _zooms(background: Background) -> list[float]:
+    """Source pixels a crop pixel: evenly spaced in proportion, at most a quarter apart if there are not too many."""
+    low, high = background.zoom
+    count = 1 if low == high else min(2 + int(np.log(high / low) / np.log(1.25)), MAX_ZOOMS)
+    return [float(zoom) for zoom in np.geomspace(low, high, count)]
+
+
+def _zoomed(canvas: U8, zoom: float, size: tuple[int, int]) -> U8:
+    """A canvas with `zoom` of its pixels in one, but no smaller than `size`."""
+    zoom = min(zoom, canvas.shape[0] / size[0], canvas.shape[1] / size[1])
+    h, w = max(round(canvas.shape[0] / zoom), size[0]), max(round(canvas.shape[1] / zoom), size[1])
+    if (h, w) == canvas.shape[:2]:
+        return canvas
+    way = cv2.INTER_AREA if zoom > 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(canvas, (w, h), interpolation=way), np.uint8)
+
+
+def _paths(background: Background) -> list[Path]:
+    return resolve("backgrounds", background.source, SUFFIXES, KINDS)
+
+
+def _open_source(background: Background, size: tuple[int, int], seed: int, side: int) -> Source:
+    if background.source in KINDS:
+        paint = KINDS[background.source]
+        kind = sorted(KINDS).index(background.source)
+        canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
+        painted = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(CANVASES)]
+        return Source(background, painted, [])
+    paths = _paths(background)
+    if len(paths) > MAX_PICTURES:
+        count = f"{len(paths)} pictures, more than {MAX_PICTURES}"
+        raise UserError(f"background {background.source} holds {count}: give fewer")
+    return Source(background, [read_image(path, size, side) for path in paths], paths)
+
+
+def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE) -> U8:
+    """A picture file as uint8 (h, w, 3), at most `side` on its longer side but no smaller than `size`.
 
     Raises `UserError` for a file that is no picture, a damaged one, one too small, or one of too many pixels.
     """
@@ -101,7 +164,7 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1)) -> U8:
         if isinstance(error, UserError):
             raise
         raise UserError(f"background {path} cannot be read as a picture: {error}") from None
-    scale = max(min(MAX_SIDE / max(width, height), 1.0), size[0] / height, size[1] / width)
+    scale = max(min(side / max(width, height), 1.0), size[0] / height, size[1] / width)
     if scale > 1:
         raise UserError(f"background {path} is {height}×{width}, smaller than the crop's {size[0]}×{size[1]}")
     if scale < 1:

@@ -1,4 +1,8 @@
-"""Build a data set: every split rendered on all cores, written in order, renamed into place when it is whole."""
+"""Build a data set: blocks rendered on all cores, each marked when it is done, renamed into place when all are.
+
+A build that is stopped, even killed, leaves its blocks beside the data set's place, and the same command goes on.
+A shard is a run of the blocks of every split, built alone anywhere; a whole build takes blocks from shards it finds.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +13,46 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import filelock
 import joblib
+import numpy as np
+import xxhash
 from tqdm import tqdm
 
+from textgen.arrays import U8
+from textgen.atomic import mendable
 from textgen.catalogue import sha256
 from textgen.errors import UserError
 from textgen.game import Game
-from textgen.render import SPLITS, Crops, Renderer
-from textgen.store import FORMAT, Dataset, SplitWriter, damaged, open_dataset
+from textgen.holdout import Holdout
+from textgen.render import SPLITS, Renderer
+from textgen.store import (
+    FORMAT,
+    Dataset,
+    SmallFiles,
+    block_rows,
+    damaged,
+    entry,
+    names_of,
+    npy_header,
+    open_dataset,
+)
+from textgen.stream import Stream
 
-GENERATOR = 1  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
-CHUNK = 500  # samples a task: a second of work, some megabytes of memory
-MENDABLE = {  # by the user: no room, or a path that cannot be
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
-    *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG),
-}
+GENERATOR = 2  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
 ELSEWHERE = "another folder (out=… of textgen, data_dir=… of train)"
 # Whose versions can change a pixel.
-LIBRARIES = ("numpy", "pillow", "fonttools", "opencv-python-headless", "albumentations")
+LIBRARIES = ("numpy", "pillow", "fonttools", "uharfbuzz", "opencv-python-headless", "numba")
 
 
 @dataclass(frozen=True)
@@ -41,55 +60,103 @@ class Definition:
     """All that decides the bytes of a data set, but for the assets' contents."""
 
     game: Game
-    augment: tuple[Mapping[str, Any], ...] = ()
+    augment: Stream = field(default_factory=Stream)
     seed: int = 0
+    holdout: Holdout = field(default_factory=Holdout)
 
     def renderer(self) -> Renderer:
-        return Renderer(self.game, self.seed, self.augment)
+        """Makes crops of it. Raises `UserError` for what cannot be drawn at all."""
+        return Renderer(self.game, self.seed, self.augment, self.holdout)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `index` (from 0) of `count`; one of one is the whole data set."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Block(NamedTuple):
+    """A task: the samples `first` to `last` of a split, which begin at row `row` of the file."""
+
+    split: str
+    number: int
+    first: int
+    last: int
+    row: int
 
 
 def ensure(
-    definition: Definition, out: Path, *, workers: int | None = None, rebuild: bool = False, quiet: bool = False
+    definition: Definition,
+    out: Path,
+    *,
+    shard: Shard = Shard(),
+    workers: int | None = None,
+    rebuild: bool = False,
+    quiet: bool = False,
 ) -> Dataset:
-    """The data set of `definition` below `out`, built if it is not there (or again, if `rebuild`), and verified.
+    """The data set of `definition` below `out`, or a shard of it, built if it is not there (or again, if `rebuild`).
 
-    `workers` processes render, by default one a core; their number changes nothing in the bytes. Raises `UserError`
-    for what the user can mend: a folder without write permission, a full disk, a damaged data set.
+    `workers` threads render, by default one a core; their number changes nothing in the bytes. Another process that
+    builds the same is waited for. Raises `UserError` for what the user can mend: a folder without write permission, a
+    full disk, a damaged data set.
     """
     renderer = definition.renderer()  # also the check that everything in the definition can be drawn at all
     identity = _identity(definition, renderer)
-    path = out / definition.game.name / identity["hash"][:16]
-    try:
-        there = path.exists()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose {ELSEWHERE}") from None
-    if rebuild or not there:
-        with _building(path, rebuild) as folder:
-            _write(definition, renderer, identity, folder, workers or joblib.cpu_count(), quiet)
+    name = identity["hash"][:16] + (f".shard-{shard.index}-of-{shard.count}" if shard.count > 1 else "")
+    path = out / definition.game.name / name
+    build = _Build(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
+    if rebuild or not _is_there(path):
+        with mendable(path, ELSEWHERE), _only_one(path, quiet):
+            if rebuild or not path.exists():
+                build.run(rebuild)
     dataset = open_dataset(path)
-    expected = {split: per_class * len(renderer.classes) for split, per_class in asdict(definition.game.images).items()}
-    if (
-        dataset.hash != identity["hash"]
-        or dataset.classes != renderer.classes
-        or {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != expected
-    ):
+    wrong = {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != build.counts
+    if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or wrong:
         raise damaged(path, "its manifest is that of another definition")
     return dataset
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose {ELSEWHERE}") from None
+
+
+@contextmanager
+def _only_one(path: Path, quiet: bool) -> Iterator[None]:
+    """Only one process at a time builds at `path`. The system frees the lock of one that is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        if not quiet:
+            print(f"another process builds {path}: waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
     """What the manifest says before a pixel is drawn, with the hash of it all."""
-    game = asdict(definition.game)
-    pictured = {key: value for key, value in game.items() if key not in ("arch", "title")}
+    game, augment = asdict(definition.game), definition.augment
+    libraries = [*LIBRARIES, *(["albumentations"] if augment.transforms else []), *(["av"] if augment.h264 else [])]
     identity = {
         "format": FORMAT,
         "generator": GENERATOR,
-        "game": pictured,
+        "game": {key: value for key, value in game.items() if key not in ("arch", "title")},
         "classes": list(renderer.classes),
-        "augment": list(definition.augment),
+        "augment": asdict(augment),
         "seed": definition.seed,
+        "holdout": asdict(definition.holdout),
         "assets": _digests(renderer.assets),
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "canvases": renderer.backgrounds.painted,  # as this machine's libraries paint and scale them
+        "versions": {name: importlib.metadata.version(name) for name in libraries},
     }
     identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
     # Not sorted by key: the order of a user's mapping, of fonts or a field's values, decides classes and pixels.
@@ -108,40 +175,207 @@ def _digests(assets: list[Path]) -> dict[str, str]:
     return digests
 
 
-def _write(
-    definition: Definition, renderer: Renderer, identity: dict[str, Any], folder: Path, workers: int, quiet: bool
-) -> None:
-    game = definition.game
-    per_class = asdict(game.images)
-    total = sum(per_class.values()) * len(renderer.classes)
-    splits = {}
-    with tqdm(total=total, desc=f"data set {game.name}", unit=" images", unit_scale=True, disable=quiet) as bar:
-        for split in SPLITS:
-            count = per_class[split] * len(renderer.classes)
-            writer = SplitWriter(folder, split, count, game.size)
-            rejects: Counter[str] = Counter()
-            for crops in _rendered(definition, renderer, split, count, workers):
-                writer.add(crops.images, crops.labels, crops.texts)
-                rejects.update(crops.rejects)
-                bar.update(len(crops.images))
-            splits[split] = {**writer.close(), "per_class": per_class[split], "rejects": dict(sorted(rejects.items()))}
-    manifest = json.dumps({**identity, "splits": splits}, indent=1)
-    (folder / "manifest.json").write_text(manifest, encoding="utf-8")
+class _Build:
+    """One build of a data set or shard at `path`, in the folder `.<name>.part` beside it until it is whole."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        renderer: Renderer,
+        identity: dict[str, Any],
+        path: Path,
+        shard: Shard,
+        workers: int,
+        quiet: bool,
+    ):
+        self.definition, self.renderer, self.identity = definition, renderer, identity
+        self.path, self.shard, self.workers, self.quiet = path, shard, workers, quiet
+        self.part = path.with_name(f".{path.name}.part")
+        images, classes = asdict(definition.game.images), len(renderer.classes)
+        self.per_class = {split: images[split if split in SPLITS else "test"] for split in renderer.splits}
+        self.blocks = {
+            split: _blocks(split, per_class * classes, block_rows(definition.game.size), shard)
+            for split, per_class in self.per_class.items()
+        }
+        self.counts = {split: sum(b.last - b.first for b in blocks) for split, blocks in self.blocks.items()}
+        self.target = Target(self.part, definition.game.size, self.counts)
+
+    def run(self, replace: bool) -> None:
+        """Render what is missing and put the data set in its place."""
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
+        self._begin()
+        todo = [block for blocks in self.blocks.values() for block in blocks if not self.target.mark(block).exists()]
+        total, left = sum(self.counts.values()), sum(block.last - block.first for block in todo)
+        task = partial(_fill, self.target, self._shards() if self.shard.count == 1 else [])
+        name = f"data set {self.definition.game.name}"
+        with tqdm(
+            total=total, initial=total - left, desc=name, unit=" images", unit_scale=True, disable=self.quiet
+        ) as bar:
+            try:
+                for count in self._each(task, todo):
+                    bar.update(count)
+            except UserError:
+                shutil.rmtree(self.part)  # a text that cannot be drawn: there is nothing to go on with
+                raise
+        manifest = {**self.identity, "splits": {split: self._finish(split) for split in self.blocks}}
+        if self.shard.count > 1:
+            manifest["shard"] = asdict(self.shard)
+        (self.part / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        shutil.rmtree(self.part / "done")
+        old = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if replace and self.path.exists():
+            self.path.rename(old)
+        self.part.rename(self.path)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _begin(self) -> None:
+        """Make the folder and room for all images, or go on with what a stopped build has left."""
+        done = self.part / "done"
+        if not done.is_dir():
+            shutil.rmtree(self.part, ignore_errors=True)
+            self.part.mkdir()
+            try:
+                for split in self.blocks:
+                    self._allocate(split)
+                done.mkdir()
+            except OSError:
+                shutil.rmtree(self.part, ignore_errors=True)
+                raise
+        for block in (block for blocks in self.blocks.values() for block in blocks):
+            if self.target.mark(block).exists() and not _is_as_marked(self.target, block):
+                self.target.mark(block).unlink()
+
+    def _allocate(self, split: str) -> None:
+        """All room that the images of a split need, so that a disk that is too small says so before any work."""
+        header = self.target.header(split)
+        with self.target.images(split).open("wb", buffering=0) as file:
+            file.write(header)
+            size = len(header) + int(np.prod((self.counts[split], *self.target.size, 3)))
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except (AttributeError, OSError) as error:  # not on every system, nor in every file system
+                if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                file.truncate(size)
+
+    def _shards(self) -> list[Dataset]:
+        """The shards of this data set that lie beside its place."""
+        found = []
+        for folder in self.path.parent.glob(f"{self.path.name}.shard-*"):
+            if re.fullmatch(r"shard-\d+-of-\d+", folder.name.removeprefix(f"{self.path.name}.")):
+                dataset = open_dataset(folder)
+                if dataset.hash == self.identity["hash"]:
+                    found.append(dataset)
+        return found
+
+    def _each(self, task: Callable[..., int], todo: list[Block]) -> Iterator[int]:
+        """Run `task` on all blocks; yields the number of samples of each as it is done."""
+        if not self.definition.augment.transforms or self.workers == 1 or len(todo) == 1:
+            with ThreadPoolExecutor(self.workers) as threads:
+                futures = [threads.submit(task, self.renderer, block) for block in todo]
+                try:
+                    yield from (future.result() for future in futures)
+                except BaseException:
+                    threads.shutdown(cancel_futures=True)
+                    raise
+            return
+        # albumentations holds Python's lock: processes, fresh ones, for a fork of one with torch's threads can hang.
+        parallel = joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)
+        key = joblib.hash(self.definition)
+        yield from parallel(joblib.delayed(_in_process)(key, self.definition, task, block) for block in todo)
+
+    def _finish(self, split: str) -> dict[str, Any]:
+        """Labels and texts of a split in order, and its entry in the manifest."""
+        rest = SmallFiles(self.part, split, self.counts[split])
+        blocks: list[dict[str, Any]] = []
+        rejects: Counter[str] = Counter()
+        for block in self.blocks[split]:
+            mark = json.loads(self.target.mark(block).read_text(encoding="utf-8"))
+            labels = np.arange(block.first, block.last, dtype=np.int64) % len(self.renderer.classes)
+            rest.add(labels, mark.pop("texts"))
+            rejects.update(mark["rejects"])
+            blocks.append(mark)
+        about = entry(self.part, split, self.counts[split], blocks, rest.close())
+        return {**about, "per_class": self.per_class[split], "rejects": dict(sorted(rejects.items()))}
 
 
-def _rendered(definition: Definition, renderer: Renderer, split: str, count: int, workers: int) -> Iterator[Crops]:
-    """All samples of a split, in order, a chunk at a time."""
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    if workers == 1 or len(chunks) == 1:
-        yield from (renderer.render(split, chunk) for chunk in chunks)
-        return
-    # Workers are fresh processes that import textgen alone: a fork of a process that has torch's threads can hang.
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="3*n_jobs", batch_size=1)
-    yield from parallel(joblib.delayed(_render_chunk)(definition, split, chunk) for chunk in chunks)
+def _blocks(split: str, count: int, rows: int, shard: Shard) -> list[Block]:
+    """The blocks of a split that a shard holds."""
+    number = -(-count // rows)
+    first, last = (number * part // shard.count for part in (shard.index, shard.index + 1))
+    return [Block(split, n, n * rows, min((n + 1) * rows, count), (n - first) * rows) for n in range(first, last)]
 
 
-def _render_chunk(definition: Definition, split: str, chunk: range) -> Crops:
-    return _cached_renderer(joblib.hash(definition), definition).render(split, chunk)
+class Target(NamedTuple):
+    """Where blocks are written: a folder whose arrays of crops `size` hold `counts` samples."""
+
+    part: Path
+    size: tuple[int, int]
+    counts: Mapping[str, int]
+
+    def images(self, split: str) -> Path:
+        """The file of a split's images."""
+        return self.part / names_of(split)[0]
+
+    def header(self, split: str) -> bytes:
+        """The beginning of that file."""
+        return npy_header((self.counts[split], *self.size, 3), np.dtype(np.uint8))
+
+    def offset(self, block: Block) -> int:
+        """The byte in that file at which a block begins."""
+        return len(self.header(block.split)) + block.row * self.size[0] * self.size[1] * 3
+
+    def mark(self, block: Block) -> Path:
+        """The file that says that a block is done, with its digest, rejects and texts."""
+        return self.part / "done" / f"{block.split}-{block.number}.json"
+
+
+def _fill(target: Target, shards: list[Dataset], renderer: Renderer, block: Block) -> int:
+    """Render a block, or copy it from a shard, into its place, and mark it as done. Returns its number of samples."""
+    about = next((found for shard in shards if (found := _from_shard(shard, block, target.size))), None)
+    if about is None:
+        crops = renderer.render(block.split, range(block.first, block.last))
+        about = crops.images, crops.texts, dict(sorted(crops.rejects.items()))
+    images, texts, rejects = about
+    with target.images(block.split).open("r+b", buffering=0) as file:
+        file.seek(target.offset(block))
+        file.write(images.data)
+    digest = xxhash.xxh3_128_hexdigest(images.data)
+    mark = target.mark(block)
+    temporary = mark.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"xxh3": digest, "rejects": rejects, "texts": texts}), encoding="utf-8")
+    temporary.rename(mark)
+    return block.last - block.first
+
+
+def _from_shard(shard: Dataset, block: Block, size: tuple[int, int]) -> tuple[U8, list[str], Mapping[str, int]] | None:
+    """Images, texts and rejects of a block that a shard holds."""
+    about = shard.manifest["splits"][block.split]
+    which = Shard(shard.manifest["shard"]["index"], shard.manifest["shard"]["count"])
+    held = _blocks(block.split, about["per_class"] * len(shard.classes), block_rows(size), which)
+    for mine, mark in zip(held, about["blocks"], strict=True):
+        if mine.number == block.number:
+            split, rows = shard.splits[block.split], slice(mine.row, mine.row + mine.last - mine.first)
+            return np.ascontiguousarray(split.images[rows]), split.texts[rows], mark["rejects"]
+    return None
+
+
+def _is_as_marked(target: Target, block: Block) -> bool:
+    """Whether a block that was marked as done is there: after a power cut it need not be."""
+    try:
+        expected = json.loads(target.mark(block).read_text(encoding="utf-8"))["xxh3"]
+        with target.images(block.split).open("rb") as file:
+            file.seek(target.offset(block))
+            data = file.read((block.last - block.first) * target.size[0] * target.size[1] * 3)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(xxhash.xxh3_128_hexdigest(data) == expected)
+
+
+def _in_process(key: str, definition: Definition, task: Callable[..., int], block: Block) -> int:
+    return task(_cached_renderer(key, definition), block)
 
 
 _renderers: dict[str, Renderer] = {}
@@ -153,47 +387,3 @@ def _cached_renderer(key: str, definition: Definition) -> Renderer:
         _renderers.clear()
         _renderers[key] = definition.renderer()
     return _renderers[key]
-
-
-@contextmanager
-def _building(path: Path, replace: bool) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends well and vanishes when it does not.
-
-    What another process has put at `path` meanwhile is as good, the same bytes, and stays unless `replace`.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = temporary.with_suffix(".old")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        temporary.mkdir()
-        if path.exists() and not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-        yield temporary
-        if replace and path.exists():
-            path.rename(old)
-        if not path.exists():
-            temporary.rename(path)
-    except PermissionError as error:
-        raise UserError(f"cannot write to {error.filename}: choose {ELSEWHERE}, or allow writing") from None
-    except OSError as error:
-        if error.errno not in MENDABLE:
-            raise
-        raise UserError(f"cannot write {path}: {error.strerror}; make room or choose {ELSEWHERE}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what killed builds of this data set have left."""
-    for folder in path.parent.glob(f".{path.name}.*"):
-        match = re.fullmatch(r"([1-9][0-9]{0,8})\.(tmp|old)", folder.name.removeprefix(f".{path.name}."))
-        if not match:
-            continue  # none of ours
-        try:
-            os.kill(int(match[1]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except PermissionError:
-            pass  # another user's build, and it runs

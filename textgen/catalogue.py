@@ -46,7 +46,7 @@ def resolve(package: str, item: str, suffixes: Iterable[str], also: Iterable[str
     """
     suffixes = tuple(suffixes)
     if "/" in item or item.lower().endswith(suffixes):
-        return _own_files(Path(item).expanduser(), package, suffixes)
+        return own_files(Path(item).expanduser(), package, suffixes)
     known = catalogue(package)
     if item in known:
         return list(known[item].paths)
@@ -59,7 +59,7 @@ def resolve(package: str, item: str, suffixes: Iterable[str], also: Iterable[str
     raise UserError(f"{package} has nothing called {item!r}; {hint} (your own files: give a path with a /)")
 
 
-def _own_files(path: Path, package: str, suffixes: tuple[str, ...]) -> list[Path]:
+def own_files(path: Path, package: str, suffixes: tuple[str, ...]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import yaml
@@ -79,12 +79,15 @@ def _override(message: str) -> str:
 def _missing(error: MissingConfigException) -> str:
     """`game=sot_tmie` -> there is no such game, did you mean sot_time?"""
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
-    if not error.options:
-        return str(error)
-    near = difflib.get_close_matches(name, error.options, 1)
+    return no_option(group, name, error.options) if error.options else str(error)
+
+
+def no_option(group: str, name: str, options: Sequence[str]) -> str:
+    """The message for a file that a config group does not have."""
+    near = difflib.get_close_matches(name, options, 1)
     hint = (
         f"did you mean {near[0]}?"
         if near
         else f"your own stands in <folder>/{group}/{name}.yaml with --config-dir=<folder>"
     )
-    return f"there is no {group} {name!r}; known are {', '.join(error.options)}; {hint}"
+    return f"there is no {group} {name!r}; known are {', '.join(options)}; {hint}"

@@ -12,35 +12,59 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
 from textgen import cli
-from textgen.build import Definition, ensure
+from textgen.build import Definition, Shard, ensure
 from textgen.errors import UserError
 from textgen.game import Game, validated
+from textgen.holdout import Holdout
+from textgen.stream import Stream
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class AugmentConfig:
-    """The group `augment`; its entries are checked by `textgen.augment`."""
+class ShardConfig:
+    """Which part of the data set to build: `index` (from 0) of `count`, or all of it."""
 
-    transforms: tuple[Any, ...]
+    index: Annotated[StrictInt, Field(ge=0)] | None
+    count: Annotated[StrictInt, Field(ge=1, le=100_000)]
+
+    def __post_init__(self) -> None:
+        if self.index is None and self.count > 1:
+            raise ValueError(
+                "shard.count needs shard.index; the whole is built without both, from the shards there are"
+            )
+        if self.index is not None and self.index >= self.count:
+            raise ValueError(f"shard.index counts from 0: give 0 to {self.count - 1}, or a larger shard.count")
+
+    def shard(self) -> Shard:
+        return Shard(self.index or 0, self.count)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/textgen.yaml outside the groups `game` and `augment`."""
+    """The settings of conf/textgen.yaml outside `DEFINITION`."""
 
     out: Path
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     workers: Annotated[StrictInt, Field(ge=1)] | None
     rebuild: StrictBool
+    shard: ShardConfig
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        return validated(cls, {k: v for k, v in config.items() if k not in ("game", "augment")})
+        return validated(cls, {k: v for k, v in config.items() if k not in DEFINITION})
 
 
-def definition_of(config: dict[str, Any], seed: int) -> Definition:
-    """The data set that the groups `game` and `augment` of a composed config define."""
-    return Definition(Game.of(config["game"]), validated(AugmentConfig, config["augment"], "augment").transforms, seed)
+DEFINITION = ("game", "augment", "split")  # of a composed config: what defines a data set, with a seed
+
+
+def definition_of(config: Mapping[str, Any], seed: int) -> Definition:
+    """The data set that a composed config defines."""
+    held = {key.removeprefix("holdout_"): value for key, value in config["split"].items()}
+    return Definition(
+        Game.of(config["game"]),
+        validated(Stream, config["augment"], "augment"),
+        seed,
+        validated(Holdout, held, "split"),
+    )
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -57,7 +81,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def _main(config: DictConfig) -> None:
     c = plain(config)
     s = Settings.of(c)
-    dataset = ensure(definition_of(c, s.seed), s.out, workers=s.workers, rebuild=s.rebuild)
+    dataset = ensure(definition_of(c, s.seed), s.out, shard=s.shard.shard(), workers=s.workers, rebuild=s.rebuild)
     print(dataset.path)
 
 

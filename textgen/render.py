@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.arrays import F32, U8, Rng
+from textgen import codec, compose
+from textgen.arrays import U8
+from textgen.atlas import Atlas, levels_of
 from textgen.augment import Augment
-from textgen.backgrounds import Backgrounds, rgb
+from textgen.backgrounds import Backgrounds
+from textgen.degrade import wear, wear_of
 from textgen.errors import UserError
 from textgen.fonts import SCALE, faces_of
-from textgen.game import Game, Shadow
+from textgen.game import Game, validated
+from textgen.holdout import Holdout, held_out_canvases, held_out_faces
+from textgen.icons import sprites
+from textgen.look import look_of, type_of
+from textgen.program import alphabet_of, compile_spec, compile_texts, texts_of
+from textgen.stream import Stream
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")  # of every game
+UNSEEN_FONTS, UNSEEN_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further ones, where assets are held out
 TRIES = 100  # draws of style and background for one text before the game is called impossible
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, what the eye takes for brightness
+BATCH = 256  # samples at a time: their masks and pixels stay in the cache of a core
+WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that would need more is drawn in parts
 
 
 @dataclass
 class Crops:
-    """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and the draws rejected by reason."""
+    """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and the draws rejected by reason.
+
+    `samples` (n,) says how each was drawn, see `textgen.compose.SAMPLE`.
+    """
 
     images: U8
     labels: NDArray[np.int64]
     texts: list[str]
+    samples: NDArray[Any]
     rejects: Counter[str] = field(default_factory=Counter)
 
 
@@ -39,7 +53,7 @@ class Renderer:
     """Random access to the samples of a game.
 
     Sample i of a split has class `i % len(classes)`, so every prefix is balanced and n·len(classes) samples hold n of
-    each class exactly.
+    each class exactly. A renderer may be shared by threads.
 
     >>> import omegaconf
     >>> config = omegaconf.OmegaConf.load("conf/game/sot_time.yaml")
@@ -48,146 +62,198 @@ class Renderer:
     (3, 22, 30, 3)
     """
 
-    def __init__(self, game: Game, seed: int = 0, augment: Sequence[Mapping[str, Any]] = ()):
+    def __init__(
+        self,
+        game: Game,
+        seed: int = 0,
+        augment: Stream | Mapping[str, Any] | None = None,
+        holdout: Holdout | None = None,
+    ):
+        text = game.text
         self.game = game
+        self.stream = augment if isinstance(augment, Stream) else validated(Stream, dict(augment or {}), "augment")
         self.spec = game.parse_spec()
         self.classes = self.spec.classes
-        self._key = {split: _key(seed, split) for split in SPLITS}
-        self.faces, chances = faces_of(game.text.fonts, self.spec.characters)
-        self._face_chances = np.cumsum(chances)
+        neighbours, more = game.parse_neighbours()
+        shown = self.spec.characters | more
+        self.alphabet = alphabet_of(shown)
+        self._program, self._others = compile_spec(self.spec, self.alphabet), compile_texts(neighbours, self.alphabet)
+
+        self.faces, chances = faces_of(text.fonts, shown, text.axes)
+        self.levels = levels_of(text, len(self.faces), len(self.alphabet))
         self.backgrounds = Backgrounds(game.backgrounds, game.size, seed)
-        self._augment = Augment(augment)
+        icons, planes, self._icon_paths = sprites(text, game.size[0])
+        self._look = look_of(text, icons, planes)
+        self._wear = wear_of(self.stream, game.size)
+        self._augment = Augment(self.stream.transforms)
+        if self.stream.h264:
+            codec.check_h264()
+
+        holdout = holdout or Holdout()
+        unseen, canvases = held_out_faces(self.faces, holdout, seed), held_out_canvases(self.backgrounds, holdout, seed)
+        seen = [i for i in range(len(self.faces)) if i not in unseen]
+        letters, ground = self._letters(chances, seen), self.backgrounds.ground(canvases)
+        self._pools = dict.fromkeys(SPLITS, (letters, ground))
+        if holdout.fonts:
+            self._pools[UNSEEN_FONTS] = self._letters(chances, sorted(unseen)), ground
+        if holdout.backgrounds:
+            self._pools[UNSEEN_BACKGROUNDS] = letters, self.backgrounds.ground(canvases, only=True)
+        self._keys = {split: _key(seed, split) for split in self._pools}
+        self._atlas = Atlas(self.faces, self.levels, self.alphabet)
+        self._together = self._together_of()
+
+    def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> compose.Type:
+        return type_of(self.faces, chances, usable, self.levels, self.alphabet, self.game.text.kerning)
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """train, val, test, and test sets of held-out assets."""
+        return tuple(self._pools)
+
+    @cached_property
     def assets(self) -> list[Path]:
         """Every font and picture file that can show in a crop."""
-        paths = [face.path for face in self.faces]
+        paths = [face.path for face in self.faces] + self._icon_paths
         return sorted({*paths, *(path for source in self.backgrounds.sources for path in source.paths)})
 
     def render(self, split: str, indices: Iterable[int]) -> Crops:
         """The samples at `indices`, in that order. Raises `UserError` where a text cannot be drawn legibly."""
-        indices = list(indices)
-        crops = Crops(
-            images=np.empty((len(indices), *self.game.size, 3), np.uint8),
-            labels=np.array(indices, np.int64) % len(self.classes),
-            texts=[],
-        )
-        for image, label, i in zip(crops.images, crops.labels, indices, strict=True):
-            # A counter-based generator a sample: streams of one key never meet, and none is drawn from another.
-            rng = np.random.Generator(np.random.Philox(key=self._key[split], counter=[0, 0, 0, i]))
-            text = self.spec.sample(self.classes[label], rng)
-            crops.texts.append(text)
-            image[:] = self._draw(text, rng, crops.rejects)
-        return crops
+        if split not in self._pools:
+            raise UserError(f"there is no split {split!r}: known are {', '.join(self.splits)}")
+        wanted = np.fromiter(indices, np.int64)
+        if len(wanted) and wanted.min() < 0:
+            raise ValueError(f"samples are numbered from 0, not {wanted.min()}")
+        samples = np.zeros(len(wanted), compose.SAMPLE)
+        samples["index"], samples["label"] = wanted, wanted % len(self.classes)
+        images = np.empty((len(wanted), *self.game.size, 3), np.uint8)
+        codes = np.zeros((len(wanted), self._program.length), np.uint16)
+        rejects: Counter[str] = Counter()
+        for start in range(0, len(wanted), BATCH):
+            batch = slice(start, start + BATCH)
+            rejects.update(self._draw(split, samples[batch], codes[batch], images[batch]))
+        return Crops(images, samples["label"].astype(np.int64), texts_of(codes, self.alphabet), samples, rejects)
 
-    def _draw(self, text: str, rng: Rng, rejects: Counter[str]) -> U8:
-        """`text` in a random style on a random background, uint8 (H, W, 3).
+    def refused(self, split: str, indices: Iterable[int]) -> Crops:
+        """Of the samples at `indices`, the first tries that `render` refuses and draws again.
+
+        `samples["status"]` says why, see `textgen.compose.REASONS`. Where nothing was drawn, since the text did not fit
+        or was too small, the image is black.
+        """
+        if split not in self._pools:
+            raise UserError(f"there is no split {split!r}: known are {', '.join(self.splits)}")
+        wanted = np.fromiter(indices, np.int64)
+        samples = np.zeros(len(wanted), compose.SAMPLE)
+        samples["index"], samples["label"] = wanted, wanted % len(self.classes)
+        images = np.zeros((len(wanted), *self.game.size, 3), np.uint8)
+        codes = np.zeros((len(wanted), self._program.length), np.uint16)
+        for start in range(0, len(wanted), BATCH):
+            batch = slice(start, start + BATCH)
+            self._try(split, samples[batch], codes[batch], images[batch])
+        out = samples["status"] != compose.OK
+        samples, texts = samples[out], texts_of(codes[out], self.alphabet)
+        rejects = Counter(compose.REASONS[status] for status in samples["status"].tolist())
+        return Crops(images[out], samples["label"].astype(np.int64), texts, samples, rejects)
+
+    def _draw(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> Counter[str]:
+        """Draw a batch in place, and count the rejects.
 
         The text stays and all else is drawn again until it is whole and legible: were texts drawn again too, wide
         ones would grow rare and the width would tell of the class.
         """
-        refused: Counter[str] = Counter()
-        for _ in range(TRIES):
-            canvas = self.backgrounds.patch(rng)
-            fill = None
-            if text.strip():  # "other" may be blank
-                written = self._write(text, canvas, rng)
-                if written is None:
-                    refused["too large"] += 1
-                    continue
-                canvas, fill = written
-            image = self._augment(np.rint(canvas).astype(np.uint8), rng)
-            if fill is not None and contrast(image, fill) < self.game.text.contrast:
-                refused["low contrast"] += 1
-                continue
-            rejects.update(refused)
-            return image
-        reasons = ", ".join(f"{count} times {reason}" for reason, count in refused.most_common())
+        pending = np.arange(len(samples))
+        refused = np.zeros((len(samples), len(compose.REASONS) + 1), np.int64)
+        for attempt in range(TRIES):
+            if attempt == 0:
+                self._try(split, samples, codes, images)
+            else:
+                drawn, texts, pictures = samples[pending], codes[pending], images[pending]
+                drawn["attempt"] = attempt
+                self._try(split, drawn, texts, pictures)
+                samples[pending], codes[pending], images[pending] = drawn, texts, pictures
+            refused[pending, samples["status"][pending]] += 1
+            pending = pending[samples["status"][pending] != compose.OK]
+            if not len(pending):
+                counts = {reason: int(refused[:, status].sum()) for status, reason in compose.REASONS.items()}
+                return Counter({reason: count for reason, count in counts.items() if count})
+        raise self._impossible(texts_of(codes[pending[:1]], self.alphabet)[0], refused[pending[0]])
+
+    def _try(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
+        """Draw every sample once, and set its status."""
+        for start in range(0, len(samples), self._together):
+            part = slice(start, start + self._together)
+            self._try_together(split, samples[part], codes[part], images[part])
+
+    def _together_of(self) -> int:
+        """How many samples need at most WORKING bytes of masks and frames; where letters are huge, that is few."""
+        em = max(face.pixels_per_em(float(self.levels.heights.max())) for face in self.faces)
+        side = 1.2 * em + 2 * float(self.levels.strokes.max())
+        lean = float(np.tan(np.radians(np.abs(self.levels.slants).max())))
+        letters = min(self._program.length + self._others.length, len(self.alphabet))
+        masks = letters * side * side * (1 + lean) * SCALE**2 * min(len(self.levels.strokes), 2)
+        frames = self.stream.h264.frames if self.stream.h264 else 0
+        return max(1, int(WORKING / (masks + frames * 3 * self.game.size[0] * self.game.size[1])))
+
+    def _try_together(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
+        key, (letters, ground) = self._keys[split], self._pools[split]
+        n = len(samples)
+        others = np.zeros((n, self._others.length), np.uint16)
+        keys = np.empty((n, self._program.length + self._others.length), np.int64)
+        compose.plan(samples, codes, others, keys, key, self._look, letters, self._program, self._others)
+        glyphs = self._atlas.metrics(keys)
+        fills = np.empty((n, *self.game.size), np.uint8)
+        drawing = key, self._look, letters, glyphs, ground
+        still = np.zeros((n, 2), np.int64)
+        compose.draw(samples, codes, others, keys, *drawing, still, images, fills)
+        if self.stream.h264:
+            chosen, crfs, velocities, corners = self._videos(samples, key)
+            frames = np.empty((self.stream.h264.frames, len(chosen), *self.game.size, 3), np.uint8)
+            scratch = np.empty((len(chosen), *self.game.size), np.uint8)
+            parts = samples[chosen], codes[chosen], others[chosen], keys[chosen]
+            for number, frame in enumerate(frames):
+                moves = velocities * (number + 1 - len(frames))  # the last frame is the crop
+                compose.draw(*parts, *drawing, moves, frame, scratch)
+            for k, at in enumerate(chosen.tolist()):
+                images[at] = codec.h264(frames[:, k], int(crfs[k]), self.stream.h264.preset, corners[k])
+        qualities = np.zeros(n, np.int64)
+        wear(samples, images, key, self._wear, qualities)
+        codec.jpeg(images, qualities)
+        if self._augment:
+            for image, sample in zip(images, samples, strict=True):
+                if sample["status"] == compose.OK:
+                    # A generator a sample and a try: streams of one key never meet.
+                    counter = [0, 0, int(sample["attempt"]), int(sample["index"])]
+                    image[:] = self._augment(
+                        image, np.random.Generator(np.random.Philox(key=int(key), counter=counter))
+                    )
+        compose.measure(samples, images, fills, self.game.text.contrast)
+
+    def _videos(self, samples: NDArray[Any], key: np.uint64) -> tuple[NDArray[np.int64], ...]:
+        """Which samples become videos (k,), their qualities (k,), the pixels that the background moves between two
+        frames (k, 2), and where in a macroblock the crop's corner lies (k, 2)."""
+        h264 = self.stream.h264
+        assert h264 is not None
+        rows = []
+        for at, sample in enumerate(samples):
+            counter = [0, 1, int(sample["attempt"]), int(sample["index"])]
+            rng = np.random.Generator(np.random.Philox(key=int(key), counter=counter))
+            if sample["status"] == compose.OK and rng.random() < h264.chance:
+                low, high = h264.crf
+                rows.append((at, rng.integers(low, high + 1), *rng.integers(-2, 3, 2), *rng.integers(0, 16, 2)))
+        table = np.array(rows, np.int64).reshape(-1, 6)
+        return table[:, 0], table[:, 1], table[:, 2:4], table[:, 4:6]
+
+    def _impossible(self, text: str, refused: NDArray[np.int64]) -> UserError:
         mends = {
-            "too large": "make text.height or text.spacing smaller or size larger",
-            "low contrast": "make colours and backgrounds more different, text.height larger, or text.contrast smaller",
+            compose.TOO_LARGE: "make text.height or text.spacing smaller or size larger",
+            compose.TOO_SMALL: "make text.height larger or text.least smaller",
+            compose.LOW_CONTRAST: "set colours and backgrounds apart, text.height larger, or text.contrast smaller",
         }
-        mend = "; or ".join(mends[reason] for reason, _ in refused.most_common())
-        raise UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
-
-    def _write(self, text: str, canvas: F32, rng: Rng) -> tuple[F32, F32] | None:
-        """`text` on `canvas` (H, W, 3) and the coverage (H, W) of its fill, or None where it does not fit."""
-        style, (height, width) = self.game.text, self.game.size
-        face = self.faces[min(int(np.searchsorted(self._face_chances, rng.random(), "right")), len(self.faces) - 1)]
-        digits = _quantised(rng.uniform(*style.height), 2)  # steps of ½ and ¼ pixel, so that glyphs can be cached
-        spacing = _quantised(rng.uniform(*style.spacing), SCALE)
-        outline = style.outline if style.outline and rng.random() < style.outline.chance else None
-        stroke = _quantised(rng.uniform(*outline.width), SCALE) if outline else 0.0
-        size = face.pixels_per_em(digits)
-        large, large_outer = face.string(text, size, spacing, stroke)  # both (h, w) at SCALE times the size
-
-        margin = round(style.margin * SCALE)
-        free_y = height * SCALE - large.shape[0] - 2 * margin
-        free_x = width * SCALE - large.shape[1] - 2 * margin
-        if free_x < 0 or free_y < 0:
-            return None
-        y = margin + round(rng.uniform(*style.y) * free_y)
-        x = margin + round(rng.uniform(*style.x) * free_x)
-        fill = _place(large, y, x, (height, width))
-        outer = fill if large_outer is None else _place(large_outer, y, x, (height, width))
-
-        if style.shadow and rng.random() < style.shadow.chance:
-            canvas = _shadow(canvas, outer, style.shadow, rng)
-        if outline:
-            canvas = _paint(canvas, outer, _pick(outline.colors, rng))
-        color = np.clip(_pick(style.colors, rng) + rng.normal(0, style.color_jitter, 3), 0, 255).astype(np.float32)
-        return _paint(canvas, fill * np.float32(rng.uniform(*style.opacity)), color), fill
+        order = [status for status in np.argsort(-refused).tolist() if status in mends and refused[status]]
+        reasons = ", ".join(f"{refused[status]} times {compose.REASONS[status]}" for status in order)
+        mend = "; or ".join(mends[status] for status in order)
+        return UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
 
 
-def contrast(image: U8, fill: F32) -> float:
-    """How far a text stands out of the finished crop, in levels of luma (0…255).
-
-    The step between the strokes and what lies right around and between them, less the standard deviation of the
-    latter: text on clutter as strong as itself has none, and blur that closes the gaps between strokes takes it away.
-    `image` is uint8 (H, W, 3), `fill` the coverage of the strokes (H, W) in 0…1.
-    """
-    luma = image @ LUMA
-    strokes = fill * fill
-    near = cv2.dilate(fill, np.ones((3, 3), np.uint8)) > 0.1
-    around = np.where(near, (1 - fill) ** 2, 0)
-    strokes, around = strokes / strokes.sum(), around / around.sum()
-    ground = (around * luma).sum()
-    clutter = np.sqrt((around * (luma - ground) ** 2).sum())
-    return float(abs((strokes * luma).sum() - ground) - clutter)
-
-
-def _place(mask: U8, y: int, x: int, size: tuple[int, int]) -> F32:
-    """Coverage at SCALE times the size with its corner at (y, x), averaged down to float32 `size` in 0…1."""
-    large = np.zeros((size[0] * SCALE, size[1] * SCALE), np.uint8)
-    large[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-    small = cv2.resize(large.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(small / np.float32(255), np.float32)
-
-
-def _shadow(canvas: F32, cover: F32, shadow: Shadow, rng: Rng) -> F32:
-    low, high = shadow.offset
-    dy, dx = rng.uniform(low, high, 2)
-    moved = cv2.warpAffine(cover, np.array([[1, 0, dx], [0, 1, dy]], np.float32), cover.shape[::-1])
-    blur = rng.uniform(*shadow.blur)
-    if blur > 0.1:
-        moved = cv2.GaussianBlur(moved, (0, 0), blur)
-    return _paint(canvas, moved * np.float32(rng.uniform(*shadow.opacity)), _pick(shadow.colors, rng))
-
-
-def _paint(canvas: F32, cover: F32, color: F32) -> F32:
-    """`color` laid over `canvas` (H, W, 3) with opacity `cover` (H, W)."""
-    out: F32 = canvas + cover[..., None] * (color - canvas)
-    return out
-
-
-def _pick(colors: tuple[str, ...], rng: Rng) -> F32:
-    return np.array(rgb(colors[rng.integers(len(colors))]), np.float32)
-
-
-def _quantised(value: float, steps: int) -> float:
-    return round(value * steps) / steps
-
-
-def _key(seed: int, split: str) -> int:
-    """A 128-bit key of the generators of a split."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{split}".encode()).digest()[:16], "little")
+def _key(seed: int, split: str) -> np.uint64:
+    """The key of the random streams of a split."""
+    return np.uint64(int.from_bytes(hashlib.sha256(f"{seed}/{split}".encode()).digest()[:8], "little"))

@@ -46,9 +46,9 @@ class Spec:
     label: str
     classes: tuple[str, ...]
     characters: frozenset[str] = field(repr=False)
-    _before: "Items" = field(repr=False)  # the label stands between these two
-    _after: "Items" = field(repr=False)
-    _others: "Choice[Items]" = field(repr=False)
+    before: "Items" = field(repr=False)  # the label stands between these two
+    after: "Items" = field(repr=False)
+    others: "Choice[Items]" = field(repr=False)
     _known: frozenset[str] = field(repr=False)
     _automaton: "Automaton" = field(repr=False, compare=False)
     _start: int = field(repr=False, compare=False)
@@ -105,9 +105,9 @@ class Spec:
             label=label,
             classes=classes,
             characters=frozenset[str]().union(*automaton.steps),
-            _before=before,
-            _after=after,
-            _others=Choice.of([other_items for other_items, _ in others.values()], list(shown.values())),
+            before=before,
+            after=after,
+            others=Choice.of([other_items for other_items, _ in others.values()], list(shown.values())),
             _known=frozenset(classes),
             _automaton=automaton,
             _start=start,
@@ -119,13 +119,26 @@ class Spec:
             some = ", ".join(f"'{name}'" for name in self.classes[:10])
             raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
         if label == OTHER:
-            return draw(self._others.draw(rng), rng)
-        return draw(self._before, rng) + label + draw(self._after, rng)
+            return draw(self.others.draw(rng), rng)
+        return draw(self.before, rng) + label + draw(self.after, rng)
 
     def label_of(self, text: str) -> str:
         """The class of `text`, the inverse of `sample`: "other" for all that is no class, blank included."""
         labels = self._automaton.labels(self._start, text)
         return self.classes[labels[0]] if labels else OTHER
+
+
+def parse_texts(
+    name: str, given: object, fields: Mapping[str, object] | None = None
+) -> "tuple[Choice[Items], frozenset[str]]":
+    """Texts without a label, written as `other` is, and every character that some of them holds."""
+    values = _parse_fields({} if fields is None else fields)
+    weights = _weighted(name, given)
+    texts = [_parse_text(name, key, values)[0] for key in weights]
+    automaton = Automaton()  # it counts the characters, and refuses texts of a size that nothing could hold
+    for items in texts:
+        automaton.add(items)
+    return Choice.of(texts, list(weights.values())), frozenset[str]().union(*automaton.steps)
 
 
 # Parsing. `name` is what errors call a thing: spec, other or fields.N.

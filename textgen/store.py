@@ -1,24 +1,30 @@
-"""A data set on disk: plain arrays beside a manifest, so that a folder that is there is whole and says what it is."""
+"""A data set on disk: plain arrays beside a manifest, so that a folder that is there is whole and says what it is.
+
+Images are written and checked in blocks of rows, each with its xxh3 digest in the manifest, so that several threads can
+do both, and a build that was stopped knows what it has. The digests are against damage; they prove no origin.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from textgen.arrays import U8
 from textgen.errors import UserError
 
-FORMAT = 1
-MAX_MANIFEST_BYTES = 16 << 20
+FORMAT = 2
+BLOCK_BYTES = 8 << 20  # of images at most, unless one is larger
+MAX_MANIFEST_BYTES = 64 << 20
 
 
 class Split(NamedTuple):
@@ -31,7 +37,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A verified data set. `splits` maps train, val and test; `manifest` is all that went into it."""
+    """A verified data set. `splits` maps train, val, test and whatever else there is; `manifest` is what went in."""
 
     path: Path
     classes: tuple[str, ...]
@@ -56,32 +62,56 @@ def open_dataset(path: str | Path) -> Dataset:
         raise UserError(f"data set {path} cannot be read: {error.strerror} ({error.filename})") from None
 
 
+def block_rows(size: tuple[int, int]) -> int:
+    """Samples in a block of images of `size` (H, W): a power of two."""
+    rows = max(BLOCK_BYTES // max(size[0] * size[1] * 3, 1), 1)
+    return 1 << (rows.bit_length() - 1)
+
+
 def _open(path: Path) -> Dataset:
     manifest = _read_manifest(path)
     splits = {}
     for name, about in manifest["splits"].items():
-        for kind, expected in about["sha256"].items():
+        for kind, expected in about["bytes"].items():
             file = path / kind
             if not file.is_file():
                 raise damaged(path, f"{file.name} is missing")
-            if file.stat().st_size != about["bytes"][kind]:
-                raise damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {about['bytes'][kind]:,}")
-            with file.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
-                    raise damaged(path, f"{file.name} does not have the bytes that were written")
+            if file.stat().st_size != expected:
+                raise damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
+        images, labels, texts = names_of(name)
+        for kind in (labels, texts):
+            if xxhash.xxh3_128_hexdigest((path / kind).read_bytes()) != about["xxh3"][kind]:
+                raise damaged(path, f"{kind} does not have the bytes that were written")
         splits[name] = Split(
-            images=_array(path, f"{name}.images.npy"),
-            labels=_array(path, f"{name}.labels.npy"),
-            texts=_texts(path, f"{name}.texts.txt"),
+            _array(path, images, about["images"]), _array(path, labels, about["images"]), _texts(path, texts)
         )
+        _check_blocks(path, images, splits[name].images, about["blocks"])
     return Dataset(path, tuple(manifest["classes"]), splits, manifest)
 
 
-def _array(path: Path, name: str) -> NDArray[Any]:
+def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, Any]]) -> None:
+    rows = block_rows(images.shape[1:3])
+    if len(blocks) != -(-len(images) // rows):
+        raise damaged(path, f"{name} has {len(images):,} images, which are not {len(blocks):,} blocks")
+
+    def whole(number: int) -> bool:
+        block = images[number * rows : (number + 1) * rows]
+        return bool(xxhash.xxh3_128_hexdigest(np.ascontiguousarray(block).data) == blocks[number]["xxh3"])
+
+    with ThreadPoolExecutor() as threads:
+        if not all(threads.map(whole, range(len(blocks)))):
+            raise damaged(path, f"{name} does not have the bytes that were written")
+
+
+def _array(path: Path, name: str, count: int) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path / name, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path / name, mmap_mode="r" if count else None, allow_pickle=False)
     except (ValueError, OSError, EOFError):
         raise damaged(path, f"{name} holds no array of numbers") from None
+    images = name.endswith("images.npy")
+    shape_fits = array.ndim == 4 and array.shape[3] == 3 if images else array.ndim == 1
+    if not shape_fits or len(array) != count or array.dtype != (np.uint8 if images else np.int64):
+        raise damaged(path, f"{name} holds another array than was written")
     return array
 
 
@@ -107,8 +137,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         for name, about in manifest["splits"].items():
             if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in about["bytes"].values()):
                 raise TypeError(name)
-            if set(about["sha256"]) != set(_names(name)) or set(about["bytes"]) != set(_names(name)):
+            if set(about["bytes"]) != set(names_of(name)) or set(about["xxh3"]) != set(names_of(name)[1:]):
                 raise KeyError(name)
+            if not isinstance(about["images"], int) or not all(isinstance(b["xxh3"], str) for b in about["blocks"]):
+                raise TypeError(name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
@@ -121,48 +153,79 @@ def damaged(path: Path, what: str) -> UserError:
     return UserError(f"data set {path} is damaged: {what}; build it again with rebuild=true, or remove the folder")
 
 
-def _names(split: str) -> tuple[str, str, str]:
+def names_of(split: str) -> tuple[str, str, str]:
+    """The files of a split: images, labels, texts."""
     return f"{split}.images.npy", f"{split}.labels.npy", f"{split}.texts.txt"
 
 
 class SplitWriter:
-    """Writes one split piece by piece, in order, and hashes it on the way: memory stays that of a piece."""
+    """Writes one split in order, piece by piece, and digests it on the way: memory stays that of a piece."""
 
     def __init__(self, folder: Path, split: str, count: int, size: tuple[int, int]):
-        self._count, self._written = count, 0
-        self._shape = (count, *size, 3)
-        self._names = _names(split)
-        self._files = [(folder / name).open("wb") for name in self._names]
-        self._hashes = [hashlib.sha256() for _ in self._names]
-        self._write(0, _header(self._shape, np.dtype(np.uint8)))
-        self._write(1, _header((count,), np.dtype("<i8")))
+        self._folder, self._split, self._count, self._written = folder, split, count, 0
+        self._rows = block_rows(size)
+        self._blocks: list[dict[str, Any]] = []
+        self._digest = xxhash.xxh3_128()
+        self._rest = SmallFiles(folder, split, count)
+        self._images = (folder / names_of(split)[0]).open("wb")
+        self._images.write(npy_header((count, *size, 3), np.dtype(np.uint8)))
 
     def add(self, images: U8, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
         """The next images uint8 (n, H, W, 3), labels (n,) and texts."""
-        self._written += len(images)
-        self._write(0, np.ascontiguousarray(images).tobytes())
-        self._write(1, labels.astype("<i8").tobytes())
-        self._write(2, "".join(f"{text}\n" for text in texts).encode())
+        start = 0
+        while start < len(images):
+            piece = np.ascontiguousarray(images[start : start + self._rows - self._written % self._rows])
+            self._images.write(piece.data)
+            self._digest.update(piece.data)
+            self._written += len(piece)
+            start += len(piece)
+            if self._written % self._rows == 0 or self._written == self._count:
+                self._blocks.append({"xxh3": self._digest.hexdigest()})
+                self._digest.reset()
+        self._rest.add(labels, texts)
 
     def close(self) -> dict[str, Any]:
         """The manifest's entry for this split."""
-        sizes = [file.tell() for file in self._files]
-        for file in self._files:
-            file.close()
+        self._images.close()
         if self._written != self._count:
             raise RuntimeError(f"{self._written} of {self._count} samples were written")
-        return {
-            "images": self._count,
-            "bytes": dict(zip(self._names, sizes, strict=True)),
-            "sha256": {name: hash.hexdigest() for name, hash in zip(self._names, self._hashes, strict=True)},
-        }
+        return entry(self._folder, self._split, self._count, self._blocks, self._rest.close())
+
+
+class SmallFiles:
+    """The labels and texts of a split, written in order."""
+
+    def __init__(self, folder: Path, split: str, count: int):
+        self._names = names_of(split)[1:]
+        self._files = [(folder / name).open("wb") for name in self._names]
+        self._digests = [xxhash.xxh3_128() for _ in self._names]
+        self._write(0, npy_header((count,), np.dtype("<i8")))
+
+    def add(self, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
+        """The next labels (n,) and texts."""
+        self._write(0, labels.astype("<i8").tobytes())
+        self._write(1, "".join(f"{text}\n" for text in texts).encode())
+
+    def close(self) -> dict[str, str]:
+        """Digests by file."""
+        for file in self._files:
+            file.close()
+        return {name: digest.hexdigest() for name, digest in zip(self._names, self._digests, strict=True)}
 
     def _write(self, which: int, data: bytes) -> None:
         self._files[which].write(data)
-        self._hashes[which].update(data)
+        self._digests[which].update(data)
 
 
-def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+def entry(
+    folder: Path, split: str, count: int, blocks: list[dict[str, Any]], digests: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the manifest says of a split whose files are in `folder`."""
+    sizes = {name: (folder / name).stat().st_size for name in names_of(split)}
+    return {"images": count, "bytes": sizes, "xxh3": dict(digests), "blocks": blocks}
+
+
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     """The beginning of an .npy file."""
     buffer = io.BytesIO()
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}

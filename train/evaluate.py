@@ -31,7 +31,7 @@ class Evaluation:
     accuracy: float
     accuracy_ci95: tuple[float, float]
     accuracy_groupings: list[float]
-    per_class_accuracy: list[float]
+    per_class_accuracy: list[float | None]  # None for a class without test images
     confusion: Tensor  # (classes, classes), true by predicted, of all groupings
     predictions: Tensor
     confidence: Tensor
@@ -41,8 +41,13 @@ class Evaluation:
     orders_agreeing: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
-def evaluate(net: nn.Module, f: int, split: Split, *, classes: int, groupings: int, seed: int) -> Evaluation:
-    """Score every image of `split` exactly once in each of `groupings` random groupings into stacks of `f`."""
+def evaluate(
+    net: nn.Module, f: int, split: Split, *, classes: int, groupings: int, seed: int, orders: bool = True
+) -> Evaluation:
+    """Score every image of `split` exactly once in each of `groupings` random groupings into stacks of `f`.
+
+    Without `orders` the order agreement, f! passes more, is left out.
+    """
     n = len(split.labels)
     generator = torch.Generator().manual_seed(seed)
     labels = split.labels.cpu()
@@ -61,12 +66,15 @@ def evaluate(net: nn.Module, f: int, split: Split, *, classes: int, groupings: i
         accuracy=mean,
         accuracy_ci95=wilson(mean, n),
         accuracy_groupings=accuracies,
-        per_class_accuracy=(confusion.diag() / confusion.sum(1)).tolist(),
+        per_class_accuracy=[
+            right / seen if seen else None
+            for right, seen in zip(confusion.diag().tolist(), confusion.sum(1).tolist(), strict=True)
+        ],
         confusion=confusion,
         predictions=first[1],
         confidence=first[2],
     )
-    if f > 1:
+    if f > 1 and orders:
         agreeing = order_agreement(net, split.images, first[0], first[1])
         result.orders = math.factorial(f)
         result.orders_agreeing = agreeing

@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from train.curriculum import classes_in, order_of
-from train.data import Split, to_input
+from train.data import Source, Split, to_input
 from train.evaluate import accuracy
 from train.fold import assemble_slots, fold, unfold
 from train.models.notation import Layer, build, initialise
@@ -44,7 +44,8 @@ class Trained:
 
 
 def train(
-    data: dict[str, Split],
+    source: Source,
+    val: Split,
     *,
     layers: tuple[Layer, ...],
     classes: tuple[str, ...],
@@ -55,15 +56,15 @@ def train(
     keep: Callable[[nn.Module], None],
     quiet: bool = False,
 ) -> Trained:
-    """Train a FoldedCNN on stacks of `f` images that are drawn anew each epoch (f=1: the original network).
+    """Train a FoldedCNN on stacks of `f` images of `source` that are drawn anew each epoch (f=1: the original network).
 
     A line an epoch goes to the JSONL file `metrics`; `keep` is called with the whole network whenever validation has
     improved. "Best" counts only once every class of a curriculum is in; a run that ends before that keeps its last.
     """
     epochs = recipe.epochs
     assert epochs is not None
-    images, labels = data["train"]
-    device, size = images.device, (images.shape[1], images.shape[2])
+    labels, size = source.labels, source.size
+    device = labels.device
     torch.manual_seed(seed)
     shuffle = torch.Generator().manual_seed(seed)  # on the CPU: the same order on every device
 
@@ -98,14 +99,14 @@ def train(
         epoch_started = time.perf_counter()
         pool = (ranks < in_now).nonzero().squeeze(1)
         order = pool[torch.randperm(len(pool), generator=shuffle)]
-        order = order[: images_in[in_now - 1]].to(device)  # images that follow each other share a stack
+        order = order[: images_in[in_now - 1]]  # images that follow each other share a stack
         batches = torch.split(order, recipe.batch)
 
         loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
-        for step, batch in enumerate(batches):
+        for step, (batch, images) in enumerate(zip(batches, source.batches(epoch, batches), strict=True)):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * _lr_factor(recipe, (epoch + step / len(batches)) / epochs)
-            x, y = to_input(images[batch]), labels[batch]  # (b*f, 3, H, W), (b*f,)
+            x, y = to_input(images), labels[batch.to(device)]  # (b*f, 3, H, W), (b*f,)
             logits = unfold(net(fold(x, stack)), stack)  # (b*f, classes)
             loss = loss_of(logits, y)
             optimizer.zero_grad()
@@ -117,7 +118,7 @@ def train(
 
         train_loss = loss_sum.item() / len(order)  # the one wait for the device in an epoch
         train_seconds = time.perf_counter() - epoch_started
-        val_accuracy, val_loss = accuracy(net, stack, data["val"], seed)
+        val_accuracy, val_loss = accuracy(net, stack, val, seed)
         everything_in = in_now == len(classes)
         improved = everything_in and (val_accuracy, -val_loss) > best
         line = {

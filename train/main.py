@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,10 +24,11 @@ def _main(config: DictConfig) -> None:
     c = plain(config)
     out = Path(HydraConfig.get().runtime.output_dir)
     try:
+        _check_game(c)
         settings = Settings.of(c)
         run(
             settings,
-            definition_of(c, settings.data_seed),
+            definition_of(c, settings.data_seed) if "game" in c else None,
             c["recipe"],
             out,
             config=OmegaConf.to_yaml(config, resolve=True),
@@ -33,6 +37,18 @@ def _main(config: DictConfig) -> None:
         with suppress(OSError):  # unless there is something in it
             out.rmdir()
         raise
+
+
+def _check_game(config: Mapping[str, Any]) -> None:
+    """A game may be left out for a folder of crops alone, and Hydra takes a misspelt name for that."""
+    if "game" in config:
+        return
+    choice = HydraConfig.get().runtime.choices.get("game")
+    options = GlobalHydra.instance().config_loader().get_group_options("game")
+    if choice is not None:
+        raise UserError(cli.no_option("game", str(choice), options))
+    if config["data"] != "folder":
+        raise UserError(f"which game? give game=… ({', '.join(options)}), or data=folder path=… for crops of your own")
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> No
 
 def confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -> None:
     """True class by predicted class, as the share of the true class; the diagonal is left out of the colour scale."""
-    shares = (evaluation.confusion / evaluation.confusion.sum(1, keepdim=True)).numpy()
+    shares = (evaluation.confusion / evaluation.confusion.sum(1, keepdim=True).clamp(min=1)).numpy()
     mistakes = np.where(np.eye(len(classes), dtype=bool), np.nan, shares)
     side = min(4 + 0.16 * len(classes), 16)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")

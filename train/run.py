@@ -17,17 +17,18 @@ import torch
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.build import Definition, ensure
+from textgen.build import Definition
 from textgen.errors import UserError
 from textgen.game import validated
+from textgen.main import DEFINITION
 from train import plots
 from train.curriculum import classes_in, order_of
-from train.data import load
 from train.evaluate import Evaluation, evaluate
 from train.loop import Trained, train
 from train.models.notation import build, parse
 from train.network import Network
 from train.recipe import Recipe, recipe_of
+from train.task import Kind, open_data, task_of
 
 MAX_FOLD = 6  # the evaluator goes through all f! orders
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
@@ -43,9 +44,12 @@ class Model:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/train.yaml outside the groups `game`, `augment` and `recipe`."""
+    """The settings of conf/train.yaml outside `DEFINITION` and the group `recipe`."""
 
     model: Model
+    data: Kind
+    path: Path | None
+    real: Path | None
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     data_seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
@@ -61,41 +65,47 @@ class Settings:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
         """Validate a composed config. Raises `UserError`."""
-        return validated(cls, {k: v for k, v in config.items() if k not in ("game", "augment", "recipe")})
+        return validated(cls, {k: v for k, v in config.items() if k not in (*DEFINITION, "recipe")})
 
 
 def run(
-    settings: Settings, definition: Definition, recipe_config: Mapping[str, Any], out: Path, *, config: str = ""
+    settings: Settings, definition: Definition | None, recipe_config: Mapping[str, Any], out: Path, *, config: str = ""
 ) -> dict[str, Any]:
     """Train and evaluate, and leave in the folder `out` metrics.jsonl, model.safetensors, result.json and pictures.
 
     `config`, the whole composed configuration as YAML, is kept beside them as config.yaml. Returns what result.json
     holds. Whatever is wrong with the settings is raised as `UserError` before the data set is built.
     """
-    game, f = definition.game, settings.fold
-    classes = game.classes
-    device = _device(settings.device)
-    arch = settings.model.arch or game.arch
+    f, device = settings.fold, _device(settings.device)
+    task = task_of(settings.data, definition, settings.path, settings.data_dir)
+    classes, arch = task.classes, settings.model.arch or task.arch
     layers = parse(arch, settings.model.pool)
     recipe = recipe_of(
         recipe_config,
-        game=game.name,
+        game=task.name,
         fold=f,
-        train_images=game.images.train * len(classes),
+        train_images=task.train_images,
         epochs=settings.epochs,
         batch=settings.batch,
     )
-    _check_curriculum(recipe, classes, game.images.train, f, settings.seed)
-    build(layers, size=game.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
+    _check_curriculum(recipe, classes, task.per_class, f, settings.seed)
+    build(layers, size=task.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
     if settings.threads:
         torch.set_num_threads(settings.threads)
 
-    dataset = ensure(definition, settings.data_dir, workers=settings.workers, rebuild=settings.rebuild)
-    data = load(dataset, device)
+    data = open_data(
+        task,
+        device,
+        data_dir=settings.data_dir,
+        workers=settings.workers,
+        rebuild=settings.rebuild,
+        real=settings.real,
+    )
     (out / "result.json").unlink(missing_ok=True)  # of an earlier run in the same folder
     _write(out / "config.yaml", config.encode())
     trained = train(
-        data,
+        data.train,
+        data.val,
         layers=layers,
         classes=classes,
         f=f,
@@ -103,20 +113,30 @@ def run(
         seed=settings.seed,
         metrics=out / "metrics.jsonl",
         keep=lambda net: _write(
-            out / "model.safetensors", Network(net, arch, settings.model.pool, game.size, classes, f).to_bytes()
+            out / "model.safetensors", Network(net, arch, settings.model.pool, task.size, classes, f).to_bytes()
         ),
     )
-    evaluation = evaluate(
-        trained.net, f, data["test"], classes=len(classes), groupings=settings.groupings, seed=settings.seed
-    )
-    test = dataset.splits["test"]
+    evaluations = {
+        name: evaluate(
+            trained.net,
+            f,
+            split,
+            classes=len(classes),
+            groupings=settings.groupings,
+            seed=settings.seed,
+            orders=name == "test",
+        )
+        for name, split in data.tests.items()
+    }
+    evaluation, test = evaluations.pop("test"), data.pictures
     plots.curves(trained.history, trained.best_epoch, out / "curves.png")
     plots.confusion(evaluation, classes, out / "confusion.png")
     plots.mistakes(evaluation, np.asarray(test.images), np.asarray(test.labels), classes, out / "mistakes.png")
     if f > 1:
         plots.orders(evaluation, out / "orders.png")
     result = _result(settings, recipe, trained, evaluation, classes, device)
-    result = {"game": game.name, **result, "dataset_hash": dataset.hash}
+    further = {name: _further(other) for name, other in evaluations.items()}
+    result = {"game": task.name, "data": task.kind, **result, "tests": further, "dataset_hash": data.hash}
     _write(out / "result.json", json.dumps(result, indent=1).encode())
     print(_summary(result, out))
     return result
@@ -160,6 +180,15 @@ def _result(
     }
 
 
+def _further(evaluation: Evaluation) -> dict[str, Any]:
+    """What result.json says of a further test set."""
+    return {
+        "images": len(evaluation.predictions),
+        "accuracy": evaluation.accuracy,
+        "accuracy_ci95": list(evaluation.accuracy_ci95),
+    }
+
+
 def _summary(result: Mapping[str, Any], out: Path) -> str:
     low, high = result["accuracy_ci95"]
     lines = [
@@ -171,6 +200,11 @@ def _summary(result: Mapping[str, Any], out: Path) -> str:
             f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
             f" all agree on {result['order_all_agree']:.2%} of the images"
             + (" (by construction: slots)" if result["slots"] else "")
+        )
+    for name, other in result["tests"].items():
+        low, high = other["accuracy_ci95"]
+        lines.append(
+            f"on {name}: {other['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {other['images']} images)"
         )
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")

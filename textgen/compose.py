@@ -1,0 +1,560 @@
+"""Crops drawn in compiled code: styles are planned, then backgrounds, effects and letters laid over each other.
+
+Every sample has streams of random numbers of its own (`textgen.philox`): one for its text, and for each try one for
+its style and one for its picture. Arithmetic is in float32 without reassociation, so bytes do not depend on the CPU.
+Canvases are planar, (3, H, W) in 0…255, because compilers vectorise that best; crops are uint8 (H, W, 3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from textgen import philox
+from textgen.arrays import F32
+from textgen.atlas import FILL, FILL_H, INK_H, INK_W, LEFT, MASK_H, MASK_W, OUTER, TOP
+from textgen.fonts import SCALE
+from textgen.program import write
+
+OK, TOO_LARGE, TOO_SMALL, LOW_CONTRAST = range(4)
+REASONS = {TOO_LARGE: "too large", TOO_SMALL: "too small", LOW_CONTRAST: "low contrast"}
+TEXT, STYLE, PICTURE, STREAM, STREAMS = 0, 1, 2, 3, 3  # streams of a sample; of its next try STREAMS further
+LEFT_SIDE, RIGHT_SIDE, ABOVE, BELOW = range(4)
+SIDES = ("left", "right", "above", "below")
+NO_SIDE = -1
+SHADOW, GLOW = 0, 1
+TEXTS, OUTLINES, GRADIENTS, PANELS, BORDERS, SHADOWS, GLOWS = range(7)  # rows of Look.palettes
+
+# What a sample is drawn with. Lengths in pixels of the crop; box is the ink of its text: top, left, bottom, right.
+SAMPLE = np.dtype(
+    [
+        ("index", np.int64),
+        ("label", np.int32),
+        ("length", np.int32),  # characters of the text
+        ("other_length", np.int32),  # characters of its neighbour
+        ("attempt", np.int32),
+        ("status", np.int32),
+        ("face", np.int32),
+        ("height", np.int32),
+        ("stroke", np.int32),
+        ("slant", np.int32),
+        ("spacing", np.float32),
+        ("x", np.float32),
+        ("y", np.float32),
+        ("side", np.int32),
+        ("gap", np.float32),
+        ("red", np.float32),
+        ("green", np.float32),
+        ("blue", np.float32),
+        ("source", np.int32),
+        ("canvas", np.int32),
+        ("top", np.int32),
+        ("left", np.int32),
+        ("bottom", np.int32),
+        ("right", np.int32),
+        ("contrast", np.float32),
+    ],
+    align=True,
+)
+
+
+class Look(NamedTuple):
+    """`textgen.game.Text` as numbers. Ranges are (2,); palettes (7, 2) are first row and count in `colors` (n, 3)."""
+
+    colors: F32
+    palettes: NDArray[np.int32]
+    jitter: float
+    opacity: NDArray[np.float64]
+    spacing: NDArray[np.float64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    margin: float
+    least: float
+    outline_chance: float
+    gradient_chance: float
+    panel_chance: float
+    panel_padding: NDArray[np.float64]
+    panel_opacity: NDArray[np.float64]
+    soft: NDArray[np.float64]  # (2, 7) shadow and glow: chance, then ranges of offset, blur and opacity
+    taps: F32  # (blurs, 8, k), see `soft_taps`
+    neighbour_chance: float
+    neighbour_sides: NDArray[np.int32]
+    neighbour_gap: NDArray[np.float64]
+    icon_chance: float
+    icon_sides: NDArray[np.int32]
+    icon_gap: NDArray[np.float64]
+    icon_height: NDArray[np.float64]
+    icons: NDArray[np.int64]  # (kinds, heights, 3): offset, height, width of a sprite
+    sprites: NDArray[np.uint8]  # planes red, green, blue, alpha of each, colours multiplied by alpha
+    normals: F32  # (65536,) standard normal
+
+
+class Type(NamedTuple):
+    """The letters: faces that a split may use and what is known of their glyphs, for every code of the alphabet."""
+
+    bounds: NDArray[np.float64]  # cumulative chances of `faces`
+    faces: NDArray[np.int32]
+    ems: NDArray[np.float64]  # (all faces,): ems of a digit's height
+    advances: F32  # (all faces, codes), in ems
+    kerning: F32  # (all faces, codes, codes), in ems
+    heights: F32
+    strokes: F32
+    slants: F32
+    measured: NDArray[np.bool_]  # (codes,): letters and digits, to which `least` applies
+
+
+class Ground(NamedTuple):
+    """Backgrounds at every zoom, and those that a split may use."""
+
+    pixels: NDArray[np.uint8]  # planar views behind each other
+    views: NDArray[np.int64]  # (n, 3): offset, height, width
+    sources: NDArray[np.int64]  # (s, 5): first view, canvases, zooms, first tint, tints
+    light: NDArray[np.float64]  # (s, 2)
+    tint_opacity: NDArray[np.float64]  # (s, 2)
+    tints: F32  # (t, 3)
+    bounds: NDArray[np.float64]  # cumulative chances of the split's sources
+    usable: NDArray[np.int32]  # the split's sources
+    firsts: NDArray[np.int32]  # (s + 1,): of each source in `canvases`
+    canvases: NDArray[np.int32]  # the split's canvases
+
+
+TAP_FRACTIONS, BLUR_STEPS = 8, 8  # of a pixel: steps of a shadow's position and of its blur
+
+
+def soft_taps(most: float) -> F32:
+    """Filters (blurs, 8, k) that blur with standard deviation 0, ⅛, … up to `most` and move by 0, ⅛, … ⅞ pixel.
+
+    Tap j is the weight of the pixel j - k // 2 to the left (above).
+    """
+    blurs = int(np.ceil(most * BLUR_STEPS)) + 1
+    reach = int(np.ceil(3 * most)) + 1
+    distance = np.arange(-reach, reach + 1)
+    taps = np.zeros((blurs, TAP_FRACTIONS, 2 * reach + 1))
+    for blur in range(blurs):
+        kernel = (distance == 0).astype(float)
+        if blur:
+            kernel = np.exp(-0.5 * (distance * BLUR_STEPS / blur) ** 2)
+        kernel = kernel / kernel.sum()
+        for fraction in range(TAP_FRACTIONS):
+            share = fraction / TAP_FRACTIONS
+            taps[blur, fraction] = (1 - share) * kernel + share * np.roll(kernel, 1)
+    # Exp differs between machines in its last bits, this does not; and taps too small to be seen cost nothing.
+    return (np.rint(taps * 1024) / 1024).astype(np.float32)
+
+
+def normals() -> F32:
+    """A table of 65536 standard normal numbers."""
+    return np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def plan(samples, codes, other_codes, keys, key, look, type_, program, others):
+    """Draw text and style of every sample; `keys` (n, length + others' length) are the slots that it needs, or -1."""
+    state = np.empty(philox.STATE, np.uint64)
+    shape = (len(type_.heights), len(type_.strokes), len(type_.slants), type_.advances.shape[1])
+    for k in range(len(samples)):
+        s = samples[k]
+        philox.start(state, key, s.index, TEXT)
+        codes[k] = 0
+        s.length = write(program, s.label, state, codes[k])
+        philox.start(state, key, s.index, STYLE + STREAMS * s.attempt)
+        s.face = type_.faces[philox.weighted(state, type_.bounds)]
+        s.height = philox.below(state, shape[0])
+        s.stroke = 0
+        if philox.uniform(state) < look.outline_chance:
+            s.stroke = 1 + philox.below(state, shape[1] - 1)
+        s.slant = philox.below(state, shape[2])
+        s.spacing = np.floor(philox.between(state, look.spacing[0], look.spacing[1]) * SCALE + 0.5) / SCALE
+        s.x = philox.between(state, look.x[0], look.x[1])
+        s.y = philox.between(state, look.y[0], look.y[1])
+        s.side, s.other_length = NO_SIDE, 0
+        other_codes[k] = 0
+        if s.length and philox.uniform(state) < look.neighbour_chance:
+            s.side = look.neighbour_sides[philox.below(state, len(look.neighbour_sides))]
+            s.gap = philox.between(state, look.neighbour_gap[0], look.neighbour_gap[1])
+            s.other_length = write(others, 0, state, other_codes[k])
+        base = ((np.int64(s.face) * shape[0] + s.height) * shape[1] + s.stroke) * shape[2] + s.slant
+        keys[k] = -1
+        for j in range(s.length):
+            keys[k, j] = base * shape[3] + codes[k, j]
+        for j in range(s.other_length):
+            keys[k, codes.shape[1] + j] = base * shape[3] + other_codes[k, j]
+
+
+@njit(cache=True, nogil=True)
+def draw(samples, codes, other_codes, keys, key, look, type_, glyphs, ground, moves, images, fills):
+    """Draw every sample: `images` uint8 (n, H, W, 3), and `fills` uint8 (n, H, W), the coverage of its strokes.
+
+    `moves` (n, 2) shift the background behind the text, down and right in pixels: other frames of the same video.
+    Sets status and box; a text that does not fit, or is too small, leaves its image as it was.
+    """
+    _, height, width, _ = images.shape
+    state = np.empty(philox.STATE, np.uint64)
+    canvas = np.empty((3, height, width), np.float32)
+    outer = np.empty((height, width), np.uint8)
+    scratch = np.empty((height, width), np.float32)
+    soft = np.empty((height, width), np.float32)
+    pens = np.empty(codes.shape[1], np.int64)
+    other_pens = np.empty(other_codes.shape[1], np.int64)
+    split = codes.shape[1]
+    for k in range(len(samples)):
+        s = samples[k]
+        philox.start(state, key, s.index, PICTURE + STREAMS * s.attempt)
+        s.status = OK
+        box = _lay_out(s, codes[k, : s.length], keys[k], type_, glyphs, pens)
+        margin = np.int64(np.floor(look.margin * SCALE + 0.5))
+        free_y = height * SCALE - (box[2] - box[0]) - 2 * margin
+        free_x = width * SCALE - (box[3] - box[1]) - 2 * margin
+        if box[2] > box[0]:
+            if free_y < 0 or free_x < 0:
+                s.status = TOO_LARGE
+            elif not _large_enough(codes[k, : s.length], keys[k], type_, glyphs, look.least):
+                s.status = TOO_SMALL
+        if s.status != OK:
+            continue
+        _lay_ground(canvas, s, state, ground, moves[k])
+        fill = fills[k]
+        fill[:] = 0
+        if box[2] > box[0]:
+            baseline = margin + np.int64(np.floor(s.y * free_y + 0.5)) - box[0]
+            pen = margin + np.int64(np.floor(s.x * free_x + 0.5)) - box[1]
+            ink = (baseline + box[0], pen + box[1], baseline + box[2], pen + box[3])
+            s.top, s.left = ink[0] // SCALE, ink[1] // SCALE
+            s.bottom, s.right = -(-ink[2] // SCALE), -(-ink[3] // SCALE)
+            if s.stroke:
+                outer[:] = 0
+            _set(fill, outer, keys[k, : s.length], pens, baseline, pen, glyphs, s.stroke > 0)
+            area = (s.top, s.left, s.bottom, s.right)
+            if s.other_length:
+                other = _lay_out(s, other_codes[k, : s.other_length], keys[k, split:], type_, glyphs, other_pens)
+                dy, dx = _beside(ink, other, s.side, s.gap * SCALE, s.side < ABOVE, baseline, philox.uniform(state))
+                _set(fill, outer, keys[k, split : split + s.other_length], other_pens, dy, dx, glyphs, s.stroke > 0)
+                area = (
+                    max(min(area[0], (dy + other[0]) // SCALE), 0),
+                    max(min(area[1], (dx + other[1]) // SCALE), 0),
+                    min(max(area[2], -(-(dy + other[2]) // SCALE)), height),
+                    min(max(area[3], -(-(dx + other[3]) // SCALE)), width),
+                )
+            _paint_text(canvas, fill, outer if s.stroke else fill, area, ink, s, state, look, scratch, soft)
+        else:
+            s.top = s.left = s.bottom = s.right = 0
+        _interleave(canvas, images[k])
+
+
+@njit(cache=True, nogil=True)
+def _interleave(canvas, image):
+    """Round a canvas float32 (3, H, W) to uint8 (H, W, 3)."""
+    _, height, width = canvas.shape
+    half = np.float32(0.5)
+    for y in range(height):
+        red, green, blue, line = canvas[0, y], canvas[1, y], canvas[2, y], image[y].reshape(3 * width)
+        for x in range(width):
+            line[3 * x] = np.uint8(np.int32(red[x] + half))
+            line[3 * x + 1] = np.uint8(np.int32(green[x] + half))
+            line[3 * x + 2] = np.uint8(np.int32(blue[x] + half))
+
+
+@njit(cache=True, nogil=True)
+def _blend(row, cover, share, tone):
+    """`tone` laid over `row` with opacity `cover` · `share`. Loops over whole slices are what compilers vectorise."""
+    for x in range(len(row)):
+        row[x] += np.float32(cover[x]) * share * (tone - row[x])
+
+
+@njit(cache=True, nogil=True)
+def _lay_out(s, codes, keys, type_, glyphs, pens):
+    """Where each letter's pen stands, in quarter pixels, and the ink's top, left, bottom and right from the first's."""
+    em = np.floor(type_.heights[s.height] * type_.ems[s.face] * SCALE + 0.5)  # as the glyphs were drawn
+    at, top, left, bottom, right = 0.0, 1 << 30, 1 << 30, -(1 << 30), -(1 << 30)
+    for j in range(len(codes)):
+        if j:
+            at += type_.kerning[s.face, codes[j - 1], codes[j]] * em
+        pens[j] = np.int64(np.floor(at + 0.5))
+        glyph = glyphs.table[glyphs.slots[keys[j]]]
+        if glyph[INK_H]:
+            top, left = min(top, glyph[TOP]), min(left, pens[j] + glyph[LEFT])
+            bottom = max(bottom, glyph[TOP] + glyph[INK_H])
+            right = max(right, pens[j] + glyph[LEFT] + glyph[INK_W])
+        at += type_.advances[s.face, codes[j]] * em + s.spacing * SCALE
+    if bottom < top:
+        return 0, 0, 0, 0
+    return top, left, bottom, right
+
+
+@njit(cache=True, nogil=True)
+def _large_enough(codes, keys, type_, glyphs, least):
+    for j in range(len(codes)):
+        if type_.measured[codes[j]] and glyphs.table[glyphs.slots[keys[j]], FILL_H] < least * SCALE:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _beside(ink, other, side, gap, on_line, baseline, share):
+    """The shift, in quarter pixels, that puts the box `other` on a side of `ink`; on the same baseline if `on_line`,
+    else `share` of the way between flush ends."""
+    gap = np.int64(np.floor(gap + 0.5))
+    dy, dx = baseline, ink[1] - other[1] + np.int64(np.floor(share * ((ink[3] - ink[1]) - (other[3] - other[1]))))
+    if not on_line:
+        dy = ink[0] - other[0] + np.int64(np.floor(share * ((ink[2] - ink[0]) - (other[2] - other[0]))))
+    if side == LEFT_SIDE:
+        dx = ink[1] - gap - other[3]
+    elif side == RIGHT_SIDE:
+        dx = ink[3] + gap - other[1]
+    elif side == ABOVE:
+        dy = ink[0] - gap - other[2]
+    else:
+        dy = ink[2] + gap - other[0]
+    return dy, dx
+
+
+@njit(cache=True, nogil=True)
+def _set(fill, outer, keys, pens, baseline, pen, glyphs, outlined):
+    """Add the letters' masks to `fill` and, if `outlined`, to `outer`; what lies outside is cut off."""
+    for j in range(len(keys)):
+        glyph = glyphs.table[glyphs.slots[keys[j]]]
+        if glyph[INK_H]:
+            y, x = baseline + glyph[TOP], pen + pens[j] + glyph[LEFT]
+            _add(fill, glyph[FILL], glyph, y, x, glyphs.pixels)
+            if outlined:
+                _add(outer, glyph[OUTER], glyph, y, x, glyphs.pixels)
+
+
+@njit(cache=True, nogil=True)
+def _add(mask, offset, glyph, y, x, pixels):
+    height, width = mask.shape
+    h, w = np.int64(glyph[MASK_H]), np.int64(glyph[MASK_W])
+    start = offset + ((y & (SCALE - 1)) * SCALE + (x & (SCALE - 1))) * h * w
+    y, x = y >> 2, x >> 2  # SCALE is 4
+    first, last = max(0, -x), min(w, width - x)
+    if first >= last:
+        return
+    for row in range(max(0, -y), min(h, height - y)):
+        at = start + row * w
+        old, new = mask[y + row, x + first : x + last], pixels[at + first : at + last]
+        for column in range(len(old)):
+            one, two = np.int32(old[column]), np.int32(new[column])
+            both = one * two + 128
+            old[column] = np.uint8(one + two - ((both + (both >> 8)) >> 8))  # one·two / 255, rounded
+
+
+@njit(cache=True, nogil=True)
+def _lay_ground(canvas, s, state, ground, move):
+    _, height, width = canvas.shape
+    chosen = philox.weighted(state, ground.bounds)
+    s.source = ground.usable[chosen]
+    first, canvases, zooms, first_tint, tints = ground.sources[s.source]
+    start, stop = ground.firsts[chosen], ground.firsts[chosen + 1]
+    s.canvas = ground.canvases[start + philox.below(state, stop - start)]
+    offset, h, w = ground.views[first + philox.below(state, zooms) * canvases + s.canvas]
+    y = min(max(philox.below(state, h - height + 1) + move[0], 0), h - height)
+    x = min(max(philox.below(state, w - width + 1) + move[1], 0), w - width)
+    mirrored = philox.uniform(state) < 0.5
+    light = philox.between(state, ground.light[s.source, 0], ground.light[s.source, 1])
+    opacity, tint = 0.0, 0
+    if tints:
+        opacity = philox.between(state, ground.tint_opacity[s.source, 0], ground.tint_opacity[s.source, 1])
+        tint = first_tint + philox.below(state, tints)
+    scale, rest, full = np.float32(light), np.float32(1 - opacity), np.float32(255)
+    for c in range(3):
+        shift = np.float32(opacity) * ground.tints[tint, c]
+        for row in range(height):
+            at = offset + (c * h + y + row) * w + x
+            line, out = ground.pixels[at : at + width], canvas[c, row]
+            if mirrored:
+                for column in range(width):  # unsigned: numba tests no index for being negative, and it vectorises
+                    out[column] = min(np.float32(line[np.uint64(width - 1 - column)]) * scale, full) * rest + shift
+            else:
+                for column in range(width):
+                    out[column] = min(np.float32(line[column]) * scale, full) * rest + shift
+
+
+@njit(cache=True, nogil=True)
+def _paint_text(canvas, fill, outer, area, ink, s, state, look, scratch, soft):
+    """Panel, shadow, glow, outline, icon and fill, each over the last."""
+    if philox.uniform(state) < look.panel_chance:
+        _paint_panel(canvas, s, state, look)
+    for which in range(2):
+        layer = look.soft[which]
+        if philox.uniform(state) < layer[0]:
+            dy, dx = philox.between(state, layer[1], layer[2]), philox.between(state, layer[1], layer[2])
+            blur = philox.between(state, layer[3], layer[4])
+            opacity = np.float32(philox.between(state, layer[5], layer[6]))
+            color = _pick(look, SHADOWS + which, state)
+            spread = _soften(outer, area, dy, dx, blur, look.taps, scratch, soft)
+            for y in range(spread[0], spread[2]):
+                for c in range(3):
+                    _blend(canvas[c, y, spread[1] : spread[3]], soft[y, spread[1] : spread[3]], opacity, color[c])
+    top, left, bottom, right = area
+    share = np.float32(1 / 255)
+    if s.stroke:
+        color = _pick(look, OUTLINES, state)
+        for y in range(top, bottom):
+            for c in range(3):
+                _blend(canvas[c, y, left:right], outer[y, left:right], share, color[c])
+    if philox.uniform(state) < look.icon_chance:
+        _paint_icon(canvas, ink, state, look)
+    color = _jittered(_pick(look, TEXTS, state), state, look)
+    s.red, s.green, s.blue = color
+    end = color
+    if philox.uniform(state) < look.gradient_chance:
+        end = _pick(look, GRADIENTS, state)
+    share = np.float32(philox.between(state, look.opacity[0], look.opacity[1]) / 255)
+    for y in range(top, bottom):
+        along = np.float32(min(max((y + 0.5 - s.top) / (s.bottom - s.top), 0.0), 1.0))
+        for c in range(3):
+            tone = color[c] + along * (end[c] - color[c])
+            _blend(canvas[c, y, left:right], fill[y, left:right], share, tone)
+
+
+@njit(cache=True, nogil=True)
+def _pick(look, palette, state):
+    first, count = look.palettes[palette]
+    row = look.colors[first + philox.below(state, count)]
+    return row[0], row[1], row[2]
+
+
+@njit(cache=True, nogil=True)
+def _jittered(color, state, look):
+    jitter, low, high = np.float32(look.jitter), np.float32(0), np.float32(255)
+    red = color[0] + jitter * look.normals[philox.below(state, 65536)]
+    green = color[1] + jitter * look.normals[philox.below(state, 65536)]
+    blue = color[2] + jitter * look.normals[philox.below(state, 65536)]
+    return min(max(red, low), high), min(max(green, low), high), min(max(blue, low), high)
+
+
+@njit(cache=True, nogil=True)
+def _soften(mask, area, dy, dx, blur, taps, scratch, soft):
+    """`mask` moved and blurred into `soft`, as opacity in 0…1. Returns the area that it now covers."""
+    height, width = mask.shape
+    level = min(np.int64(np.floor(blur * BLUR_STEPS + 0.5)), len(taps) - 1)
+    whole_y, whole_x = np.int64(np.floor(dy)), np.int64(np.floor(dx))
+    down = taps[level, min(np.int64((dy - whole_y) * TAP_FRACTIONS), TAP_FRACTIONS - 1)]
+    across = taps[level, min(np.int64((dx - whole_x) * TAP_FRACTIONS), TAP_FRACTIONS - 1)]
+    reach = len(down) // 2
+    top, left, bottom, right = area
+    y0, y1 = max(top + whole_y - reach, 0), min(bottom + whole_y + reach + 1, height)
+    x0, x1 = max(left + whole_x - reach, 0), min(right + whole_x + reach + 1, width)
+    share = np.float32(1 / 255)
+    for y in range(y0, y1):
+        out = scratch[y, left:right]
+        out[:] = 0
+        for tap in range(len(down)):
+            source = y - whole_y - (tap - reach)
+            weight = down[tap] * share
+            if weight > 0 and top <= source < bottom:
+                line = mask[source, left:right]
+                for x in range(len(out)):
+                    out[x] += weight * np.float32(line[x])
+    for y in range(y0, y1):
+        soft[y, x0:x1] = 0
+        for tap in range(len(across)):
+            move = whole_x + tap - reach
+            weight = across[tap]
+            first, last = max(x0, left + move), min(x1, right + move)
+            if weight > 0 and first < last:
+                out, line = soft[y, first:last], scratch[y, first - move : last - move]
+                for x in range(len(out)):
+                    out[x] += weight * line[x]
+    return y0, x0, y1, x1
+
+
+@njit(cache=True, nogil=True)
+def _paint_panel(canvas, s, state, look):
+    _, height, width = canvas.shape
+    padding = np.int64(np.floor(philox.between(state, look.panel_padding[0], look.panel_padding[1]) + 0.5))
+    opacity = np.float32(philox.between(state, look.panel_opacity[0], look.panel_opacity[1]))
+    color = _pick(look, PANELS, state)
+    bordered = look.palettes[BORDERS, 1] > 0
+    edge = _pick(look, BORDERS, state) if bordered else color
+    top, left, bottom, right = s.top - padding, s.left - padding, s.bottom + padding, s.right + padding
+    for c in range(3):
+        for y in range(max(top, 0), min(bottom, height)):
+            for x in range(max(left, 0), min(right, width)):
+                rim = bordered and (y == top or y == bottom - 1 or x == left or x == right - 1)
+                canvas[c, y, x] += opacity * ((edge[c] if rim else color[c]) - canvas[c, y, x])
+
+
+@njit(cache=True, nogil=True)
+def _paint_icon(canvas, ink, state, look):
+    _, height, width = canvas.shape
+    wanted = philox.between(state, look.icon_height[0], look.icon_height[1]) * (ink[2] - ink[0]) / SCALE
+    sizes = look.icons[philox.below(state, len(look.icons))]
+    best = 0
+    for level in range(len(sizes)):
+        if abs(sizes[level, 1] - wanted) < abs(sizes[best, 1] - wanted):
+            best = level
+    offset, h, w = sizes[best]
+    side = look.icon_sides[philox.below(state, len(look.icon_sides))]
+    gap = philox.between(state, look.icon_gap[0], look.icon_gap[1]) * SCALE
+    y4, x4 = _beside(ink, (0, 0, h * SCALE, w * SCALE), side, gap, False, 0, 0.5)
+    y0, x0 = y4 >> 2, x4 >> 2
+    if side in (RIGHT_SIDE, BELOW):  # whole pixels, away from the text
+        y0, x0 = -(-y4 >> 2), -(-x4 >> 2)
+    share = np.float32(1 / 255)
+    for y in range(max(0, -y0), min(h, height - y0)):
+        for c in range(3):
+            for x in range(max(0, -x0), min(w, width - x0)):
+                over = np.float32(look.sprites[offset + (c * h + y) * w + x])
+                alpha = np.float32(look.sprites[offset + (3 * h + y) * w + x]) * share
+                canvas[c, y0 + y, x0 + x] += over - alpha * canvas[c, y0 + y, x0 + x]
+
+
+@njit(cache=True, nogil=True)
+def measure(samples, images, fills, least):
+    """Set every sample's contrast, see `contrast`, and the status of those below `least`."""
+    _, height, width = fills.shape
+    scratch = np.zeros((3, height + 2, width + 2), np.int32)
+    for k in range(len(samples)):
+        s = samples[k]
+        if s.status == OK and s.right > s.left:
+            s.contrast = contrast(images[k], fills[k], s.top, s.left, s.bottom, s.right, scratch)
+            if least > 0 and s.contrast < least:
+                s.status = LOW_CONTRAST
+
+
+@njit(cache=True, nogil=True)
+def contrast(image, fill, top, left, bottom, right, scratch):
+    """How far a text stands out of the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
+
+    The step between the strokes, with coverage `fill` uint8 (H, W) and ink within a box, and what lies right around and
+    between them, less the standard deviation of the latter: text on clutter as strong as itself has none, and blur that
+    closes the gaps between strokes takes it away. Luma is that of ITU-R BT.601. `scratch` is int32 (3, H + 2, W + 2).
+    """
+    height, width = fill.shape
+    top0, left0, bottom1, right1 = max(top - 1, 0), max(left - 1, 0), min(bottom + 1, height), min(right + 1, width)
+    rows, columns = bottom1 - top0, right1 - left0
+    cover, spread = scratch[0], scratch[1]
+    on, off, luma = scratch[2, 0, :columns], scratch[2, 1, :columns], scratch[2, 2, :columns]
+    # Coverage with a rim of zeros, so that the neighbours of a pixel need no test.
+    cover[: rows + 2, : columns + 2] = 0
+    cover[top - top0 + 1 : bottom - top0 + 1, left - left0 + 1 : right - left0 + 1] = fill[top:bottom, left:right]
+    for y in range(rows + 2):
+        line, out = cover[y, : columns + 2], spread[y, :columns]
+        for x in range(columns):
+            out[x] = max(line[x], line[x + 1], line[x + 2])
+    strokes = strokes_luma = around = around_luma = around_squares = np.int64(0)
+    for y in range(rows):
+        above, middle, below = spread[y, :columns], spread[y + 1, :columns], spread[y + 2, :columns]
+        line, pixels = cover[y + 1, 1 : columns + 1], image[top0 + y, left0:right1]
+        for x in range(columns):
+            near = max(above[x], middle[x], below[x]) > 25
+            on[x] = (line[x] * line[x]) >> 8
+            off[x] = ((255 - line[x]) * (255 - line[x])) >> 8 if near else 0
+        for x in range(columns):
+            luma[x] = 77 * np.int32(pixels[x, 0]) + 150 * np.int32(pixels[x, 1]) + 29 * np.int32(pixels[x, 2])
+        for x in range(columns):
+            tone, inside, outside = np.int64(luma[x]), np.int64(on[x]), np.int64(off[x])
+            strokes += inside
+            strokes_luma += inside * tone
+            around += outside
+            around_luma += outside * tone
+            around_squares += outside * tone * tone  # below 2**58 for the largest crop
+    if strokes == 0 or around == 0:
+        return np.float32(0)
+    mean = around_luma / around
+    clutter = np.sqrt(max(around_squares / around - mean * mean, 0.0))
+    return np.float32((abs(strokes_luma / strokes - mean) - clutter) / 256)
