@@ -154,8 +154,9 @@ def contrast(image: np.ndarray, fill: np.ndarray) -> float:
     """That of the compiled code, for coverage 0…255 with its own box."""
     rows, columns = np.flatnonzero(fill.any(1)), np.flatnonzero(fill.any(0))
     box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0)
-    scratch = np.zeros((3, fill.shape[0] + 2, fill.shape[1] + 2), np.int32)
-    return float(compose.contrast(image, fill, *box, scratch))
+    masks = np.empty((2, fill.shape[0] + 2, fill.shape[1] + 2), np.uint8)
+    lines = np.empty((3, fill.shape[1] + 2), np.int32)
+    return float(compose.contrast(image, fill, *box, masks, lines))
 
 
 def plain_contrast(image: np.ndarray, fill: np.ndarray) -> float:

@@ -64,35 +64,42 @@ class Automaton:
         A breadth-first search through pairs of readings of the same text, and so exact. Once both labels are
         read, a pair that agrees is dropped, and of one that differs is forgotten in what: few pairs remain.
         """
-        texts: dict[tuple[Reading, Reading], str] = {}
+        # Where each pair was reached from, and by what character: all their texts would take gigabytes.
+        came: dict[tuple[Reading, Reading], tuple[tuple[Reading, Reading] | None, str]] = {}
         layer: list[tuple[Reading, Reading]] = []
 
-        def reach(first: Reading, second: Reading, text: str) -> None:
+        def reach(first: Reading, second: Reading, before: tuple[Reading, Reading] | None, char: str) -> None:
             if UNREAD not in (first[1], second[1]):
                 if first[1] == second[1]:
                     return
                 first, second = (first[0], 0), (second[0], 1)
-            if (first, second) not in texts:
-                texts[first, second] = text
+            if (first, second) not in came:
+                came[first, second] = before, char
                 layer.append((first, second))
-                _check_size(len(texts))
+                _check_size(len(came))
 
-        reach(one, two, "")
+        def text_to(pair: tuple[Reading, Reading] | None) -> str:
+            characters = []
+            while pair is not None:
+                pair, char = came[pair]
+                characters.append(char)
+            return "".join(reversed(characters))
+
+        reach(one, two, None, "")
         while layer:
             for first, second in layer:  # which grows meanwhile: a jump reads no character
-                text = texts[first, second]
                 if first[0] == second[0] == ACCEPT:
-                    return text
+                    return text_to((first, second))
                 for jumped in self._jumped(first):
-                    reach(jumped, second, text)
+                    reach(jumped, second, (first, second), "")
                 for jumped in self._jumped(second):
-                    reach(first, jumped, text)
+                    reach(first, jumped, (first, second), "")
             read, layer = layer, []
             for first, second in read:
                 steps, others = self.steps[first[0]], self.steps[second[0]]
                 for char in steps:
                     if char in others:
-                        reach((steps[char], first[1]), (others[char], second[1]), texts[first, second] + char)
+                        reach((steps[char], first[1]), (others[char], second[1]), (first, second), char)
         return None
 
     def _state(self, steps: dict[str, int], *jumps: Reading) -> int:

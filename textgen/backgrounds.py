@@ -60,7 +60,7 @@ class Backgrounds:
                 for canvas in source.canvases:
                     view = _zoomed(canvas, zoom, size)
                     views.append((at, *view.shape[:2]))
-                    pieces.append(np.ascontiguousarray(view.transpose(2, 0, 1)).ravel())  # planar
+                    pieces.append(view.ravel())
                     at += view.size
             rows.append((first, len(source.canvases), len(levels), len(tints), len(source.background.tint)))
             tints += [rgb(color) for color in source.background.tint]
@@ -147,20 +147,19 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE)
     Raises `UserError` for a file that is no picture, a damaged one, one too small, or one of too many pixels.
     """
     try:
-        # Reading the header alone: a picture that unpacks to gigabytes is refused before it does.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            image = Image.open(path, formats=FORMATS)
-        with image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UserError(
-                    f"background {path} has {width}×{height} pixels, more than {MAX_PIXELS:,}: scale it down"
-                )
-            pixels = image.convert("RGB")
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes, for which our own limit is lower
+            # Reading the header alone: a picture that unpacks to gigabytes is refused before it does.
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise UserError(
+                        f"background {path} has {width}×{height} pixels, more than {MAX_PIXELS:,}: scale it down"
+                    )
+                pixels = image.convert("RGB")
     except Image.DecompressionBombError:
         raise UserError(f"background {path} has more than {MAX_PIXELS:,} pixels: scale it down") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"background {path} cannot be read as a picture: {error}") from None

@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -350,7 +350,9 @@ def _fill(target: Target, shards: list[Dataset], renderer: Renderer, block: Bloc
     return block.last - block.first
 
 
-def _from_shard(shard: Dataset, block: Block, size: tuple[int, int]) -> tuple[U8, list[str], Mapping[str, int]] | None:
+def _from_shard(
+    shard: Dataset, block: Block, size: tuple[int, int]
+) -> tuple[U8, Sequence[str], Mapping[str, int]] | None:
     """Images, texts and rejects of a block that a shard holds."""
     about = shard.manifest["splits"][block.split]
     which = Shard(shard.manifest["shard"]["index"], shard.manifest["shard"]["count"])

@@ -26,11 +26,16 @@ from textgen.errors import UserError
 SUFFIXES = (".ttf", ".otf")
 SCALE = 4  # glyphs are drawn this much larger and averaged down: anti-aliasing, and positions on a quarter pixel
 INSTANCES = 6  # of a variable font, along the axes that a game names
-DAMAGE = (TTLibError, struct.error, OSError, LookupError, AssertionError, ValueError, TypeError, RecursionError)
+DAMAGE = (
+    *(TTLibError, struct.error, OSError, LookupError, AssertionError, ValueError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError, NotImplementedError, MemoryError),
+)
 MAX_FONT_BYTES = 32 << 20
+MAX_CODES = 0x110000  # in the ranges of a character map: there are no more characters
+MAX_GLYPH_PIXELS = 1 << 26  # at SCALE times the size: damaged outlines can be millions of pixels wide
 SIGNATURES = (b"\x00\x01\x00\x00", b"true", b"OTTO")
 
-logging.getLogger("fontTools").setLevel(logging.ERROR)  # its warnings of damage would stand beside our error
+logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # what it says of damage would stand beside our error
 
 Location = tuple[tuple[str, float], ...]  # of a variable font's instance: axis and value, in the font's order
 
@@ -80,7 +85,7 @@ class Face:
             return _glyph(
                 _font(self.path, self.location, round(size * SCALE)), character, round(outline * SCALE), slant
             )
-        except OSError as error:
+        except (OSError, ValueError, NotImplementedError, MemoryError) as error:
             raise UserError(f"font {self.path} cannot draw {character!r}: {error}; use another") from None
 
 
@@ -180,16 +185,48 @@ def _corput(number: int, base: int) -> float:
 
 def _tops(path: Path, characters: Iterable[str], location: dict[str, float]) -> tuple[dict[str, float], float]:
     """The height above the baseline of each character that the font has ink for, and the units of an em."""
+    drawn = uharfbuzz.Font(uharfbuzz.Face(uharfbuzz.Blob(path.read_bytes())))
+    if location:
+        drawn.set_variations(location)
     with TTFont(path, lazy=True) as font:
+        if "cmap" in font:
+            _check_codes(font.reader["cmap"])
         names, glyphs = font.getBestCmap() or {}, font.getGlyphSet(location=location or None)
         tops = {}
         for character in characters:
-            if ord(character) in names:
+            if ord(character) in names and _has_ink(drawn, character):
                 pen = BoundsPen(glyphs)
                 glyphs[names[ord(character)]].draw(pen)
                 if pen.bounds:
                     tops[character] = float(pen.bounds[3])
         return tops, float(font["head"].unitsPerEm)
+
+
+def _has_ink(font: uharfbuzz.Font, character: str) -> bool:
+    """Whether HarfBuzz draws anything. It gives up on glyphs that put others together thousands of times, as damage or
+    malice can have it, and over which fontTools and FreeType would take hours."""
+    number = font.get_nominal_glyph(ord(character))
+    pen = BoundsPen(None)
+    if number is not None:
+        font.draw_glyph_with_pen(number, pen)
+    return pen.bounds is not None
+
+
+def _check_codes(cmap: bytes) -> None:
+    """Refuse ranges of more characters than there are: fontTools would write them out, to gigabytes."""
+    for number in range(struct.unpack_from(">H", cmap, 2)[0]):
+        at = struct.unpack_from(">I", cmap, 8 + 8 * number)[0]
+        kind, starts, ends = struct.unpack_from(">H", cmap, at)[0], np.zeros(0, ">u4"), np.zeros(0, ">u4")
+        if kind == 4:
+            count = struct.unpack_from(">H", cmap, at + 6)[0] // 2
+            ends = np.frombuffer(cmap[at + 14 : at + 14 + 2 * count], ">u2")
+            starts = np.frombuffer(cmap[at + 16 + 2 * count : at + 16 + 4 * count], ">u2")
+        elif kind in (12, 13):
+            count = min(struct.unpack_from(">I", cmap, at + 12)[0], (len(cmap) - at - 16) // 12)
+            groups = np.frombuffer(cmap[at + 16 : at + 16 + 12 * count], ">u4").reshape(-1, 3)
+            starts, ends = groups[:, 0], groups[:, 1]
+        if int(np.maximum(ends.astype(np.int64) + 1 - starts, 0).sum()) > MAX_CODES:
+            raise TTLibError("its character map holds more characters than there are")
 
 
 def _spacing(path: Path, characters: list[str], location: Location) -> tuple[F32, F32]:
@@ -229,6 +266,8 @@ def _font(path: Path, location: Location, px: int) -> ImageFont.FreeTypeFont:
 def _glyph(font: ImageFont.FreeTypeFont, character: str, stroke: int, slant: float) -> Glyph:
     left, top, right, bottom = (int(v) for v in font.getbbox(character, anchor="ls", stroke_width=stroke))
     shape = (max(right - left, 0), max(bottom - top, 0))
+    if max(*shape, 1) ** 2 > MAX_GLYPH_PIXELS:
+        raise ValueError(f"it would be {shape[0] / SCALE:g}×{shape[1] / SCALE:g} pixels large")
     masks = []
     for width in sorted({0, stroke}):
         mask = Image.new("L", shape)

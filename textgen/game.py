@@ -239,6 +239,13 @@ class Game:
     arch: StrictStr = "C32 M B M C8 M F"
     title: StrictStr = ""  # for people alone
 
+    def __post_init__(self) -> None:
+        if self.text.height[1] > 2 * self.size[0]:  # minutes of drawing letters that never fit
+            raise ValueError(
+                f"text.height goes up to {self.text.height[1]:g} pixels, more than twice the crop's {self.size[0]}: "
+                "make it smaller"
+            )
+
     @classmethod
     def of(cls, config: Any) -> Game:
         """Validate a plain mapping, as YAML gives it. Raises `UserError`, a `SpecError` for the text among them."""
@@ -294,7 +301,7 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:
     """Keys alone, without pydantic's names of the kinds of value that it tried."""
-    return [str(part) for part in loc if not str(part).startswith(("function-", "tuple[", "mapping["))]
+    return [str(part) for part in loc if not str(part).startswith(("function-", "tuple[", "mapping[", "dict["))]
 
 
 def _fields_at(cls: Any, path: list[str]) -> list[str]:

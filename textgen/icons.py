@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,14 +64,18 @@ def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]
 def _read(path: Path) -> NDArray[np.float32]:
     """A PNG as float32 (h, w, 4) in 0…255, colours multiplied by alpha."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UserError(f"icon {path} has more than {MAX_PIXELS:,} pixels: scale it down")
-            if max(width, height) > MAX_RATIO * min(width, height):
-                raise UserError(f"icon {path} is {height}×{width}, longer than {MAX_RATIO} times its width: cut it")
-            pixels = np.asarray(image.convert("RGBA"), np.float32)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes, for which our own limit is lower
+            with Image.open(path, formats=("PNG",)) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise UserError(f"icon {path} has more than {MAX_PIXELS:,} pixels: scale it down")
+                if max(width, height) > MAX_RATIO * min(width, height):
+                    raise UserError(f"icon {path} is {height}×{width}, longer than {MAX_RATIO} times its width: cut it")
+                pixels = np.asarray(image.convert("RGBA"), np.float32)
+    except Image.DecompressionBombError:
+        raise UserError(f"icon {path} has more than {MAX_PIXELS:,} pixels: scale it down") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"icon {path} cannot be read as a PNG: {error}") from None

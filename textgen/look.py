@@ -60,7 +60,7 @@ def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:
         icon_height=_range(icon.height if icon else (1, 1)),
         icons=icons,
         sprites=sprites,
-        normals=normals(),
+        normals=normals(1 << 16),
     )
 
 

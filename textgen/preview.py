@@ -1,60 +1,46 @@
-"""`python -m textgen.preview game=…`: a contact sheet of a game's crops, a row a class, to look at before training."""
+"""`python -m textgen.preview game=…`: what to look at before training, as a contact sheet and as a page.
+
+The sheet is a picture with a row a class; the page shows a game from all sides, see `textgen.page`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import errno
+import io
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import hydra
-import numpy as np
+import yaml
 from omegaconf import DictConfig
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from textgen import cli
-from textgen.arrays import U8
+from textgen.atomic import MENDABLE
 from textgen.errors import UserError
 from textgen.game import validated
-from textgen.main import definition_of, plain
-from textgen.render import Renderer
-
-GAP = 3  # pixels between crops
-INK, PAPER = (220, 220, 220), (24, 24, 24)
-
-
-def sheet(rows: Sequence[tuple[str, Sequence[U8]]], zoom: int) -> Image.Image:
-    """Rows of crops, uint8 (H, W, 3) each, with a title before every row. Pixels are `zoom` times as large."""
-    font = ImageFont.load_default(12)
-    margin = GAP + max(int(font.getlength(title)) for title, _ in rows) + 2 * GAP
-    height = max(crop.shape[0] for _, crops in rows for crop in crops) * zoom + GAP
-    width = max(sum(crop.shape[1] * zoom + GAP for crop in crops) for _, crops in rows)
-    page = Image.new("RGB", (margin + width, len(rows) * height + GAP), PAPER)
-    draw = ImageDraw.Draw(page)
-    for number, (title, crops) in enumerate(rows):
-        x, y = margin, GAP + number * height
-        draw.text((GAP, y + height // 2), title, INK, font, anchor="lm")
-        for crop in crops:
-            page.paste(Image.fromarray(np.kron(crop, np.ones((zoom, zoom, 1), np.uint8))), (x, y))
-            x += crop.shape[1] * zoom + GAP
-    return page
-
-
-def by_class(renderer: Renderer, split: str, each: int) -> list[tuple[str, list[U8]]]:
-    """The first `each` crops of every class of a split, as rows for `sheet`."""
-    classes = renderer.classes
-    images = renderer.render(split, range(each * len(classes))).images
-    return [(name, list(images[number :: len(classes)])) for number, name in enumerate(classes)]
+from textgen.lint import lint
+from textgen.main import DEFINITION, definition_of, plain
+from textgen.page import View, look, page
+from textgen.sheet import sheet
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/preview.yaml outside the groups `game` and `augment`."""
+    """The settings of conf/preview.yaml outside `DEFINITION`."""
 
     each: Annotated[int, Field(ge=1, le=1000)]
     zoom: Annotated[int, Field(ge=1, le=16)]
-    split: Literal["train", "val", "test"]
+    show: str
+    lint: Annotated[int, Field(ge=0, le=100_000)]
     out: Path | None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -63,17 +49,98 @@ class Settings:
 @cli.task
 def _main(config: DictConfig) -> None:
     c = plain(config)
-    s = validated(Settings, {k: v for k, v in c.items() if k not in ("game", "augment")})
+    s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
     definition = definition_of(c, s.seed)
-    path = s.out or Path(f"{definition.game.name}.png")
-    renderer = definition.renderer()
-    page = sheet(by_class(renderer, s.split, s.each), s.zoom)
+    settings = yaml.safe_dump({key: c[key] for key in (*DEFINITION, "seed")}, sort_keys=False, allow_unicode=True)
+    command = shlex.join(["python", "-m", "textgen.preview", *sys.argv[1:]])
+    sheet_path, page_path = paths_of(s.out, definition.game.name)
+    with _replacing(sheet_path) as write_sheet, _replacing(page_path) as write_page:
+        renderer = definition.renderer()
+        if s.show not in renderer.splits:
+            held = "test_fonts and test_backgrounds need split.holdout_fonts and split.holdout_backgrounds"
+            raise UserError(f"show={s.show} is no split of this game, which has {', '.join(renderer.splits)}; {held}")
+        view = look(definition, renderer, s.show, s.each, s.zoom, command, settings)
+        if s.lint and not view.trouble:
+            try:
+                view = dataclasses.replace(view, report=lint(renderer, s.lint))
+            except UserError as error:  # among so many more crops there was one that cannot be drawn
+                view = dataclasses.replace(view, trouble=error.summary)
+        if len(view.shown.crops.labels):
+            write_sheet(_picture(by_class(view), sheet_path))
+        write_page(page(view).encode("utf-8", "xmlcharrefreplace"))
+    if view.trouble:
+        raise UserError(f"{view.trouble}; {page_path} shows tries that were refused")
+    texts = ", ".join(repr(text) for text in view.shown.crops.texts[:3])
+    print(f"{sheet_path}: {len(renderer.classes)} classes, texts such as {texts}")
+    print(f"{page_path}: by class, font, background and style, what was refused{', and the checks' * bool(s.lint)}")
+
+
+def paths_of(out: Path | None, name: str) -> tuple[Path, Path]:
+    """Where sheet and page go: `out` names the one or the other, both without suffix, or a folder that is there.
+
+    >>> [path.as_posix() for path in paths_of(Path("a/x.png"), "game")]
+    ['a/x.png', 'a/x.html']
+    """
+    if out is None or out.is_dir():
+        out = (out or Path()) / name
+    elif out.suffix.lower() in (".html", ".htm"):
+        return out.with_suffix(".png"), out
+    elif out.suffix.lower() in Image.registered_extensions():
+        return out, out.with_suffix(".html")
+    return out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.html")
+
+
+def by_class(view: View) -> Image.Image:
+    """The contact sheet: the first `each` crops of every class."""
+    classes = view.renderer.classes
+    images = view.shown.crops.images[: view.each * len(classes)]
+    return sheet([(name, list(images[n :: len(classes)])) for n, name in enumerate(classes)], view.zoom)
+
+
+def _picture(image: Image.Image, path: Path) -> bytes:
+    """A picture as the file that the suffix of `path` asks for."""
+    buffer = io.BytesIO()
     try:
-        page.save(path)
-    except (OSError, ValueError) as error:
+        image.save(buffer, Image.registered_extensions()[path.suffix.lower()])
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"cannot write the picture {path}: {error}; choose another with out=…") from None
-    texts = ", ".join(repr(text) for text in renderer.render(s.split, range(3)).texts)
-    print(f"{path}: {len(renderer.classes)} classes, texts such as {texts}")
+    return buffer.getvalue()
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Gives a function that writes the whole of `path` or leaves it as it was.
+
+    The temporary file beside it is there from the beginning: a place that cannot be written is an error before any
+    work. Raises `UserError` for what the user can mend.
+    """
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def write(data: bytes) -> None:
+        with _mendable(path):
+            temporary.write_bytes(data)
+            temporary.replace(path)
+
+    try:
+        with _mendable(path):
+            temporary.touch()
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        yield write
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _mendable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, PermissionError) and error.errno not in MENDABLE:
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another place with out=…") from None
 
 
 def main() -> None:

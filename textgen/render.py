@@ -31,7 +31,7 @@ from textgen.stream import Stream
 SPLITS = ("train", "val", "test")  # of every game
 UNSEEN_FONTS, UNSEEN_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further ones, where assets are held out
 TRIES = 100  # draws of style and background for one text before the game is called impossible
-BATCH = 256  # samples at a time: their masks and pixels stay in the cache of a core
+BATCH = 512  # samples at a time: their masks and pixels stay in the cache of a core
 WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that would need more is drawn in parts
 
 

@@ -25,7 +25,7 @@ from textgen.errors import SpecError
 from textgen.items import Choice, Field, Items, OptionalText, draw
 
 OTHER = "other"  # the last class of every spec: whatever shows none of the label's values
-MAX_LENGTH, MAX_VALUES, MAX_CLASSES = 200, 100_000, 10_000  # of a text, of a field, of the label with OTHER
+MAX_LENGTH, MAX_VALUES, MAX_CLASSES = 200, 100_000, 10_000  # of a text or value, of a field, of the label with OTHER
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|(?P<letter>[A-Z])(?P=letter)*|\](?::0?(?P<chance>\.[0-9]+))?|.")
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
@@ -253,6 +253,8 @@ def _expand(name: str, text: str) -> Sequence[str]:
     if bounds is None:
         if re.search(r"(?<!\.)\.\.(?!\.)", text):  # "a..z", "-5..5", "0..9, 00..99": not meant as they are
             raise SpecError(f"{name} holds '{text}', which is no range: write '0..20' or '00..60'")
+        if len(text) > MAX_LENGTH:
+            raise SpecError(f"{name} holds a text of {len(text)} characters: shorten it to {MAX_LENGTH}")
         return [text]
     low, high = bounds.groups()
     first, last = int(low), int(high)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from tokenize import TokenError
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import xxhash
@@ -28,11 +31,46 @@ MAX_MANIFEST_BYTES = 64 << 20
 
 
 class Split(NamedTuple):
-    """One split, memory-mapped: images uint8 (n, H, W, 3), labels int64 (n,) that index the classes, texts."""
+    """One split: images uint8 (n, H, W, 3) and labels int64 (n,) that index the classes, memory-mapped, and texts."""
 
     images: U8
     labels: NDArray[np.int64]
-    texts: list[str]
+    texts: Sequence[str]
+
+
+class Texts(Sequence[str]):
+    """The lines of a file, read when they are first asked for: training never does."""
+
+    def __init__(self, path: Path, count: int):
+        self._path, self._count = path, count
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        try:
+            lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
+        except UnicodeDecodeError:
+            raise damaged(self._path.parent, f"{self._path.name} is no UTF-8") from None
+        if len(lines) != self._count:
+            raise damaged(self._path.parent, f"{self._path.name} has {len(lines):,} lines of {self._count:,}")
+        return lines
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._lines[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self._path)
 
 
 @dataclass(frozen=True)
@@ -80,12 +118,17 @@ def _open(path: Path) -> Dataset:
                 raise damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
         images, labels, texts = names_of(name)
         for kind in (labels, texts):
-            if xxhash.xxh3_128_hexdigest((path / kind).read_bytes()) != about["xxh3"][kind]:
+            if _digest(path / kind) != about["xxh3"][kind]:
                 raise damaged(path, f"{kind} does not have the bytes that were written")
         splits[name] = Split(
-            _array(path, images, about["images"]), _array(path, labels, about["images"]), _texts(path, texts)
+            _array(path, images, about["images"]),
+            _array(path, labels, about["images"]),
+            Texts(path / texts, about["images"]),
         )
         _check_blocks(path, images, splits[name].images, about["blocks"])
+        numbers = splits[name].labels
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(manifest["classes"]):
+            raise damaged(path, f"{labels} holds labels of classes that manifest.json does not name")
     return Dataset(path, tuple(manifest["classes"]), splits, manifest)
 
 
@@ -94,9 +137,13 @@ def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, A
     if len(blocks) != -(-len(images) // rows):
         raise damaged(path, f"{name} has {len(images):,} images, which are not {len(blocks):,} blocks")
 
+    start = (path / name).stat().st_size - images.nbytes
+    size = rows * int(np.prod(images.shape[1:]))
+
     def whole(number: int) -> bool:
-        block = images[number * rows : (number + 1) * rows]
-        return bool(xxhash.xxh3_128_hexdigest(np.ascontiguousarray(block).data) == blocks[number]["xxh3"])
+        with (path / name).open("rb", buffering=0) as file:  # mapped, the pages would count as ours
+            file.seek(start + number * size)
+            return bool(xxhash.xxh3_128_hexdigest(file.read(size)) == blocks[number]["xxh3"])
 
     with ThreadPoolExecutor() as threads:
         if not all(threads.map(whole, range(len(blocks)))):
@@ -105,8 +152,20 @@ def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, A
 
 def _array(path: Path, name: str, count: int) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path / name, mmap_mode="r" if count else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's of headers that Python 2 wrote; ours were not
+            array: NDArray[Any] = np.load(path / name, mmap_mode="r" if count else None, allow_pickle=False)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        TypeError,
+        SyntaxError,
+        TokenError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ):
         raise damaged(path, f"{name} holds no array of numbers") from None
     images = name.endswith("images.npy")
     shape_fits = array.ndim == 4 and array.shape[3] == 3 if images else array.ndim == 1
@@ -115,11 +174,12 @@ def _array(path: Path, name: str, count: int) -> NDArray[Any]:
     return array
 
 
-def _texts(path: Path, name: str) -> list[str]:
-    try:
-        return (path / name).read_text(encoding="utf-8").split("\n")[:-1]
-    except UnicodeDecodeError:
-        raise damaged(path, f"{name} is no UTF-8") from None
+def _digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -132,7 +192,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise UserError(f"data set {path} has format {manifest['format']}, this version reads {FORMAT}: rebuild it")
-        if not isinstance(manifest["hash"], str) or not all(isinstance(c, str) for c in manifest["classes"]):
+        classes = manifest["classes"]
+        if not isinstance(manifest["hash"], str) or not isinstance(classes, list):
+            raise TypeError
+        if not all(isinstance(name, str) for name in classes):
             raise TypeError
         for name, about in manifest["splits"].items():
             if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in about["bytes"].values()):

@@ -1,0 +1,128 @@
+"""Write docs/effects.md and draw its pictures: `python docs/effects.py`, from the root of the checkout.
+
+Every effect of a game and every degradation of a stream, a strip of six crops each, with the YAML that makes it.
+docs/effects/ has the strips, docs/effects.png all of them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from textgen.arrays import U8
+from textgen.game import Game
+from textgen.render import Renderer
+from textgen.sheet import sheet
+
+CROPS, ZOOM, SKIP = 6, 2, 20
+BASE: dict[str, Any] = {
+    "name": "effects",
+    "spec": "N/20",
+    "fields": {"N": "10..99"},
+    "label": "N",
+    "size": [24, 52],
+    "images": {"train": 1, "val": 1, "test": 1},
+    "backgrounds": [{"source": "scene", "light": [0.5, 0.7]}],
+}
+TEXT: dict[str, Any] = {
+    "fonts": ["fonts/oswald/oswald-500.ttf"],
+    "height": [11, 11],
+    "color_jitter": 0,
+    "x": [0.5, 0.5],
+    "y": [0.5, 0.5],
+    "contrast": 40,
+}
+OUTLINED = {"colors": ["#ffcc40", "#ff5040"], "outline": {"width": [1, 1]}, "contrast": 5}
+SHORT: dict[str, Any] = {"spec": "N", "text": {"height": [10, 10]}}  # room for something beside the text
+PAIRS: dict[str, Any] = {"spec": "N7.7", "fields": {"N": "70..79"}, "text": {"fonts": ["antonio"]}}
+
+# Of every effect its title, the YAML below `text`, and what else the game has.
+EFFECTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("plain", "", {}),
+    ("height and place", "height: [6, 13]\nx: [0, 1]\ny: [0, 1]", {}),
+    ("colours", 'colors: ["#ffffff", "#ffd97a", "#ff6a4d"]\ncolor_jitter: 16', {}),
+    ("opacity", "opacity: [0.3, 0.8]", {"text": {"contrast": 18}}),
+    ("outline", 'outline: {width: [0.5, 1.5], colors: ["#000000"]}', {}),
+    ("shadow", "shadow: {offset: [1, 2], blur: [0, 1], opacity: [0.7, 1]}", {}),
+    ("glow", 'glow: {blur: [1, 2], opacity: [0.7, 1], colors: ["#40a0ff"]}', {}),
+    ("gradient", 'gradient: {colors: ["#d06000"]}', {}),
+    ("letter spacing", "spacing: [-0.5, 3]", {"text": {"height": [9, 9]}}),
+    ("kerning on", "kerning: true", PAIRS),
+    ("kerning off", "kerning: false", PAIRS),
+    ("slant", "slant: [-15, 15]", {}),
+    ("panel with border", 'panel: {padding: [2, 4], colors: ["#0a1428"], border: ["#c8aa6e"]}', SHORT),
+    ("icon", "icon: {source: [coin, clock, heart, star], gap: [1, 3]}", SHORT),
+    ("neighbour", 'neighbour: {texts: ["+N", "\\\\H\\\\P"], gap: [2, 4]}', SHORT),
+    ("variable font", "fonts: [archivo-variable]\naxes: {wght: [100, 900], wdth: [62, 125]}", SHORT),
+]
+STREAMS = [
+    ("as drawn", "{}"),
+    ("resize", "resize: {scale: [0.4, 0.7]}"),
+    ("blur", "blur: {sigma: [0.6, 1.2]}"),
+    ("light", "light: {brightness: 0.3, contrast: 0.4}"),
+    ("noise", "noise: {deviation: [10, 30]}"),
+    ("chroma", "chroma: {}"),
+    ("jpeg", "jpeg: {quality: [10, 40]}"),
+    ("h264", "h264: {crf: [30, 40]}"),
+]
+ABOUT = """# Effects
+
+Each is a few lines of YAML. Ranges are drawn from anew for every crop. Most effects and all of the stream also have a
+`chance`, so that a game mixes them; without it, as here, they are always on. [games.md](games.md) has every key.
+`python docs/effects.py` draws the pictures and writes this page; [effects.png](effects.png) has all in one.
+"""
+TEXT_HEAD = "\n## Of the text\n\nBelow `text` in a game's file.\n\n| | crops | YAML |\n|---|---|---|\n"
+STREAM_HEAD = """
+## Of the stream
+
+In a file of your own, `augment/<name>.yaml` in the folder of `--config-dir`, or on the command line. Here the text is
+yellow or red with an outline, for the sake of what happens to colours.
+
+| | crops | YAML |
+|---|---|---|
+"""
+
+
+def main() -> None:
+    """Write the pictures and the page."""
+    Path("docs/effects").mkdir(exist_ok=True)
+    rows: list[tuple[str, list[U8]]] = []
+    page = ABOUT + TEXT_HEAD
+    for title, text, more in EFFECTS:
+        game = {**BASE, **more, "text": {**TEXT, **more.get("text", {}), **(yaml.safe_load(text) or {})}}
+        rows.append((title, crops(Renderer(Game.of(game)))))
+        page += line(*rows[-1], text)
+    page += STREAM_HEAD
+    for title, stream in STREAMS:
+        game = {**BASE, "text": {**TEXT, **OUTLINED}}
+        rows.append((title, crops(Renderer(Game.of(game), augment=yaml.safe_load(stream)))))
+        page += line(*rows[-1], stream)
+    save(sheet(rows, ZOOM), "docs/effects.png")
+    Path("docs/effects.md").write_text(page, encoding="utf-8")
+
+
+def crops(renderer: Renderer) -> list[U8]:
+    """Six crops with different texts."""
+    first = SKIP % len(renderer.classes)
+    return list(renderer.render("train", range(first, first + 7 * CROPS, 7)).images)
+
+
+def line(title: str, images: list[U8], text: str) -> str:
+    """A line of the page's table; draws its picture."""
+    name = f"effects/{title.replace(',', '').replace(' ', '_')}.png"
+    pixels = np.concatenate([np.pad(image, ((0, 0), (0, 1), (0, 0)), constant_values=255) for image in images], 1)
+    wide = np.kron(pixels[:, :-1], np.ones((ZOOM, ZOOM, 1), np.uint8))
+    save(Image.fromarray(wide), f"docs/{name}")
+    lines = "<br>".join(f"`{part}`" for part in text.splitlines()) or "nothing"
+    return f"| {title} | ![{title}]({name}) | {lines} |\n"
+
+
+def save(image: Image.Image, path: str) -> None:
+    """As a PNG of 256 colours, which has half the size."""
+    image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=8, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
