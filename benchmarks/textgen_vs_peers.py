@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import base64
-import datetime
 import json
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -29,6 +27,7 @@ from typing import Any, NoReturn
 try:
     from omegaconf import OmegaConf
     from PIL import Image, ImageDraw, ImageFont
+    from results import machine, write
 
     from textgen.catalogue import resolve
 except ImportError as error:
@@ -36,8 +35,6 @@ except ImportError as error:
     sys.exit(2)
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "RESULTS.md"
-MARKERS = ("<!-- peers -->", "<!-- /peers -->")
 COMMAND = "python benchmarks/textgen_vs_peers.py --write"
 SIZE = (22, 52)  # height, width
 EM = 14  # pixels an em: digits of about 9 pixels in these fonts
@@ -88,9 +85,9 @@ def rows() -> list[Row]:
         Row(
             tool="textgen",
             full=True,
-            draws="pictures, zoomed and lit; shadow, outline; any position; contrast measured, failures drawn again",
+            draws="pictures, zoomed and lit; shadow, outline, noise; any position; low contrast drawn again",
             driver="textgen",
-            overrides=[*GAME, PICTURES, "augment=off"],
+            overrides=[*GAME, PICTURES, "augment=noise"],
         ),
         Row(
             tool="textgen, augment=light",
@@ -164,7 +161,7 @@ def main() -> None:
     if args.sheet:
         sheet(table).save(args.sheet)
     if args.write:
-        write(text)
+        write("peers", "textgen beside its peers", COMMAND, text)
 
 
 def arguments() -> argparse.Namespace:
@@ -320,7 +317,7 @@ def report(table: list[Row], args: argparse.Namespace) -> str:
     versions = {row.driver: row.versions for row in table if row.versions}
     lines += [
         "",
-        f"{datetime.date.today()}, {cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}. Versions:",
+        f"{machine()}. Versions:",
     ]
     lines += ["- " + ", ".join(f"{name} {version}" for name, version in found.items()) for found in versions.values()]
     return "\n".join(lines)
@@ -331,13 +328,6 @@ def figure(value: float) -> str:
     if value >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}".replace(",", " ")
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def cpu() -> str:
-    """The model of the processor, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine()
 
 
 def sheet(table: list[Row], zoom: int = 3) -> Image.Image:
@@ -355,18 +345,6 @@ def sheet(table: list[Row], zoom: int = 3) -> Image.Image:
             shown = crop.resize((round(crop.width * scale), round(crop.height * scale)), method)
             page.paste(shown, (j * (width + 4), top + 20))
     return page
-
-
-def write(text: str) -> None:
-    """Replace the section between the markers of RESULTS.md, or add it at the end."""
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results of the benchmarks\n"
-    section = f"{MARKERS[0]}\n{text}\n{MARKERS[1]}"
-    head, found, rest = old.partition(MARKERS[0])
-    if found and MARKERS[1] in rest:
-        new = head + section + rest.partition(MARKERS[1])[2]
-    else:
-        new = f"{old.rstrip()}\n\n## textgen beside its peers\n\n    {COMMAND}\n\n{section}\n"
-    RESULTS.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

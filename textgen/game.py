@@ -274,6 +274,9 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
     """`config` as the dataclass `cls`, or a `UserError` that names the key, what it got and what would be right."""
     try:
         return TypeAdapter(cls).validate_python(config)
+    except UnicodeEncodeError as error:  # pydantic's own, of "\ud800" in YAML
+        half = error.object[error.start]
+        raise UserError(f"{where or 'a setting'} holds {half!r}, half a character: remove it") from None
     except ValidationError as error:
         # A misspelt key first: the right one is then missing too, but that would not say why.
         first, *others = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")

@@ -1,0 +1,35 @@
+"""benchmarks/RESULTS.md: a section for each benchmark, with the command that makes it, the machine and the day."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+
+
+def machine() -> str:
+    """This machine and day, for the line under a table."""
+    return f"{cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today()}"
+
+
+def cpu() -> str:
+    """The processor's name."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write(name: str, title: str, command: str, text: str) -> None:
+    """Replace the section `name` of RESULTS.md, or add it at the end."""
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results of the benchmarks\n"
+    section = f"{first}\n{text}\n{last}"
+    head, found, rest = old.partition(first)
+    if found and last in rest:
+        new = head + section + rest.partition(last)[2]
+    else:
+        new = f"{old.rstrip()}\n\n## {title}\n\n    {command}\n\n{section}\n"
+    RESULTS.write_text(new, encoding="utf-8")
