@@ -132,7 +132,9 @@ def _open_source(background: Background, size: tuple[int, int], seed: int, side:
         paint = KINDS[background.source]
         kind = sorted(KINDS).index(background.source)
         canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
-        painted = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(CANVASES)]
+        each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _zooms(background))
+        number = min(CANVASES, max(int(MAX_BYTES / each), 4))  # fewer where they are huge
+        painted = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(number)]
         return Source(background, painted, [])
     paths = _paths(background)
     if len(paths) > MAX_PICTURES:

@@ -4,7 +4,6 @@ must not show it, duplicates, and glyphs that look alike. Numbers only: `textgen
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erfc, sqrt
@@ -16,9 +15,6 @@ from numpy.typing import NDArray
 
 from textgen.arrays import F32, U8, Rng
 from textgen.fonts import SCALE, Face
-from textgen.items import Choice
-from textgen.program import compile_texts
-from textgen.render import BATCH, Renderer
 from textgen.spec import OTHER, Spec
 
 BINS = 10  # of a continuous attribute, equally full
@@ -181,25 +177,6 @@ def one_hot(columns: Sequence[Ints]) -> F32:
         values, numbers = np.unique(column, return_inverse=True)
         parts.append(np.eye(len(values), dtype=np.float32)[numbers])
     return np.hstack(parts)
-
-
-def without_text(renderer: Renderer, split: str, samples: NDArray[Any]) -> U8:
-    """The crops of `samples` (n,) drawn again without their texts: the same background, tries and degradation.
-
-    A mask over the text would show how wide it is. Here nothing is masked, and nothing of the text is in the picture.
-    """
-    blank = copy.copy(renderer)
-    program = compile_texts(Choice[Any](((),)), renderer.alphabet)
-    # Whatever the class, its text is the empty one.
-    blank._program = program._replace(first=np.full(2, program.first[1], np.int32))
-    images = np.empty((len(samples), *renderer.game.size, 3), np.uint8)
-    for start in range(0, len(samples), BATCH):
-        part = slice(start, start + BATCH)
-        drawn = np.zeros(len(samples[part]), samples.dtype)
-        for field in ("index", "label", "attempt"):
-            drawn[field] = samples[field][part]
-        blank._try(split, drawn, np.zeros((len(drawn), program.length), np.uint16), images[part])
-    return images
 
 
 def ground_features(images: U8) -> F32:

@@ -250,7 +250,7 @@ def _style_alone(renderer: Renderer, samples: NDArray[Any], labels: leaks.Ints, 
 def _background_alone(
     renderer: Renderer, split: str, samples: NDArray[Any], labels: leaks.Ints, rng: np.random.Generator
 ) -> Check:
-    features = leaks.ground_features(leaks.without_text(renderer, split, samples))
+    features = leaks.ground_features(renderer.without_text(split, samples))
     guess = leaks.guess(features, labels, rng, leaks.HIDDEN)
     return _guessed("background alone", "the crops drawn without their texts", guess)
 

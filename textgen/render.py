@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ from textgen.fonts import SCALE, faces_of
 from textgen.game import Game, validated
 from textgen.holdout import Holdout, held_out_canvases, held_out_faces
 from textgen.icons import sprites
+from textgen.items import Choice
 from textgen.look import look_of, type_of
 from textgen.program import alphabet_of, compile_spec, compile_texts, texts_of
 from textgen.stream import Stream
@@ -31,6 +33,7 @@ from textgen.stream import Stream
 SPLITS = ("train", "val", "test")  # of every game
 UNSEEN_FONTS, UNSEEN_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further ones, where assets are held out
 TRIES = 100  # draws of style and background for one text before the game is called impossible
+MAX_CHARACTERS, MAX_PAIRS = 1000, 32 << 20  # kerning takes four bytes a pair of characters
 BATCH = 512  # samples at a time: their masks and pixels stay in the cache of a core
 WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that would need more is drawn in parts
 
@@ -79,7 +82,12 @@ class Renderer:
         self.alphabet = alphabet_of(shown)
         self._program, self._others = compile_spec(self.spec, self.alphabet), compile_texts(neighbours, self.alphabet)
 
+        if len(shown) > MAX_CHARACTERS:
+            raise UserError(f"game {game.name} shows {len(shown)} different characters, more than {MAX_CHARACTERS}")
         self.faces, chances = faces_of(text.fonts, shown, text.axes)
+        if text.kerning and len(self.faces) * len(shown) ** 2 > MAX_PAIRS:
+            pairs = f"{len(shown)} characters in {len(self.faces)} faces make more pairs than {MAX_PAIRS:,}"
+            raise UserError(f"game.text.kerning: {pairs}: set it to false, or give fewer fonts")
         self.levels = levels_of(text, len(self.faces), len(self.alphabet))
         self.backgrounds = Backgrounds(game.backgrounds, game.size, seed)
         icons, planes, self._icon_paths = sprites(text, game.size[0])
@@ -153,6 +161,21 @@ class Renderer:
         samples, texts = samples[out], texts_of(codes[out], self.alphabet)
         rejects = Counter(compose.REASONS[status] for status in samples["status"].tolist())
         return Crops(images[out], samples["label"].astype(np.int64), texts, samples, rejects)
+
+    def without_text(self, split: str, samples: NDArray[Any]) -> U8:
+        """The crops of `samples` (n,) once more without their texts: the same backgrounds, tries and degradation."""
+        blank = copy.copy(self)
+        program = compile_texts(Choice[Any](((),)), self.alphabet)
+        # Whatever the class, its text is the empty one.
+        blank._program = program._replace(first=np.full(2, program.first[1], np.int32))
+        again = np.zeros(len(samples), compose.SAMPLE)
+        for name in ("index", "label", "attempt"):
+            again[name] = samples[name]
+        images = np.empty((len(samples), *self.game.size, 3), np.uint8)
+        for start in range(0, len(samples), BATCH):
+            batch = slice(start, start + BATCH)
+            blank._try(split, again[batch], np.zeros((len(again[batch]), program.length), np.uint16), images[batch])
+        return images
 
     def _draw(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> Counter[str]:
         """Draw a batch in place, and count the rejects.
