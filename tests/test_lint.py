@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 import textgen.lint
 from textgen import leaks
 from textgen.arrays import U8
+from textgen.checks import FAIL, OK, WARN, Check, judge
 from textgen.game import Game
 from textgen.holdout import Holdout
-from textgen.lint import FAIL, OK, WARN, Check, Report, judge, lint
+from textgen.lint import Report, lint
 from textgen.render import Crops, Renderer
 
 LIGHT = load("augment", "light")

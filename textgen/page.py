@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from textgen import compose
 from textgen.arrays import U8
 from textgen.build import Definition
+from textgen.checks import OK, Check
 from textgen.errors import UserError
 from textgen.holdout import held_out_canvases, held_out_faces
-from textgen.lint import OK, Check, Report
+from textgen.lint import Report
 from textgen.render import SPLITS, UNSEEN_BACKGROUNDS, UNSEEN_FONTS, Crops, Renderer
 from textgen.sheet import strip
 
