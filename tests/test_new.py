@@ -238,7 +238,7 @@ def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
     assert game["size"] == [18, 44]
     np.testing.assert_allclose(game["text"]["height"], [8, 9], atol=1)
     np.testing.assert_allclose(game["text"]["x"], [0.4, 0.6], atol=0.1)
-    assert {"source": "crops/other/", "zoom": [1, 1]} in game["backgrounds"]
+    assert {"source": "crops/other/", "weight": 0.25, "zoom": [1, 1]} in game["backgrounds"]
     assert "3 of 63 crops are not 18x44" in notes[0]
     assert "1 were scaled" in notes[0]
 
@@ -292,7 +292,7 @@ def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_process_a_game_is_written_and_the_command_that_is_printed_previews_it(here: Path) -> None:
     ended = start(here, "textgen.new", "my_game", "MM:SS", "--label", "MM", "--size", "15x35", "--dir", "my games")
     assert ended.returncode == 0, ended.stderr
-    first, preview, train = ended.stdout.splitlines()
+    first, _, preview, train = ended.stdout.splitlines()
     assert "my games/game/my_game.yaml" in first
     assert preview == "  python -m textgen.preview --config-dir 'my games' game=my_game"
     assert train == "  python -m train --config-dir 'my games' game=my_game fold=4"

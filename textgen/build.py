@@ -218,6 +218,9 @@ class _Build:
             except UserError:
                 shutil.rmtree(self.part)  # a text that cannot be drawn: there is nothing to go on with
                 raise
+            except KeyboardInterrupt:
+                tqdm.write("stopped: the same command goes on with what is done", file=sys.stderr)
+                raise
         manifest = {**self.identity, "splits": {split: self._finish(split) for split in self.blocks}}
         if self.shard.count > 1:
             manifest["shard"] = asdict(self.shard)

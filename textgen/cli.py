@@ -71,9 +71,10 @@ def _override(message: str) -> str:
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
         return message
-    return (
-        f"no setting {match[1]!r} here: check its spelling; a key that a game's file leaves out takes a +: {match[2]}"
-    )
+    mend = "check its spelling"
+    if match[1].startswith(("game.", "augment.", "recipe.")):
+        mend += f"; a key that a file leaves out takes a +: {match[2]}"
+    return f"no setting {match[1]!r} here: {mend}"
 
 
 def _missing(error: MissingConfigException) -> str:

@@ -270,6 +270,13 @@ class Game:
         return self.parse_spec().classes
 
 
+SHAPES = {  # what YAML calls what pydantic expects
+    "tuple_type": "it is a list: write [a, b]",
+    "dataclass_type": "it is a mapping: write {key: value}, or {} for what is usual",
+    "mapping_type": "it is a mapping: write {key: value}",
+}
+
+
 def validated(cls: type[T], config: Any, where: str = "") -> T:
     """`config` as the dataclass `cls`, or a `UserError` that names the key, what it got and what would be right."""
     try:
@@ -298,7 +305,7 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
                 f'{key} is empty; in YAML # begins a comment, so that colours need quotes: "#ffffff"'
             ) from None
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
-        message = first["msg"].removeprefix("Value error, ")
+        message = SHAPES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
         raise UserError(f"{key}: {message}{shown}") from None
 
 

@@ -270,7 +270,7 @@ def _text(guess: F64, colors: F64, size: tuple[int, int], contrast: float) -> di
 def _backgrounds(tints: F64, opacity: float, others: Sequence[Path]) -> list[dict[str, Any]]:
     between = [round(max(opacity - 0.15, 0.0), 2), round(min(opacity + 0.15, 1.0), 2)]
     tinted = {"source": "scene", "tint": [_hex(tint) for tint in tints], "tint_opacity": between}
-    return [tinted, *({"source": f"{folder}/", "zoom": [1, 1]} for folder in others)]
+    return [tinted, *({"source": f"{folder}/", "weight": 0.25, "zoom": [1, 1]} for folder in others)]
 
 
 def _hex(color: F64) -> str:

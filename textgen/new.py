@@ -148,7 +148,12 @@ def _fields(spec: str, given: Sequence[str]) -> dict[str, Any]:
         match = re.fullmatch(r"([A-Z])\1*=(.+)", option, re.DOTALL)
         if not match:
             raise UserError(f"--field {option!r} names no field and values: write --field M=00..60")
-        fields.setdefault(match[1], []).extend(match[2].split(","))
+        values = match[2].split(",")
+        for value in values:
+            if between := re.fullmatch(r"(\d+)-(\d+)", value):
+                mended = f"{match[1]}={between[1]}..{between[2]}"
+                raise UserError(f"--field {option!r} holds {value!r}, which is a text: for a range write {mended}")
+        fields.setdefault(match[1], []).extend(values)
     if ":" in re.sub(r"\]:0?\.[0-9]", "", spec):  # the colon of a chance is no text
         for run in RUN.finditer(spec):
             if run[0] in CLOCK and run[1] not in fields:
@@ -324,7 +329,10 @@ def _main(arguments: Sequence[str]) -> None:
     folder, name = shlex.quote(str(path.parents[1])), path.stem
     for note in notes:
         print(note)
-    print(f"{shlex.quote(str(path))} is written. Look at it, then train:")
+    spec = Game.of(OmegaConf.to_container(OmegaConf.load(path))).parse_spec()
+    shown = ", ".join(repr(spec.sample(name, np.random.default_rng(0))) for name in spec.classes[:3])
+    print(f"{shlex.quote(str(path))} is written: {len(spec.classes)} classes, texts such as {shown}.")
+    print("Look at it, then train:")
     print(f"  python -m textgen.preview --config-dir {folder} game={name}")
     print(f"  python -m train --config-dir {folder} game={name} fold=4")
 

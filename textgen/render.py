@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -204,7 +207,8 @@ class Renderer:
         """Draw every sample once, and set its status."""
         for start in range(0, len(samples), self._together):
             part = slice(start, start + self._together)
-            self._try_together(split, samples[part], codes[part], images[part])
+            with _telling_of_compilation():
+                self._try_together(split, samples[part], codes[part], images[part])
 
     def _together_of(self) -> int:
         """How many samples need at most WORKING bytes of masks and frames; where letters are huge, that is few."""
@@ -275,6 +279,24 @@ class Renderer:
         reasons = ", ".join(f"{refused[status]} times {compose.REASONS[status]}" for status in order)
         mend = "; or ".join(mends[status] for status in order)
         return UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
+
+
+_told = threading.Event()
+
+
+@contextmanager
+def _telling_of_compilation() -> Iterator[None]:
+    """Say why the first drawing of a process takes long, if it does: numba compiles, and keeps what it compiled."""
+    if _told.is_set():
+        yield
+        return
+    _told.set()
+    timer = threading.Timer(5, lambda: print("compiling the renderer, once: about half a minute", file=sys.stderr))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _key(seed: int, split: str) -> np.uint64:

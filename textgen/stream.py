@@ -67,7 +67,7 @@ class Jpeg:
 
 @dataclass(frozen=True, config=_STRICT)
 class H264:
-    """Groups of crops as one short video, through x264 and back; each keeps its last frame.
+    """Every crop as a short video of its own, through x264 and back; it keeps the last frame.
 
     `crf` is x264's quality (0 without loss, 51 worst), `frames` the length in which the background drifts behind the
     standing text, `preset` x264's. Needs PyAV: pip install foldtext[video].

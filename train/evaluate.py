@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from train.data import Split, to_input
 from train.fold import fold, unfold
@@ -131,7 +132,8 @@ def order_agreement(net: nn.Module, images: Tensor, stacks: Tensor, predictions:
     n, f = len(images), stacks.shape[1]
     agreeing = torch.zeros(n, dtype=torch.long)
     scored = (torch.arange(stacks.numel()) < n).view(-1, f)  # not the repeats that fill up the last stack
-    for order in map(list, itertools.permutations(range(f))):
+    orders = tqdm(list(itertools.permutations(range(f))), desc="orders", leave=False, disable=None)
+    for order in map(list, orders):
         moved, counted = stacks[:, order], scored[:, order].flatten()
         predicted = logits_of_stacks(net, images, moved).argmax(1)[counted]
         indices = moved.flatten()[counted]

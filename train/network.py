@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -31,8 +33,10 @@ class Network:
     classes: tuple[str, ...]
     fold: int
 
-    def classify(self, images: Tensor) -> list[str]:
+    def classify(self, images: Tensor | NDArray[np.uint8]) -> list[str]:
         """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; images that follow each other share a stack."""
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.ascontiguousarray(images))
         n = len(images)
         if images.dtype != torch.uint8 or images.shape[1:] != (*self.size, 3):
             given = f"{images.dtype} {tuple(images.shape)}"
