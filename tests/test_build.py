@@ -106,6 +106,30 @@ def test_missing_shards_are_rendered(definition: Definition, tmp_path: Path, sma
     assert contents(made(definition, tmp_path / "some").path) == whole
 
 
+def test_a_damaged_shard_is_told_and_rendered_anew(
+    definition: Definition, tmp_path: Path, small_blocks: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = contents(made(definition, tmp_path / "whole").path)
+    shard = made(definition, tmp_path / "some", shard=Shard(0, 2))
+    os.truncate(shard.path / "train.images.npy", 1000)
+    assert contents(made(definition, tmp_path / "some").path) == whole
+    assert f"{shard.path} is left out" in capsys.readouterr().err
+
+
+def test_a_rebuild_takes_nothing_that_was_there(
+    definition: Definition, tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(2):
+        made(definition, tmp_path, shard=Shard(index, 2))
+    drawn: list[int] = []
+    render = build.Renderer.render
+    monkeypatch.setattr(build.Renderer, "render", lambda self, split, i: drawn.extend(i) or render(self, split, i))
+    made(definition, tmp_path)
+    assert drawn == []
+    made(definition, tmp_path, rebuild=True)
+    assert len(drawn) == 8 * 27
+
+
 def test_a_small_split_may_leave_shards_without_any(tiny: Definition, out: Path) -> None:
     shards = [made(tiny, out, shard=Shard(index, 4)) for index in range(4)]
     assert sorted(len(shard.splits["val"].labels) for shard in shards) == [0, 0, 0, 11]
@@ -402,6 +426,28 @@ def test_the_hash_changes_with_assets_of_one_name_in_two_folders(tmp_path: Path)
     after_one = hash_of(game)
     flat_game(tmp_path / "two", "#100030")
     assert len({before, after_one, hash_of(game)}) == 3
+
+
+def test_the_hash_changes_when_a_file_moves_to_another_source(tmp_path: Path) -> None:
+    """The same files, but other chances."""
+    one, two = flat_game(tmp_path / "one", "#000000"), flat_game(tmp_path / "two", "#300000")
+    for color in ("#101010", "#202020"):
+        shutil.copy(
+            flat_game(tmp_path / color, color)["backgrounds"][0]["source"] + "flat.png", tmp_path / f"one/{color}.png"
+        )
+    tinted = {**two["backgrounds"][0], "weight": 9, "tint": ["#ff0000"]}
+    pictures = {**one, "backgrounds": [one["backgrounds"][0], tinted]}
+    fonts = {**one, "text": {**one["text"], "fonts": {f"{tmp_path}/a/": 1, f"{tmp_path}/b/": 9}}}
+    files = sorted((ROOT / "fonts" / "oswald").glob("*.ttf"))
+    for folder, of in (("a", files[:1]), ("b", files[1:])):
+        (tmp_path / folder).mkdir()
+        for file in of:
+            shutil.copy(file, tmp_path / folder)
+    before = hash_of(pictures), hash_of(fonts)
+    (tmp_path / "one" / "#202020.png").rename(tmp_path / "two" / "#202020.png")
+    (tmp_path / "b" / files[1].name).rename(tmp_path / "a" / files[1].name)
+    assert hash_of(pictures) != before[0]
+    assert hash_of(fonts) != before[1]
 
 
 def test_the_hash_is_that_of_the_pictures_alone(tmp_path: Path) -> None:

@@ -130,6 +130,11 @@ def test_streams_change_pictures_and_neither_texts_nor_colours() -> None:
     assert change["albumentations"] > 0
 
 
+def test_texts_need_no_drawing(game_name: str) -> None:
+    drawn = renderer(game_name)
+    assert drawn.texts("val", range(40)) == drawn.render("val", range(40)).texts
+
+
 def test_indices_are_taken_from_any_iterable() -> None:
     drawn = renderer("sot_time")
     wanted = drawn.render("train", [2, 4, 6]).images

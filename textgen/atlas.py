@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from textgen.arrays import F32, U8
 from textgen.fonts import SCALE, Face
 from textgen.game import Text
+from textgen.jit import compiled
 
 MAX_BYTES = 96 << 20  # of masks; a fuller atlas is emptied and filled anew
 MAX_SLOTS = 24 << 20  # of the table, 4 bytes each
@@ -127,7 +127,7 @@ class Atlas:
         self._count += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _missing(keys, slots):
     found = np.empty(len(keys), np.int64)
     n = 0
@@ -138,7 +138,7 @@ def _missing(keys, slots):
     return found[:n]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _average(mask, mask_h, mask_w, out):
     """`mask` (h, w) at SCALE times the size, averaged down at the 16 positions of its corner within a pixel."""
     h, w = mask.shape

@@ -48,7 +48,8 @@ class Backgrounds:
         # Held in memory at every zoom: where there are many pictures, all are scaled down further.
         zooms = max((sum(zoom**-2 for zoom in _zooms(background)) for background in backgrounds), default=1)
         side = min(MAX_SIDE, int((MAX_BYTES / (3 * zooms * max(pictures, 1))) ** 0.5))
-        self.sources = [_open_source(background, size, seed, side) for background in backgrounds]
+        share = MAX_BYTES // len(backgrounds)
+        self.sources = [_open_source(background, size, seed, side, share) for background in backgrounds]
         pieces: list[U8] = []
         views: list[tuple[int, ...]] = []
         rows: list[tuple[int, ...]] = []
@@ -127,13 +128,13 @@ def _paths(background: Background) -> list[Path]:
     return resolve("backgrounds", background.source, SUFFIXES, KINDS)
 
 
-def _open_source(background: Background, size: tuple[int, int], seed: int, side: int) -> Source:
+def _open_source(background: Background, size: tuple[int, int], seed: int, side: int, share: int) -> Source:
     if background.source in KINDS:
         paint = KINDS[background.source]
         kind = sorted(KINDS).index(background.source)
         canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
         each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _zooms(background))
-        number = min(CANVASES, max(int(MAX_BYTES / each), 4))  # fewer where they are huge
+        number = min(CANVASES, max(int(share / each), 2))  # fewer where they are huge
         painted = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(number)]
         return Source(background, painted, [])
     paths = _paths(background)

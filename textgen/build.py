@@ -15,11 +15,11 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ import numpy as np
 import xxhash
 from tqdm import tqdm
 
-from textgen.arrays import U8
 from textgen.atomic import mendable
 from textgen.catalogue import sha256
 from textgen.errors import UserError
@@ -155,6 +154,7 @@ def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
         "seed": definition.seed,
         "holdout": asdict(definition.holdout),
         "assets": _digests(renderer.assets),
+        "use": renderer.use(cache(sha256)),
         "canvases": renderer.backgrounds.painted,  # as this machine's libraries paint and scale them
         "versions": {name: importlib.metadata.version(name) for name in libraries},
     }
@@ -204,10 +204,13 @@ class _Build:
         """Render what is missing and put the data set in its place."""
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
+        shards = {} if replace or self.shard.count > 1 else self._shards()
+        if replace:
+            shutil.rmtree(self.part, ignore_errors=True)
         self._begin()
         todo = [block for blocks in self.blocks.values() for block in blocks if not self.target.mark(block).exists()]
         total, left = sum(self.counts.values()), sum(block.last - block.first for block in todo)
-        task = partial(_fill, self.target, self._shards() if self.shard.count == 1 else [])
+        task = partial(_fill, self.target, shards)
         name = f"data set {self.definition.game.name}"
         with tqdm(
             total=total, initial=total - left, desc=name, unit=" images", unit_scale=True, disable=self.quiet
@@ -219,7 +222,8 @@ class _Build:
                 shutil.rmtree(self.part)  # a text that cannot be drawn: there is nothing to go on with
                 raise
             except KeyboardInterrupt:
-                tqdm.write("stopped: the same command goes on with what is done", file=sys.stderr)
+                told = f"stopped: the same command goes on with what is done, in {self.part}"
+                tqdm.write(told, file=sys.stderr)
                 raise
         manifest = {**self.identity, "splits": {split: self._finish(split) for split in self.blocks}}
         if self.shard.count > 1:
@@ -263,15 +267,25 @@ class _Build:
                     raise
                 file.truncate(size)
 
-    def _shards(self) -> list[Dataset]:
-        """The shards of this data set that lie beside its place."""
-        found = []
-        for folder in self.path.parent.glob(f"{self.path.name}.shard-*"):
-            if re.fullmatch(r"shard-\d+-of-\d+", folder.name.removeprefix(f"{self.path.name}.")):
-                dataset = open_dataset(folder)
-                if dataset.hash == self.identity["hash"]:
-                    found.append(dataset)
-        return found
+    def _shards(self) -> Held:
+        """The blocks that the shards beside the data set's place hold. One that is damaged is told and left out."""
+        held: Held = {}
+        for folder in sorted(self.path.parent.glob(f"{self.path.name}.shard-*")):
+            if not re.fullmatch(r"shard-\d+-of-\d+", folder.name.removeprefix(f"{self.path.name}.")):
+                continue
+            try:
+                shard = open_dataset(folder)
+                which = Shard(int(shard.manifest["shard"]["index"]), int(shard.manifest["shard"]["count"]))
+                if shard.hash != self.identity["hash"]:
+                    continue
+                for split, about in shard.manifest["splits"].items():
+                    count = self.per_class[split] * len(self.renderer.classes)
+                    blocks = _blocks(split, count, block_rows(self.definition.game.size), which)
+                    for block, mark in zip(blocks, about["blocks"], strict=True):
+                        held[split, block.number] = folder / names_of(split)[0], block.row, mark["rejects"]
+            except (UserError, KeyError, TypeError, ValueError) as error:
+                print(f"{folder} is left out: {error}", file=sys.stderr)
+        return held
 
     def _each(self, task: Callable[..., int], todo: list[Block]) -> Iterator[int]:
         """Run `task` on all blocks; yields the number of samples of each as it is done."""
@@ -311,6 +325,9 @@ def _blocks(split: str, count: int, rows: int, shard: Shard) -> list[Block]:
     return [Block(split, n, n * rows, min((n + 1) * rows, count), (n - first) * rows) for n in range(first, last)]
 
 
+Held = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # by split and block: file, row, rejects
+
+
 class Target(NamedTuple):
     """Where blocks are written: a folder whose arrays of crops `size` hold `counts` samples."""
 
@@ -335,14 +352,18 @@ class Target(NamedTuple):
         return self.part / "done" / f"{block.split}-{block.number}.json"
 
 
-def _fill(target: Target, shards: list[Dataset], renderer: Renderer, block: Block) -> int:
+def _fill(target: Target, held: Held, renderer: Renderer, block: Block) -> int:
     """Render a block, or copy it from a shard, into its place, and mark it as done. Returns its number of samples."""
-    about = next((found for shard in shards if (found := _from_shard(shard, block, target.size))), None)
-    if about is None:
-        crops = renderer.render(block.split, range(block.first, block.last))
-        about = crops.images, crops.texts, dict(sorted(crops.rejects.items()))
-    images, texts, rejects = about
-    with target.images(block.split).open("r+b", buffering=0) as file:
+    indices = range(block.first, block.last)
+    if (block.split, block.number) in held:
+        path, row, rejects = held[block.split, block.number]
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        images = np.ascontiguousarray(stored[row : row + len(indices)])
+        texts = renderer.texts(block.split, indices)  # to draw them anew is quicker than to look for their lines
+    else:
+        crops = renderer.render(block.split, indices)
+        images, texts, rejects = crops.images, crops.texts, dict(sorted(crops.rejects.items()))
+    with target.images(block.split).open("r+b") as file:
         file.seek(target.offset(block))
         file.write(images.data)
     digest = xxhash.xxh3_128_hexdigest(images.data)
@@ -351,20 +372,6 @@ def _fill(target: Target, shards: list[Dataset], renderer: Renderer, block: Bloc
     temporary.write_text(json.dumps({"xxh3": digest, "rejects": rejects, "texts": texts}), encoding="utf-8")
     temporary.rename(mark)
     return block.last - block.first
-
-
-def _from_shard(
-    shard: Dataset, block: Block, size: tuple[int, int]
-) -> tuple[U8, Sequence[str], Mapping[str, int]] | None:
-    """Images, texts and rejects of a block that a shard holds."""
-    about = shard.manifest["splits"][block.split]
-    which = Shard(shard.manifest["shard"]["index"], shard.manifest["shard"]["count"])
-    held = _blocks(block.split, about["per_class"] * len(shard.classes), block_rows(size), which)
-    for mine, mark in zip(held, about["blocks"], strict=True):
-        if mine.number == block.number:
-            split, rows = shard.splits[block.split], slice(mine.row, mine.row + mine.last - mine.first)
-            return np.ascontiguousarray(split.images[rows]), split.texts[rows], mark["rejects"]
-    return None
 
 
 def _is_as_marked(target: Target, block: Block) -> bool:

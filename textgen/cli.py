@@ -68,6 +68,9 @@ def _fail(message: str) -> NoReturn:
 
 def _override(message: str) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
+    if "LexerNoViableAlt" in message:
+        given = message.split()[1] if len(message.split()) > 1 else ""
+        return f"cannot read {given!r}: special characters, such as ~, take quotes within quotes: \"key='~/x'\""
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
         return message

@@ -1,7 +1,8 @@
 """Crops drawn in compiled code: styles are planned, then backgrounds, effects and letters laid over each other.
 
-Every sample has streams of random numbers of its own (`textgen.philox`): one for its text, and for each try one for
-its style and one for its picture. Arithmetic is in float32 without reassociation, so bytes do not depend on the CPU.
+Every sample has streams of random numbers of its own (`textgen.philox`): one for its text, and for each try one each
+for style, background, picture and degradation. Arithmetic is in float32 without reassociation, so that bytes do not
+depend on the processor.
 Where a text goes, the crop, uint8 (H, W, 3), is taken apart into a planar canvas, float32 (3, H, W) in 0…255, because
 compilers vectorise that best.
 """
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from textgen import philox
 from textgen.arrays import F32
 from textgen.atlas import FILL, FILL_H, INK_H, INK_W, LEFT, MASK_H, MASK_W, OUTER, TOP
 from textgen.fonts import SCALE
+from textgen.jit import compiled
 from textgen.program import write
 
 OK, TOO_LARGE, TOO_SMALL, LOW_CONTRAST = range(4)
@@ -169,7 +171,7 @@ def normals(count: int) -> F32:
     return np.random.default_rng(0).standard_normal(count).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def plan(samples, codes, other_codes, keys, key, look, type_, program, others):
     """Draw text and style of every sample; `keys` (n, length + others' length) are the slots that it needs, or -1."""
     state = np.empty(philox.STATE, np.uint64)
@@ -203,7 +205,7 @@ def plan(samples, codes, other_codes, keys, key, look, type_, program, others):
             keys[k, codes.shape[1] + j] = base * shape[3] + other_codes[k, j]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw(samples, codes, other_codes, keys, key, look, type_, glyphs, ground, moves, images, fills):
     """Draw every sample: `images` uint8 (n, H, W, 3), and `fills` uint8 (n, H, W), the coverage of its strokes.
 
@@ -274,7 +276,7 @@ def draw(samples, codes, other_codes, keys, key, look, type_, glyphs, ground, mo
             s.top = s.left = s.bottom = s.right = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _take_apart(image, canvas, part):
     """A part (top, left, bottom, right) of `image` uint8 (H, W, 3) to the same of `canvas` float32 (3, H, W)."""
     top, left, bottom, right = part
@@ -289,7 +291,7 @@ def _take_apart(image, canvas, part):
             )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_together(canvas, image, part):
     """The inverse of `_take_apart`, rounded."""
     top, left, bottom, right = part
@@ -303,7 +305,7 @@ def _put_together(canvas, image, part):
             line[3 * x + 2] = np.uint8(np.int32(blue[x] + half))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _blend(canvas, y, left, right, cover, share, color):
     """`color` laid over a row of `canvas` with opacity `cover` (right - left,) · `share`.
 
@@ -317,7 +319,7 @@ def _blend(canvas, y, left, right, cover, share, color):
         blue[x] += opacity * (color[2] - blue[x])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lay_out(s, codes, keys, type_, glyphs, pens):
     """Where each letter's pen stands, in quarter pixels, and the ink's top, left, bottom and right from the first's."""
     em = np.floor(type_.heights[s.height] * type_.ems[s.face] * SCALE + 0.5)  # as the glyphs were drawn
@@ -337,7 +339,7 @@ def _lay_out(s, codes, keys, type_, glyphs, pens):
     return top, left, bottom, right
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _large_enough(codes, keys, type_, glyphs, least):
     for j in range(len(codes)):
         if type_.measured[codes[j]] and glyphs.table[glyphs.slots[keys[j]], FILL_H] < least * SCALE:
@@ -345,7 +347,7 @@ def _large_enough(codes, keys, type_, glyphs, least):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _beside(ink, other, side, gap, on_line, baseline, share):
     """The shift, in quarter pixels, that puts the box `other` on a side of `ink`; on the same baseline if `on_line`,
     else `share` of the way between flush ends."""
@@ -364,7 +366,7 @@ def _beside(ink, other, side, gap, on_line, baseline, share):
     return dy, dx
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _set(fill, outer, keys, pens, baseline, pen, glyphs, outlined):
     """Add the letters' masks to `fill` and, if `outlined`, to `outer`; what lies outside is cut off."""
     for j in range(len(keys)):
@@ -376,7 +378,7 @@ def _set(fill, outer, keys, pens, baseline, pen, glyphs, outlined):
                 _add(outer, glyph[OUTER], glyph, y, x, glyphs.pixels)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add(mask, offset, glyph, y, x, pixels):
     height, width = mask.shape
     h, w = np.int64(glyph[MASK_H]), np.int64(glyph[MASK_W])
@@ -395,7 +397,7 @@ def _add(mask, offset, glyph, y, x, pixels):
             mask[line, place] = np.uint8(old + new - ((both + (both >> 8)) >> 8))  # old·new / 255, rounded
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _choose_piece(piece, s, state, ground, move, height, width):
     chosen = philox.weighted(state, ground.bounds)
     s.source = ground.usable[chosen]
@@ -431,7 +433,7 @@ def _prefetch(typing_context, array, index):
     return types.void(array, types.int64), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fetch(pixels, piece, height, width):
     """Have a piece brought to the cache while the sample before it is drawn: to wait for it would double the time."""
     for row in range(height):
@@ -441,7 +443,7 @@ def _fetch(pixels, piece, height, width):
         _prefetch(pixels, at + 3 * width - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lay_ground(image, piece, pixels, tint):
     """The piece of background, lit and tinted, as `image`. `tint` is float32 (3 * W,)."""
     height, width, _ = image.shape
@@ -466,7 +468,7 @@ def _lay_ground(image, piece, pixels, tint):
                 out[x] = np.uint8(np.int32(min(np.float32(line[x]) * light, full) * rest + tint[x]))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _choose_layers(layers, area, s, state, look, height, width):
     """Which of shadow and glow there are: `layers` (2, 5) holds on or off, shift down and right, blur, opacity.
 
@@ -494,7 +496,7 @@ def _choose_layers(layers, area, s, state, look, height, width):
     return padding, (max(top, 0), max(left, 0), min(bottom, height), min(right, width))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _paint_text(canvas, fill, outer, area, ink, padding, layers, s, state, look, scratch, soft):
     """Panel, shadow, glow, outline, icon and fill, each over the last."""
     if padding >= 0:
@@ -530,14 +532,14 @@ def _paint_text(canvas, fill, outer, area, ink, padding, layers, s, state, look,
         _blend(canvas, y, left, right, fill[y, left:right], share, tone)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pick(look, palette, state):
     first, count = look.palettes[palette]
     row = look.colors[first + philox.below(state, count)]
     return row[0], row[1], row[2]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _jittered(color, state, look):
     jitter, low, high = np.float32(look.jitter), np.float32(0), np.float32(255)
     red = color[0] + jitter * look.normals[philox.below(state, len(look.normals))]
@@ -546,7 +548,7 @@ def _jittered(color, state, look):
     return min(max(red, low), high), min(max(green, low), high), min(max(blue, low), high)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _soften(mask, area, dy, dx, blur, taps, scratch, soft):
     """`mask` moved and blurred into `soft`, as opacity in 0…1. Returns the area that it now covers."""
     height, width = mask.shape
@@ -582,7 +584,7 @@ def _soften(mask, area, dy, dx, blur, taps, scratch, soft):
     return y0, x0, y1, x1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _extent(taps):
     """The first and one past the last tap that are not zero."""
     first, last = 0, len(taps)
@@ -593,7 +595,7 @@ def _extent(taps):
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _paint_panel(canvas, padding, s, state, look):
     _, height, width = canvas.shape
     opacity = np.float32(philox.between(state, look.panel_opacity[0], look.panel_opacity[1]))
@@ -608,7 +610,7 @@ def _paint_panel(canvas, padding, s, state, look):
                 canvas[c, y, x] += opacity * ((edge[c] if rim else color[c]) - canvas[c, y, x])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _paint_icon(canvas, ink, state, look):
     _, height, width = canvas.shape
     wanted = philox.between(state, look.icon_height[0], look.icon_height[1]) * (ink[2] - ink[0]) / SCALE
@@ -633,7 +635,7 @@ def _paint_icon(canvas, ink, state, look):
                 canvas[c, y0 + y, x0 + x] += over - alpha * canvas[c, y0 + y, x0 + x]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def measure(samples, images, fills, least):
     """Set every sample's contrast, see `contrast`, and the status of those below `least`."""
     _, height, width = fills.shape
@@ -646,7 +648,7 @@ def measure(samples, images, fills, least):
                 s.status = LOW_CONTRAST
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def contrast(image, fill, top, left, bottom, right, masks, lines):
     """How far a text stands out of the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from textgen import philox
 from textgen.arrays import F32
 from textgen.compose import OK, STREAM, STREAMS, normals
+from textgen.jit import compiled
 from textgen.stream import Stream
 
 BLURS = 16  # levels of blur
@@ -113,7 +113,7 @@ def _bands(matrices: list[NDArray[np.float64]]) -> Bands:
     return Bands(weights, firsts)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def wear(samples, images, key, w, qualities):
     """Degrade `images` uint8 (n, H, W, 3) in place; `qualities` (n,) are those of the JPEGs to come, 0 for none."""
     _, height, width, _ = images.shape
@@ -161,7 +161,7 @@ def wear(samples, images, key, w, qualities):
             qualities[k] = w.jpeg_quality[0] + philox.below(state, w.jpeg_quality[1] - w.jpeg_quality[0] + 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _filter(pixels, scratch, down, across, level):
     """Multiply float32 `pixels` (H, W, 3) by a matrix per axis."""
     height, width, _ = pixels.shape
@@ -184,7 +184,7 @@ def _filter(pixels, scratch, down, across, level):
             pixels[y, x, 0], pixels[y, x, 1], pixels[y, x, 2] = red, green, blue
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _halve_chroma(image):
     """Colour at half the resolution, as 4:2:0 video has it: each pixel keeps its luma (ITU-R BT.601) and takes the mean
     colour of its block of 2×2."""

@@ -26,7 +26,7 @@ from textgen import cli
 from textgen.atomic import whole_folder
 from textgen.build import ensure
 from textgen.errors import UserError
-from textgen.game import validated
+from textgen.game import UserPath, validated
 from textgen.layout import check_line, class_folders
 from textgen.main import DEFINITION, definition_of, plain
 from textgen.pictures import in_threads
@@ -200,9 +200,9 @@ class Settings:
     """The settings of conf/export.yaml outside `DEFINITION`."""
 
     to: Literal["imagefolder", "parquet", "webdataset"]
-    out: Path
+    out: UserPath
     overwrite: StrictBool
-    data: Path
+    data: UserPath
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     workers: Annotated[StrictInt, Field(ge=1)] | None
     rebuild: StrictBool

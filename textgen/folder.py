@@ -43,12 +43,14 @@ def import_folder(
     classes: Sequence[str] | None = None,
     name: str | None = None,
     seed: int = 0,
+    rebuild: bool = False,
 ) -> Dataset:
     """The pictures of a folder as a data set, written to `<out>/<name>/<hash>/` if it is not there, and verified.
 
     `size` (height, width) is that of the crops, by default the most frequent one; other pictures are scaled to it, and
     the manifest counts them. `classes` are the names in their order, by default those of `classes.txt`, or the folders'
-    names in natural order. `name` is by default the folder's. `seed` draws the splits that the folder does not have.
+    names in natural order. `name` is by default the folder's. `seed` draws the splits that the folder does not have;
+    `rebuild` imports again.
     Raises `UserError` that names the file, folder or class to blame.
     """
     path = Path(path).expanduser()
@@ -64,8 +66,8 @@ def import_folder(
     rows = _divided(path, read, names, seed)
     identity = _identity(name, names, size, rows)
     target = Path(out).expanduser() / name / identity["hash"][:16]
-    if not os.path.lexists(target):
-        with whole_folder(target, "another folder (out)") as folder:
+    if rebuild or not os.path.lexists(target):
+        with whole_folder(target, "another folder (out)", "replace" if rebuild else "keep") as folder:
             _write(folder, identity, rows, size)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:

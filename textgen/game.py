@@ -11,6 +11,7 @@ import difflib
 import re
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr, TypeAdapter, ValidationError
@@ -49,6 +50,7 @@ def _file_name(name: str) -> str:
     return name
 
 
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # ~ is the user's
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(ordered)]
 Length = Annotated[float, Field(ge=0, le=256)]

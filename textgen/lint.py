@@ -11,7 +11,6 @@ import textwrap
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import hydra
@@ -22,7 +21,7 @@ from pydantic import dataclasses as checked
 from textgen import cli
 from textgen.checks import FAIL, OK, WARN, Check, judge
 from textgen.errors import UserError
-from textgen.game import validated
+from textgen.game import UserPath, validated
 from textgen.main import DEFINITION, definition_of, plain
 from textgen.render import SPLITS, Renderer
 
@@ -94,7 +93,7 @@ class Settings:
 
     each: Annotated[int, Field(ge=1, le=100_000)]
     format: Literal["text", "json"]
-    out: Path | None
+    out: UserPath | None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import hydra
@@ -14,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from textgen import cli
 from textgen.build import Definition, Shard, ensure
 from textgen.errors import UserError
-from textgen.game import Game, validated
+from textgen.game import Game, UserPath, validated
 from textgen.holdout import Holdout
 from textgen.stream import Stream
 
@@ -42,7 +41,7 @@ class ShardConfig:
 class Settings:
     """The settings of conf/textgen.yaml outside `DEFINITION`."""
 
-    out: Path
+    out: UserPath
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     workers: Annotated[StrictInt, Field(ge=1)] | None
     rebuild: StrictBool

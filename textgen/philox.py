@@ -5,7 +5,8 @@ thread. A state is uint64 (11,): key (2), counter (4: block, stream, index), the
 """
 
 import numpy as np
-from numba import njit
+
+from textgen.jit import compiled
 
 STATE = 11
 _LOW = np.uint64(0xFFFFFFFF)
@@ -14,7 +15,7 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def start(state, key, index, stream):
     """Set `state` to the beginning of a stream (0 ≤ stream < 2**32) of sample `index` under a 64-bit `key`."""
     state[0], state[1] = np.uint64(key) & _LOW, np.uint64(key) >> _32
@@ -23,7 +24,7 @@ def start(state, key, index, stream):
     state[10] = 4
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def word(state):
     """The next 32 random bits, as uint64."""
     used = state[10]
@@ -40,25 +41,25 @@ def word(state):
     return state[np.uint64(6) + used]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def uniform(state):
     """A float64 in [0, 1), one of 2**32."""
     return np.float64(word(state)) * 2.0**-32
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def between(state, low, high):
     """A float64 in [low, high)."""
     return low + (high - low) * uniform(state)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def below(state, n):
     """An integer in 0 … n - 1, for n up to 2**31."""
     return np.int64((word(state) * np.uint64(n)) >> _32)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def weighted(state, bounds):
     """An index whose chances have the cumulative sums `bounds` (k,), the last of them 1."""
     return min(np.int64(np.searchsorted(bounds, uniform(state), side="right")), len(bounds) - 1)

@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass
 from textgen import cli
 from textgen.atomic import MENDABLE
 from textgen.errors import UserError
-from textgen.game import validated
+from textgen.game import UserPath, validated
 from textgen.lint import lint
 from textgen.main import DEFINITION, definition_of, plain
 from textgen.page import View, look, page
@@ -41,7 +41,7 @@ class Settings:
     zoom: Annotated[int, Field(ge=1, le=16)]
     show: str
     lint: Annotated[int, Field(ge=0, le=100_000)]
-    out: Path | None
+    out: UserPath | None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from textgen import philox
 from textgen.items import Choice, Field, Items, OptionalText
+from textgen.jit import compiled
 from textgen.spec import Spec
 
 CHARACTER, DIGITS, VALUE, OPTIONAL, LABEL, BRANCH, END = range(7)
@@ -124,7 +124,7 @@ def _longest(items: Items) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write(program, label, state, out):
     """A random text of class `label` as codes in `out` (at least `program.length` long). Returns its length."""
     steps, tables, bounds = program.steps, program.tables, program.bounds

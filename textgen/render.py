@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen import codec, compose
+from textgen import codec, compose, jit
 from textgen.arrays import U8
 from textgen.atlas import Atlas, levels_of
 from textgen.augment import Augment
@@ -102,6 +100,7 @@ class Renderer:
 
         holdout = holdout or Holdout()
         unseen, canvases = held_out_faces(self.faces, holdout, seed), held_out_canvases(self.backgrounds, holdout, seed)
+        self._chances, self._unseen, self._held_out = chances, unseen, canvases
         seen = [i for i in range(len(self.faces)) if i not in unseen]
         letters, ground = self._letters(chances, seen), self.backgrounds.ground(canvases)
         self._pools = dict.fromkeys(SPLITS, (letters, ground))
@@ -116,6 +115,16 @@ class Renderer:
     def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> compose.Type:
         return type_of(self.faces, chances, usable, self.levels, self.alphabet, self.game.text.kerning)
 
+    def use(self, digest: Callable[[Path], str]) -> dict[str, Any]:
+        """Which file is used for what, and how often: all of the assets that decides a crop, by the files' digests."""
+        fonts = [
+            [digest(face.path), list(face.location), float(chance), number in self._unseen]
+            for number, (face, chance) in enumerate(zip(self.faces, self._chances, strict=True))
+        ]
+        pictures = [[digest(path) for path in source.paths] for source in self.backgrounds.sources]
+        held = [sorted(numbers) for numbers in self._held_out]
+        return {"fonts": fonts, "pictures": pictures, "held out": held, "icons": [digest(p) for p in self._icon_paths]}
+
     @property
     def splits(self) -> tuple[str, ...]:
         """train, val, test, and test sets of held-out assets."""
@@ -129,20 +138,24 @@ class Renderer:
 
     def render(self, split: str, indices: Iterable[int]) -> Crops:
         """The samples at `indices`, in that order. Raises `UserError` where a text cannot be drawn legibly."""
-        if split not in self._pools:
-            raise UserError(f"there is no split {split!r}: known are {', '.join(self.splits)}")
-        wanted = np.fromiter(indices, np.int64)
-        if len(wanted) and wanted.min() < 0:
-            raise ValueError(f"samples are numbered from 0, not {wanted.min()}")
-        samples = np.zeros(len(wanted), compose.SAMPLE)
-        samples["index"], samples["label"] = wanted, wanted % len(self.classes)
-        images = np.empty((len(wanted), *self.game.size, 3), np.uint8)
-        codes = np.zeros((len(wanted), self._program.length), np.uint16)
+        samples = self._samples(split, indices)
+        images = np.empty((len(samples), *self.game.size, 3), np.uint8)
+        codes = np.zeros((len(samples), self._program.length), np.uint16)
         rejects: Counter[str] = Counter()
-        for start in range(0, len(wanted), BATCH):
+        for start in range(0, len(samples), BATCH):
             batch = slice(start, start + BATCH)
             rejects.update(self._draw(split, samples[batch], codes[batch], images[batch]))
         return Crops(images, samples["label"].astype(np.int64), texts_of(codes, self.alphabet), samples, rejects)
+
+    def texts(self, split: str, indices: Iterable[int]) -> list[str]:
+        """The texts of the samples at `indices`, without drawing them."""
+        samples = self._samples(split, indices)
+        codes = np.zeros((len(samples), self._program.length), np.uint16)
+        others = np.zeros((len(samples), self._others.length), np.uint16)
+        keys = np.empty((len(samples), self._program.length + self._others.length), np.int64)
+        letters, _ = self._pools[split]
+        compose.plan(samples, codes, others, keys, self._keys[split], self._look, letters, self._program, self._others)
+        return texts_of(codes, self.alphabet)
 
     def refused(self, split: str, indices: Iterable[int]) -> Crops:
         """Of the samples at `indices`, the first tries that `render` refuses and draws again.
@@ -150,14 +163,10 @@ class Renderer:
         `samples["status"]` says why, see `textgen.compose.REASONS`. Where nothing was drawn, since the text did not fit
         or was too small, the image is black.
         """
-        if split not in self._pools:
-            raise UserError(f"there is no split {split!r}: known are {', '.join(self.splits)}")
-        wanted = np.fromiter(indices, np.int64)
-        samples = np.zeros(len(wanted), compose.SAMPLE)
-        samples["index"], samples["label"] = wanted, wanted % len(self.classes)
-        images = np.zeros((len(wanted), *self.game.size, 3), np.uint8)
-        codes = np.zeros((len(wanted), self._program.length), np.uint16)
-        for start in range(0, len(wanted), BATCH):
+        samples = self._samples(split, indices)
+        images = np.zeros((len(samples), *self.game.size, 3), np.uint8)
+        codes = np.zeros((len(samples), self._program.length), np.uint16)
+        for start in range(0, len(samples), BATCH):
             batch = slice(start, start + BATCH)
             self._try(split, samples[batch], codes[batch], images[batch])
         out = samples["status"] != compose.OK
@@ -179,6 +188,17 @@ class Renderer:
             batch = slice(start, start + BATCH)
             blank._try(split, again[batch], np.zeros((len(again[batch]), program.length), np.uint16), images[batch])
         return images
+
+    def _samples(self, split: str, indices: Iterable[int]) -> NDArray[Any]:
+        """Records of the samples at `indices`, with nothing but index and label set."""
+        if split not in self._pools:
+            raise UserError(f"there is no split {split!r}: known are {', '.join(self.splits)}")
+        wanted = np.fromiter(indices, np.int64)
+        if len(wanted) and wanted.min() < 0:
+            raise ValueError(f"samples are numbered from 0, not {wanted.min()}")
+        samples = np.zeros(len(wanted), compose.SAMPLE)
+        samples["index"], samples["label"] = wanted, wanted % len(self.classes)
+        return samples
 
     def _draw(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> Counter[str]:
         """Draw a batch in place, and count the rejects.
@@ -205,10 +225,10 @@ class Renderer:
 
     def _try(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
         """Draw every sample once, and set its status."""
+        _tell_of_compilation()
         for start in range(0, len(samples), self._together):
             part = slice(start, start + self._together)
-            with _telling_of_compilation():
-                self._try_together(split, samples[part], codes[part], images[part])
+            self._try_together(split, samples[part], codes[part], images[part])
 
     def _together_of(self) -> int:
         """How many samples need at most WORKING bytes of masks and frames; where letters are huge, that is few."""
@@ -281,22 +301,11 @@ class Renderer:
         return UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
 
 
-_told = threading.Event()
-
-
-@contextmanager
-def _telling_of_compilation() -> Iterator[None]:
-    """Say why the first drawing of a process takes long, if it does: numba compiles, and keeps what it compiled."""
-    if _told.is_set():
-        yield
-        return
-    _told.set()
-    timer = threading.Timer(5, lambda: print("compiling the renderer, once: about half a minute", file=sys.stderr))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+@cache
+def _tell_of_compilation() -> None:
+    """Once in a process, say why the first drawing takes long, if it does."""
+    if jit.is_cold():
+        print("compiling the renderer, once: about half a minute", file=sys.stderr)
 
 
 def _key(seed: int, split: str) -> np.uint64:

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from textgen.build import Definition
 from textgen.errors import UserError
-from textgen.game import validated
+from textgen.game import UserPath, validated
 from textgen.main import DEFINITION
 from train import plots
 from train.curriculum import classes_in, order_of
@@ -48,13 +48,13 @@ class Settings:
 
     model: Model
     data: Kind
-    path: Path | None
-    real: Path | None
+    path: UserPath | None
+    real: UserPath | None
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     data_seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     device: str
-    data_dir: Path
+    data_dir: UserPath
     epochs: Annotated[StrictInt, Field(ge=1)] | None
     batch: Annotated[StrictInt, Field(ge=1)] | None
     threads: Annotated[StrictInt, Field(ge=1)] | None
@@ -77,7 +77,7 @@ def run(
     holds. Whatever is wrong with the settings is raised as `UserError` before the data set is built.
     """
     f, device = settings.fold, _device(settings.device)
-    task = task_of(settings.data, definition, settings.path, settings.data_dir)
+    task = task_of(settings.data, definition, settings.path, settings.data_dir, settings.rebuild)
     classes, arch = task.classes, settings.model.arch or task.arch
     layers = parse(arch, settings.model.pool)
     recipe = recipe_of(
@@ -212,15 +212,14 @@ def _summary(result: Mapping[str, Any], out: Path) -> str:
     return "\n".join(lines)
 
 
-def _check_curriculum(recipe: Recipe, classes: tuple[str, ...], per_class: int, f: int, seed: int) -> None:
-    first = len(classes)
+def _check_curriculum(recipe: Recipe, classes: tuple[str, ...], per_class: list[int], f: int, seed: int) -> None:
+    images = sum(per_class)
     if recipe.curriculum:
-        order_of(recipe.curriculum, classes, seed)
+        order = order_of(recipe.curriculum, classes, seed)
         first = classes_in(recipe.curriculum, epoch=0, epochs=recipe.epochs or 1, classes=len(classes), fold=f)
-    if first * per_class < f:
-        raise UserError(
-            f"{first * per_class} training images do not fill one stack of fold={f}: raise game.images.train"
-        )
+        images = sum(per_class[label] for label in order[:first])
+    if images < f:
+        raise UserError(f"{images} training images do not fill one stack of fold={f}: give more of each class")
 
 
 def _device(name: str) -> torch.device:

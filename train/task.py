@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from textgen.build import Definition, ensure
@@ -34,9 +35,12 @@ class Task:
     imported: Dataset | None
 
     @property
-    def per_class(self) -> int:
-        """Training images of a class, on average."""
-        return self.train_images // len(self.classes)
+    def per_class(self) -> list[int]:
+        """Training images of each class."""
+        if self.imported is None:
+            return [self.train_images // len(self.classes)] * len(self.classes)
+        counts: list[int] = np.bincount(self.imported.splits["train"].labels, minlength=len(self.classes)).tolist()
+        return counts
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,20 @@ class Data:
     hash: str
 
 
-def task_of(kind: Kind, definition: Definition | None, path: Path | None, data_dir: Path) -> Task:
+def task_of(
+    kind: Kind, definition: Definition | None, path: Path | None, data_dir: Path, rebuild: bool = False
+) -> Task:
     """What a run is about. A folder of crops is imported now; nothing is rendered yet. Raises `UserError`."""
     if kind == "folder":
         if path is None:
             raise UserError("data=folder needs path=…, a folder of crops with one folder a class")
         game = definition.game if definition else None
         imported = import_folder(
-            path, data_dir, size=game.size if game else None, classes=game.classes if game else None
+            path,
+            data_dir,
+            size=game.size if game else None,
+            classes=game.classes if game else None,
+            rebuild=rebuild,
         )
         size = imported.splits["train"].images.shape[1:3]
         count = len(imported.splits["train"].labels)
