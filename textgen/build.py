@@ -106,11 +106,13 @@ def ensure(
     name = identity["hash"][:16] + (f".shard-{shard.index}-of-{shard.count}" if shard.count > 1 else "")
     path = out / definition.game.name / name
     build = _Build(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
+    built = False
     if rebuild or not _is_there(path):
         with mendable(path, ELSEWHERE), _only_one(path, quiet):
             if rebuild or not path.exists():
                 build.run(rebuild)
-    dataset = open_dataset(path)
+                built = True
+    dataset = open_dataset(path, verify=not built)
     wrong = {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != build.counts
     if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or wrong:
         raise damaged(path, "its manifest is that of another definition")
