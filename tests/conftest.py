@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +13,17 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 GAMES = sorted(path.stem for path in (ROOT / "conf" / "game").glob("*.yaml"))
 Config = dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
 
 
 def load(group: str, name: str) -> Config:

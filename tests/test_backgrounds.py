@@ -12,10 +12,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from textgen import backgrounds
-from textgen.backgrounds import CANVAS, KINDS, MAX_PIXELS, MAX_SIDE, SUFFIXES, Backgrounds, Source, read_image, rgb
+from textgen.backgrounds import CANVAS, KINDS, MAX_SIDE, Backgrounds, Source, read_image, rgb
 from textgen.catalogue import catalogue, resolve
 from textgen.errors import UserError
 from textgen.game import Background, Game
+from textgen.pictures import MAX_PIXELS, SUFFIXES
 from textgen.render import Renderer
 
 ROOT = Path(__file__).parents[1] / "backgrounds"

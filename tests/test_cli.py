@@ -8,12 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import yaml
-from conftest import GAMES, ROOT, Config, changed, flat_game
+from conftest import GAMES, ROOT, Config, Ended, Run, changed, flat_game
 from hydra.core.global_hydra import GlobalHydra
 
 import textgen.main
@@ -22,15 +21,6 @@ from textgen.store import open_dataset
 
 SMALL = "game.images={train:1,val:1,test:1}"
 PROGRAMS: dict[str, Callable[[], None]] = {"textgen": textgen.main.main, "train": train.main.main}
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_what_is_no_icon_is_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 30, 4), np.uint8)).save(whole)
     for name, content in (("text.png", b"no picture"), ("cut.png", whole.read_bytes()[:900]), ("empty.png", b"")):
         (tmp_path / name).write_bytes(content)
-        assert f"{name} cannot be read as a PNG" in refusal(tmp_path, source=[str(tmp_path / name)])
+        assert f"icon {tmp_path / name} " in refusal(tmp_path, source=[str(tmp_path / name)])
 
 
 def test_too_many_icons_and_too_many_pixels_are_refused(tmp_path: Path) -> None:

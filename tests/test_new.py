@@ -322,3 +322,14 @@ def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         textgen.new.main()
     assert caught.value.code == 0
     assert "--label" in capsys.readouterr().out
+
+
+def test_a_crop_in_a_format_that_would_start_a_program_is_refused(tmp_path: Path) -> None:
+    """Whatever its suffix: Pillow hands EPS to Ghostscript."""
+    (tmp_path / "crops").mkdir()
+    for number in range(3):
+        (tmp_path / "crops" / f"{number}.png").write_text(
+            "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 20\nshowpage\n"
+        )
+    with pytest.raises(UserError, match=r"0\.png is no picture in PNG, JPEG, WEBP, BMP"):
+        create(["own", "X", "--label=X", f"--like={tmp_path / 'crops'}", f"--dir={tmp_path}"])

@@ -4,15 +4,14 @@ import base64
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import yaml
-from conftest import Config, changed, flat_game, load
+from conftest import Config, Ended, Run, changed, flat_game, load
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
@@ -232,15 +231,6 @@ def test_sparse_games_have_pages(tmp_path: Path) -> None:
 
 
 # ---- The program.
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A folder that is whole or not there: written beside its place, renamed into it at the end, removed on any error."""
+"""Files and folders that are whole or not there: written beside their place, and renamed into it at the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -29,11 +29,43 @@ def mendable(path: Path, elsewhere: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"cannot write to {error.filename}: choose {elsewhere}, or allow writing") from None
+        raise UserError(f"cannot write {error.filename or path}: choose {elsewhere}, or allow writing") from None
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
         raise UserError(f"cannot write {path}: {error.strerror}; make room or choose {elsewhere}") from None
+
+
+@contextmanager
+def whole_file(path: Path, elsewhere: str) -> Iterator[Callable[[bytes], None]]:
+    """Gives a function that writes the whole of `path`; without a call of it the file stays as it was.
+
+    The temporary file beside it is there from the beginning: a place that cannot be written is an error before any
+    work. Raises `UserError` for what the user can mend; `elsewhere` ends the advice "choose …".
+    """
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def write(data: bytes) -> None:
+        with mendable(path, elsewhere):
+            temporary.write_bytes(data)
+            temporary.replace(path)
+
+    try:
+        with mendable(path, elsewhere):
+            temporary.touch()
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        yield write
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, elsewhere: str) -> None:
+    """Write a file whole or not at all, as `whole_file` does."""
+    with whole_file(path, elsewhere) as write:
+        write(data)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +11,21 @@ import cv2
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from textgen.arrays import U8, Rng
 from textgen.catalogue import resolve
 from textgen.compose import Ground
 from textgen.errors import UserError
 from textgen.game import Background
+from textgen.pictures import SUFFIXES, opened, quiet
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; of the others, EPS would start Ghostscript
 MAX_PICTURES = 5000  # of one source
 CANVASES = 48  # of each procedural source
 CANVAS = (128, 192)  # height, width
 MAX_SIDE = 512  # larger pictures are scaled down once, when read
 MAX_BYTES = 128 << 20  # of all canvases at all zooms
 MAX_ZOOMS = 8
-MAX_PIXELS = 50_000_000  # more is refused unread: a small file can unpack to gigabytes
 
 
 @dataclass(frozen=True)
@@ -44,29 +41,31 @@ class Backgrounds:
     """All sources of a game, and their canvases at every zoom. Procedural canvases come from `seed` alone."""
 
     def __init__(self, backgrounds: tuple[Background, ...], size: tuple[int, int], seed: int):
-        pictures = sum(len(_paths(background)) for background in backgrounds if background.source not in KINDS)
+        paths = [[] if b.source in KINDS else _paths(b) for b in backgrounds]
         # Held in memory at every zoom: where there are many pictures, all are scaled down further.
-        zooms = max((sum(zoom**-2 for zoom in _zooms(background)) for background in backgrounds), default=1)
-        side = min(MAX_SIDE, int((MAX_BYTES / (3 * zooms * max(pictures, 1))) ** 0.5))
+        zooms = max(sum(zoom**-2 for zoom in _zooms(background)) for background in backgrounds)
+        side = min(MAX_SIDE, int((MAX_BYTES / (3 * zooms * max(sum(map(len, paths)), 1))) ** 0.5))
         share = MAX_BYTES // len(backgrounds)
-        self.sources = [_open_source(background, size, seed, side, share) for background in backgrounds]
-        pieces: list[U8] = []
-        views: list[tuple[int, ...]] = []
+        self.sources = [
+            Source(b, [read_image(path, size, side) for path in own] if own else _painted(b, size, seed, share), own)
+            for b, own in zip(backgrounds, paths, strict=True)
+        ]
+        views: list[tuple[U8, tuple[int, int]]] = []
         rows: list[tuple[int, ...]] = []
         tints: list[tuple[int, ...]] = []
-        at = 0
         for source in self.sources:
-            first, levels = len(views), _zooms(source.background)
-            for zoom in levels:
-                for canvas in source.canvases:
-                    view = _zoomed(canvas, zoom, size)
-                    views.append((at, *view.shape[:2]))
-                    pieces.append(view.ravel())
-                    at += view.size
-            rows.append((first, len(source.canvases), len(levels), len(tints), len(source.background.tint)))
+            levels = _zooms(source.background)
+            rows.append((len(views), len(source.canvases), len(levels), len(tints), len(source.background.tint)))
+            views += [(canvas, _size_of(canvas, zoom, size)) for zoom in levels for canvas in source.canvases]
             tints += [rgb(color) for color in source.background.tint]
-        self._pixels = np.concatenate(pieces)
-        self._views, self._rows = np.array(views, np.int64), np.array(rows, np.int64)
+        ends = np.cumsum([3 * h * w for _, (h, w) in views])
+        self._pixels = np.empty(ends[-1], np.uint8)
+        for end, (canvas, (h, w)) in zip(ends, views, strict=True):
+            self._pixels[end - 3 * h * w : end] = _scaled(canvas, (h, w)).ravel()
+        self._views = np.array(
+            [(end - 3 * h * w, h, w) for end, (_, (h, w)) in zip(ends, views, strict=True)], np.int64
+        )
+        self._rows = np.array(rows, np.int64)
         self._tints = np.array(tints or [(0, 0, 0)], np.float32)
 
     @property
@@ -114,34 +113,34 @@ def _zooms(background: Background) -> list[float]:
     return [float(zoom) for zoom in np.geomspace(low, high, count)]
 
 
-def _zoomed(canvas: U8, zoom: float, size: tuple[int, int]) -> U8:
-    """A canvas with `zoom` of its pixels in one, but no smaller than `size`."""
+def _size_of(canvas: U8, zoom: float, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a canvas with `zoom` of its pixels in one, but no smaller than `size`."""
     zoom = min(zoom, canvas.shape[0] / size[0], canvas.shape[1] / size[1])
-    h, w = max(round(canvas.shape[0] / zoom), size[0]), max(round(canvas.shape[1] / zoom), size[1])
-    if (h, w) == canvas.shape[:2]:
+    return max(round(canvas.shape[0] / zoom), size[0]), max(round(canvas.shape[1] / zoom), size[1])
+
+
+def _scaled(canvas: U8, size: tuple[int, int]) -> U8:
+    if size == canvas.shape[:2]:
         return canvas
-    way = cv2.INTER_AREA if zoom > 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(canvas, (w, h), interpolation=way), np.uint8)
+    way = cv2.INTER_AREA if size[0] < canvas.shape[0] or size[1] < canvas.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(canvas, size[::-1], interpolation=way), np.uint8)
 
 
 def _paths(background: Background) -> list[Path]:
-    return resolve("backgrounds", background.source, SUFFIXES, KINDS)
-
-
-def _open_source(background: Background, size: tuple[int, int], seed: int, side: int, share: int) -> Source:
-    if background.source in KINDS:
-        paint = KINDS[background.source]
-        kind = sorted(KINDS).index(background.source)
-        canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
-        each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _zooms(background))
-        number = min(CANVASES, max(int(share / each), 2))  # fewer where they are huge
-        painted = [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(number)]
-        return Source(background, painted, [])
-    paths = _paths(background)
+    paths = resolve("backgrounds", background.source, SUFFIXES, KINDS)
     if len(paths) > MAX_PICTURES:
         count = f"{len(paths)} pictures, more than {MAX_PICTURES}"
         raise UserError(f"background {background.source} holds {count}: give fewer")
-    return Source(background, [read_image(path, size, side) for path in paths], paths)
+    return paths
+
+
+def _painted(background: Background, size: tuple[int, int], seed: int, share: int) -> list[U8]:
+    """The canvases of a procedural kind, as many as `share` bytes hold at all zooms."""
+    paint, kind = KINDS[background.source], sorted(KINDS).index(background.source)
+    canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
+    each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _zooms(background))
+    number = min(CANVASES, max(int(share / each), 2))  # fewer where they are huge
+    return [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(number)]
 
 
 def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE) -> U8:
@@ -149,23 +148,9 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE)
 
     Raises `UserError` for a file that is no picture, a damaged one, one too small, or one of too many pixels.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes, for which our own limit is lower
-            # Reading the header alone: a picture that unpacks to gigabytes is refused before it does.
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise UserError(
-                        f"background {path} has {width}×{height} pixels, more than {MAX_PIXELS:,}: scale it down"
-                    )
-                pixels = image.convert("RGB")
-    except Image.DecompressionBombError:
-        raise UserError(f"background {path} has more than {MAX_PIXELS:,} pixels: scale it down") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"background {path} cannot be read as a picture: {error}") from None
+    with opened(path, f"background {path}") as image, quiet():
+        width, height = image.size
+        pixels = image.convert("RGB")
     scale = max(min(side / max(width, height), 1.0), size[0] / height, size[1] / width)
     if scale > 1:
         raise UserError(f"background {path} is {height}×{width}, smaller than the crop's {size[0]}×{size[1]}")

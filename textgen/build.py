@@ -107,23 +107,17 @@ def ensure(
     path = out / definition.game.name / name
     build = _Build(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
     built = False
-    if rebuild or not _is_there(path):
-        with mendable(path, ELSEWHERE), _only_one(path, quiet):
-            if rebuild or not path.exists():
-                build.run(rebuild)
-                built = True
+    with mendable(path, ELSEWHERE):
+        if rebuild or not path.exists():
+            with _only_one(path, quiet):
+                if rebuild or not path.exists():
+                    build.run(rebuild)
+                    built = True
     dataset = open_dataset(path, verify=not built)
     wrong = {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != build.counts
     if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or wrong:
         raise damaged(path, "its manifest is that of another definition")
     return dataset
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose {ELSEWHERE}") from None
 
 
 @contextmanager
@@ -146,6 +140,7 @@ def _only_one(path: Path, quiet: bool) -> Iterator[None]:
 def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
     """What the manifest says before a pixel is drawn, with the hash of it all."""
     game, augment = asdict(definition.game), definition.augment
+    digest = cache(sha256)  # of a file, which stands in both lists below
     libraries = [*LIBRARIES, *(["albumentations"] if augment.transforms else []), *(["av"] if augment.h264 else [])]
     identity = {
         "format": FORMAT,
@@ -155,8 +150,8 @@ def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
         "augment": asdict(augment),
         "seed": definition.seed,
         "holdout": asdict(definition.holdout),
-        "assets": _digests(renderer.assets),
-        "use": renderer.use(cache(sha256)),
+        "assets": _digests(renderer.assets, digest),
+        "use": renderer.use(digest),
         "canvases": renderer.backgrounds.painted,  # as this machine's libraries paint and scale them
         "versions": {name: importlib.metadata.version(name) for name in libraries},
     }
@@ -165,7 +160,7 @@ def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
 
 
-def _digests(assets: list[Path]) -> dict[str, str]:
+def _digests(assets: list[Path], digest: Callable[[Path], str]) -> dict[str, str]:
     """File names and digests; where files of several folders share a name, it is numbered in their order."""
     digests: dict[str, str] = {}
     for path in assets:
@@ -173,7 +168,7 @@ def _digests(assets: list[Path]) -> dict[str, str]:
         while name in digests:
             number += 1
             name = f"{path.name} ({number})"
-        digests[name] = sha256(path)
+        digests[name] = digest(path)
     return digests
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from textgen.arrays import U8
 from textgen.errors import UserError
 
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 MACROBLOCK = 16
 
 

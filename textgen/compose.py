@@ -30,7 +30,6 @@ TEXT, STYLE, GROUND, PICTURE, STREAM, STREAMS = 0, 1, 2, 3, 4, 4  # streams of a
 LEFT_SIDE, RIGHT_SIDE, ABOVE, BELOW = range(4)
 SIDES = ("left", "right", "above", "below")
 NO_SIDE = -1
-SHADOW, GLOW = 0, 1
 TEXTS, OUTLINES, GRADIENTS, PANELS, BORDERS, SHADOWS, GLOWS = range(7)  # rows of Look.palettes
 
 # What a sample is drawn with. Lengths in pixels of the crop; box is the ink of its text: top, left, bottom, right.

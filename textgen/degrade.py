@@ -1,7 +1,7 @@
 """What a stream does to a crop, in compiled code: scaled down and up again, blurred, other light, noise, less colour.
 
-Scaling and blur are linear and act on rows and columns alike, so each is a banded matrix per axis. JPEG and H.264
-follow in `textgen.codec`, for they are other people's codecs.
+Scaling and blur are linear and act on rows and columns alike, so each is a banded matrix per axis. H.264 before
+and JPEG after are other people's codecs, see `textgen.codec`.
 """
 
 from __future__ import annotations
@@ -148,9 +148,8 @@ def wear(samples, images, key, w, qualities):
                 shift += np.float32(philox.between(state, -w.brightness, w.brightness))
             if noisy:
                 deviation = np.float32(philox.between(state, w.noise[0], w.noise[1]))
-            at = philox.below(
-                state, NORMALS
-            )  # noise from a random place of the table: to draw it takes ten times as long
+            # Noise from a random place of the table: to draw all of it anew takes several times as long.
+            at = philox.below(state, NORMALS)
             pixels, noise = image.reshape(3 * height * width), w.normals[at : at + 3 * height * width]
             for x in range(len(pixels)):
                 value = np.float32(pixels[x]) * scale + shift + noise[x] * deviation

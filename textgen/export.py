@@ -213,11 +213,10 @@ class Settings:
 def _main(config: DictConfig) -> None:
     c = plain(config)
     s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
-    out = s.out.expanduser()
-    check(s.to, out, s.overwrite)
+    check(s.to, s.out, s.overwrite)
     dataset = ensure(definition_of(c, s.seed), s.data, workers=s.workers, rebuild=s.rebuild)
-    export(dataset, s.to, out, overwrite=s.overwrite)
-    print(out)
+    export(dataset, s.to, s.out, overwrite=s.overwrite)
+    print(s.out)
 
 
 def main() -> None:

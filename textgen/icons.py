@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from textgen.arrays import U8
 from textgen.catalogue import own_files
 from textgen.errors import UserError
 from textgen.game import Text
+from textgen.pictures import opened, quiet
 
 SIDE = 96  # icons are painted this large and averaged down
 HEIGHTS = 24  # levels at most
@@ -44,10 +44,8 @@ def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]
     if len(pictures) > MAX_ICONS:
         raise UserError(f"game.text.icon.source holds {len(pictures)} pictures, more than {MAX_ICONS}: give fewer")
     low, high = text.icon.height
-    least, most = (
-        max(3, int(low * text.height[0] * 0.6)),
-        min(int(high * text.height[1] * 1.6) + 1, 2 * height, MAX_HEIGHT),
-    )
+    least = max(3, int(low * text.height[0] * 0.6))
+    most = min(int(high * text.height[1] * 1.6) + 1, 2 * height, MAX_HEIGHT)
     heights = sorted({round(h) for h in np.geomspace(min(least, most), most, HEIGHTS).tolist()})
     table = np.zeros((len(pictures), len(heights), 3), np.int64)
     planes, at = [], 0
@@ -63,22 +61,11 @@ def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]
 
 def _read(path: Path) -> NDArray[np.float32]:
     """A PNG as float32 (h, w, 4) in 0…255, colours multiplied by alpha."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes, for which our own limit is lower
-            with Image.open(path, formats=("PNG",)) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise UserError(f"icon {path} has more than {MAX_PIXELS:,} pixels: scale it down")
-                if max(width, height) > MAX_RATIO * min(width, height):
-                    raise UserError(f"icon {path} is {height}×{width}, longer than {MAX_RATIO} times its width: cut it")
-                pixels = np.asarray(image.convert("RGBA"), np.float32)
-    except Image.DecompressionBombError:
-        raise UserError(f"icon {path} has more than {MAX_PIXELS:,} pixels: scale it down") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"icon {path} cannot be read as a PNG: {error}") from None
+    with opened(path, f"icon {path}", ("PNG",), MAX_PIXELS) as image, quiet():
+        width, height = image.size
+        if max(width, height) > MAX_RATIO * min(width, height):
+            raise UserError(f"icon {path} is {height}×{width}, one side over {MAX_RATIO} times the other: cut it")
+        pixels = np.asarray(image.convert("RGBA"), np.float32)
     return _multiplied(pixels)
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from textgen.backgrounds import SUFFIXES
 from textgen.errors import UserError
+from textgen.pictures import SUFFIXES
 from textgen.spec import OTHER
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -19,8 +19,8 @@ from pydantic import ConfigDict, Field
 from pydantic import dataclasses as checked
 
 from textgen import cli
+from textgen.atomic import write_whole
 from textgen.checks import FAIL, OK, WARN, Check, judge
-from textgen.errors import UserError
 from textgen.game import UserPath, validated
 from textgen.main import DEFINITION, definition_of, plain
 from textgen.render import SPLITS, Renderer
@@ -107,10 +107,7 @@ def _main(config: DictConfig) -> None:
     if s.out is None:
         print(text)
     else:
-        try:
-            s.out.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write the report {s.out}: {error.strerror}; choose another with out=…") from None
+        write_whole(s.out, f"{text}\n".encode(), "another place with out=…")
     if report.failed:
         sys.exit(1)
 

@@ -18,15 +18,14 @@ import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
 from textgen.arrays import F32, U8
 from textgen.errors import UserError
 from textgen.game import Game
+from textgen.pictures import SUFFIXES, opened, quiet
 from textgen.render import Renderer
 from textgen.spec import OTHER
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_CROPS = 300  # measured; more say nothing new
 MAX_SIDE, MIN_SIDE = 512, 8  # of a crop
 ROUNDS, EACH = 4, 96  # of calibration: how often crops are rendered and measured, and how many
@@ -147,17 +146,12 @@ def _fitting(blank: Sequence[Path], size: tuple[int, int], notes: list[str]) -> 
 
 
 def _read(path: Path) -> U8:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
-                sides = f"{MIN_SIDE} to {MAX_SIDE} pixels a side"
-                raise UserError(f"--like: {path} has {height}×{width} pixels; a crop has {sides}: cut out the text")
-            return np.asarray(image.convert("RGB"))
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"--like: {path} cannot be read as a picture: {error}") from None
+    with opened(path, f"--like: {path}") as image, quiet():
+        width, height = image.size
+        if not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
+            sides = f"{MIN_SIDE} to {MAX_SIDE} pixels a side"
+            raise UserError(f"--like: {path} has {height}×{width} pixels; a crop has {sides}: cut out the text")
+        return np.asarray(image.convert("RGB"))
 
 
 def proposal(crops: Crops, game: Mapping[str, Any]) -> Proposal:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
 import shlex
 import sys
@@ -24,6 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from textgen import cli, measure
+from textgen.atomic import mendable, write_whole
 from textgen.catalogue import catalogue
 from textgen.errors import UserError
 from textgen.game import Game
@@ -272,19 +272,12 @@ def _checked(text: str, game: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with mendable(path, ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with --dir") from None
+    write_whole(path, text.encode(), ELSEWHERE)
 
 
+ELSEWHERE = "another folder with --dir"
 TEMPLATE = """\
 # Every key is explained in docs/games.md. Lengths are pixels of the crop; a pair [a, b] is a range.
 name: {name}

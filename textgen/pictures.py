@@ -20,13 +20,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from textgen.arrays import U8
-from textgen.backgrounds import FORMATS, MAX_PIXELS
 from textgen.errors import UserError
 
 A = TypeVar("A")
 B = TypeVar("B")
 Size = tuple[int, int]  # height, width
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; of the others, EPS would start Ghostscript
+MAX_PIXELS = 50_000_000  # more is refused unread: a small file can unpack to gigabytes
 MAX_FILE_BYTES = 64 << 20
 DEEP = ("I", "F")  # modes of more than 8 bits a channel, which Pillow would cut off instead of scaling them
 _one_at_a_time = threading.Lock()  # filters of warnings belong to all threads
@@ -46,7 +48,7 @@ def in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
 def inspect(path: Path) -> tuple[str, Size]:
     """The digest of a picture file's bytes, and its height and width, of which only the header is read."""
     data = _read(path)
-    with _opened(path, data) as image:
+    with opened(io.BytesIO(data), str(path)) as image:
         return _digest(data), (image.height, image.width)
 
 
@@ -58,7 +60,7 @@ def pixels(path: Path, size: Size, digest: str = "") -> tuple[U8, bool]:
     data = _read(path)
     if digest and _digest(data) != digest:
         raise UserError(f"{path} changed while it was read: try again when nothing writes to the folder")
-    with _opened(path, data) as image:
+    with opened(io.BytesIO(data), str(path)) as image:
         if image.mode.partition(";")[0] in DEEP:
             raise UserError(f"{path} has more than 8 bits a channel (mode {image.mode}): save it with 8")
         whole = np.asarray(image.convert("RGB"))
@@ -82,28 +84,38 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
-    """The picture, its header read and its size checked: one that unpacks to gigabytes is refused before it does."""
+def opened(
+    source: Path | io.BytesIO, what: str, formats: tuple[str, ...] = FORMATS, most: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
+    """A picture of one of `formats` with at most `most` pixels, of which only the header is read so far.
+
+    Whatever goes wrong while it is open, a decoder that stumbles too, is raised as `UserError` that begins with `what`.
+    """
     try:
-        with _one_at_a_time, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        with quiet():
+            image = Image.open(source, formats=formats)
         with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(
-                    f"{path} has {image.height}×{image.width} pixels, more than {MAX_PIXELS:,}: scale it down"
-                )
+            if image.width * image.height > most:
+                raise UserError(f"{what} has {image.height}×{image.width} pixels, more than {most:,}: scale it down")
             yield image
     except UserError:
         raise
     except Image.DecompressionBombError:
-        raise UserError(f"{path} has more than {MAX_PIXELS:,} pixels: scale it down") from None
+        raise UserError(f"{what} has more than {most:,} pixels: scale it down") from None
     except UnidentifiedImageError:
         raise UserError(
-            f"{path} is no picture in {', '.join(FORMATS)}: save it as one of these, or remove it"
+            f"{what} is no picture in {', '.join(formats)}: save it as one of these, or remove it"
         ) from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise UserError(f"{path} cannot be read as a picture: {error}; remove it or save it again") from None
+        raise UserError(f"{what} cannot be read as a picture: {error}; remove it or save it again") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings: of odd metadata, and of sizes, for which our own limit is lower."""
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _digest(data: bytes) -> str:

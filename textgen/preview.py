@@ -6,13 +6,9 @@ The sheet is a picture with a row a class; the page shows a game from all sides,
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +20,15 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from textgen import cli
-from textgen.atomic import MENDABLE
+from textgen.atomic import whole_file
 from textgen.errors import UserError
 from textgen.game import UserPath, validated
 from textgen.lint import lint
 from textgen.main import DEFINITION, definition_of, plain
 from textgen.page import View, look, page
 from textgen.sheet import sheet
+
+ELSEWHERE = "another place with out=…"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -54,7 +52,7 @@ def _main(config: DictConfig) -> None:
     settings = yaml.safe_dump({key: c[key] for key in (*DEFINITION, "seed")}, sort_keys=False, allow_unicode=True)
     command = shlex.join(["python", "-m", "textgen.preview", *sys.argv[1:]])
     sheet_path, page_path = paths_of(s.out, definition.game.name)
-    with _replacing(sheet_path) as write_sheet, _replacing(page_path) as write_page:
+    with whole_file(sheet_path, ELSEWHERE) as write_sheet, whole_file(page_path, ELSEWHERE) as write_page:
         renderer = definition.renderer()
         if s.show not in renderer.splits:
             held = "test_fonts and test_backgrounds need split.holdout_fonts and split.holdout_backgrounds"
@@ -105,42 +103,6 @@ def _picture(image: Image.Image, path: Path) -> bytes:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"cannot write the picture {path}: {error}; choose another with out=…") from None
     return buffer.getvalue()
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Gives a function that writes the whole of `path` or leaves it as it was.
-
-    The temporary file beside it is there from the beginning: a place that cannot be written is an error before any
-    work. Raises `UserError` for what the user can mend.
-    """
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def write(data: bytes) -> None:
-        with _mendable(path):
-            temporary.write_bytes(data)
-            temporary.replace(path)
-
-    try:
-        with _mendable(path):
-            temporary.touch()
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        yield write
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _mendable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if not isinstance(error, PermissionError) and error.errno not in MENDABLE:
-            raise
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another place with out=…") from None
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ SPLITS = ("train", "val", "test")  # of every game
 UNSEEN_FONTS, UNSEEN_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further ones, where assets are held out
 TRIES = 100  # draws of style and background for one text before the game is called impossible
 MAX_CHARACTERS, MAX_PAIRS = 1000, 32 << 20  # kerning takes four bytes a pair of characters
-BATCH = 512  # samples at a time: their masks and pixels stay in the cache of a core
+BATCH = 512  # samples at a time: few enough for small scratch, enough that calls cost little beside them
 WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that would need more is drawn in parts
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.codec import PRESETS
 from textgen.game import Blur, Fraction, Levels, ordered
 
 _STRICT = ConfigDict(extra="forbid")
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 Crf = Annotated[StrictInt, Field(ge=0, le=51)]
 Quality = Annotated[StrictInt, Field(ge=1, le=100)]
 Down = Annotated[float, Field(ge=0.1, le=1)]
@@ -81,7 +81,10 @@ class H264:
 
 @dataclass(frozen=True, config=_STRICT)
 class Stream:
-    """In this order, each of them drawn for a sample by itself; `transforms` are albumentations' pixel transforms."""
+    """H.264 first and then in this order, each of them drawn for a sample by itself.
+
+    `transforms` are albumentations' pixel transforms.
+    """
 
     resize: Resize | None = None
     blur: GaussianBlur | None = None

@@ -17,6 +17,7 @@ import torch
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
+from textgen.atomic import write_whole
 from textgen.build import Definition
 from textgen.errors import UserError
 from textgen.game import UserPath, validated
@@ -30,6 +31,7 @@ from train.network import Network
 from train.recipe import Recipe, recipe_of
 from train.task import Kind, open_data, task_of
 
+ELSEWHERE = "another folder with hydra.run.dir=…"
 MAX_FOLD = 6  # the evaluator goes through all f! orders
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
@@ -102,7 +104,7 @@ def run(
         real=settings.real,
     )
     (out / "result.json").unlink(missing_ok=True)  # of an earlier run in the same folder
-    _write(out / "config.yaml", config.encode())
+    write_whole(out / "config.yaml", config.encode(), ELSEWHERE)
     trained = train(
         data.train,
         data.val,
@@ -112,8 +114,10 @@ def run(
         recipe=recipe,
         seed=settings.seed,
         metrics=out / "metrics.jsonl",
-        keep=lambda net: _write(
-            out / "model.safetensors", Network(net, arch, settings.model.pool, task.size, classes, f).to_bytes()
+        keep=lambda net: write_whole(
+            out / "model.safetensors",
+            Network(net, arch, settings.model.pool, task.size, classes, f).to_bytes(),
+            ELSEWHERE,
         ),
     )
     evaluations = {
@@ -137,7 +141,7 @@ def run(
     result = _result(settings, recipe, trained, evaluation, classes, device)
     further = {name: _further(other) for name, other in evaluations.items()}
     result = {"game": task.name, "data": task.kind, **result, "tests": further, "dataset_hash": data.hash}
-    _write(out / "result.json", json.dumps(result, indent=1).encode())
+    write_whole(out / "result.json", json.dumps(result, indent=1).encode(), ELSEWHERE)
     print(_summary(result, out))
     return result
 
@@ -189,23 +193,21 @@ def _further(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _measured(about: Mapping[str, Any], images: int) -> str:
+    low, high = about["accuracy_ci95"]
+    return f"{about['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {images} images)"
+
+
 def _summary(result: Mapping[str, Any], out: Path) -> str:
-    low, high = result["accuracy_ci95"]
-    lines = [
-        f"{result['game']} fold={result['fold']}: test accuracy {result['accuracy']:.2%}"
-        f" (95 % interval {low:.2%} to {high:.2%}, {result['test_images']} images)"
-    ]
+    measured = _measured(result, result["test_images"])
+    lines = [f"{result['game']} fold={result['fold']}: test accuracy {measured}"]
     if result["fold"] > 1:
         lines.append(
             f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
             f" all agree on {result['order_all_agree']:.2%} of the images"
             + (" (by construction: slots)" if result["slots"] else "")
         )
-    for name, other in result["tests"].items():
-        low, high = other["accuracy_ci95"]
-        lines.append(
-            f"on {name}: {other['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {other['images']} images)"
-        )
+    lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
     lines.append(f"trained {result['epochs']} epochs in {result['train_seconds']:.0f} s; see {out}")
@@ -237,13 +239,6 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def _commit() -> str | None:
