@@ -18,7 +18,8 @@ import pytest
 from conftest import Config, changed, flat_game, load
 
 from textgen import build, store
-from textgen.build import Definition, Shard, ensure
+from textgen.blocks import Shard
+from textgen.build import Definition, ensure
 from textgen.errors import UserError
 from textgen.game import Game, validated
 from textgen.holdout import Holdout

@@ -9,7 +9,7 @@ import pytest
 from conftest import Config, flat_game
 from test_fonts import built
 
-from textgen import compose
+from textgen import legible
 from textgen.fonts import SCALE
 from textgen.game import Game
 from textgen.render import Crops, Renderer
@@ -156,7 +156,7 @@ def contrast(image: np.ndarray, fill: np.ndarray) -> float:
     box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0)
     masks = np.empty((2, fill.shape[0] + 2, fill.shape[1] + 2), np.uint8)
     lines = np.empty((3, fill.shape[1] + 2), np.int32)
-    return float(compose.contrast(image, fill, *box, masks, lines))
+    return float(legible.contrast(image, fill, *box, masks, lines))
 
 
 def plain_contrast(image: np.ndarray, fill: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from textgen import codec, compose
+from textgen import codec, tables
 from textgen.degrade import BLURS, Bands, wear, wear_of
 from textgen.game import validated
 from textgen.stream import Stream
@@ -29,10 +29,10 @@ def pictures(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndar
     return images.round().astype(np.uint8)
 
 
-def worn(images: np.ndarray, start: int = 0, status: int = compose.OK, **steps: Any) -> np.ndarray:
+def worn(images: np.ndarray, start: int = 0, status: int = tables.OK, **steps: Any) -> np.ndarray:
     """Copies of images (n, H, W, 3), each through these steps; the JPEG as well."""
     stream = validated(Stream, steps, "augment")
-    samples = np.zeros(len(images), compose.SAMPLE)
+    samples = np.zeros(len(images), tables.SAMPLE)
     samples["index"], samples["status"] = np.arange(start, start + len(images)), status
     out, qualities = images.copy(), np.zeros(len(images), np.int64)
     wear(samples, out, np.uint64(7), wear_of(stream, images.shape[1:3]), qualities)
@@ -48,7 +48,7 @@ def test_each_step_changes_a_crop_at_chance_one_and_none_at_chance_zero(step: st
     assert (always != images).any((1, 2, 3)).sum() >= 78, "light can be drawn as it was"
     assert 20 <= (half != images).any((1, 2, 3)).sum() <= 60
     assert (np.abs(always.astype(int) - images).mean((1, 2, 3)) < 90).all(), "a crop stays what it was"
-    np.testing.assert_array_equal(worn(images, status=compose.TOO_LARGE, **{step: {}}), images)
+    np.testing.assert_array_equal(worn(images, status=tables.TOO_LARGE, **{step: {}}), images)
 
 
 def test_a_sample_is_worn_alike_in_every_batch() -> None:
@@ -186,7 +186,7 @@ def test_a_jpeg_is_that_of_opencv_at_its_quality() -> None:
         bgr = np.ascontiguousarray(image[..., ::-1])
         data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 35, *settings])[1]
         np.testing.assert_array_equal(shown, cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
-    samples, w = np.zeros(400, compose.SAMPLE), wear_of(validated(Stream, {"jpeg": {"quality": [40, 44]}}, ""), SIZE)
+    samples, w = np.zeros(400, tables.SAMPLE), wear_of(validated(Stream, {"jpeg": {"quality": [40, 44]}}, ""), SIZE)
     samples["index"], qualities = np.arange(400), np.zeros(400, np.int64)
     wear(samples, pictures(400, (8, 8)), np.uint64(7), w, qualities)
     counts = np.bincount(qualities, minlength=45)

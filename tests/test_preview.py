@@ -17,8 +17,8 @@ from PIL import Image
 
 import textgen.preview
 import textgen.sheet
-from textgen import compose
 from textgen import page as pages
+from textgen import tables
 from textgen.arrays import U8
 from textgen.build import Definition
 from textgen.errors import UserError
@@ -168,9 +168,9 @@ def test_refused_are_the_first_tries_that_render_draws_again(view: View) -> None
     assert not samples["attempt"].any()
     assert refused.rejects.total() == len(samples) > 20
     assert [before.texts[index] for index in samples["index"]] == refused.texts
-    faint = samples["status"] == compose.LOW_CONTRAST
+    faint = samples["status"] == tables.LOW_CONTRAST
     assert (samples["contrast"][faint] < renderer.game.text.contrast).all()
-    large = samples["status"] == compose.TOO_LARGE
+    large = samples["status"] == tables.TOO_LARGE
     assert large.any()
     assert not refused.images[large].any()
     some = renderer.refused("train", samples["index"][:5].tolist())

@@ -15,10 +15,10 @@ from PIL import Image
 
 from textgen.arrays import U8, Rng
 from textgen.catalogue import resolve
-from textgen.compose import Ground
 from textgen.errors import UserError
 from textgen.game import Background
 from textgen.pictures import SUFFIXES, opened, quiet
+from textgen.tables import Ground
 
 MAX_PICTURES = 5000  # of one source
 CANVASES = 48  # of each procedural source

@@ -15,21 +15,21 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 import joblib
 import numpy as np
-import xxhash
 from tqdm import tqdm
 
 from textgen.atomic import mendable
+from textgen.blocks import WHOLE, Block, Held, Shard, Target, blocks_of, fill, is_as_marked
 from textgen.catalogue import sha256
 from textgen.errors import UserError
 from textgen.game import Game
@@ -43,7 +43,6 @@ from textgen.store import (
     damaged,
     entry,
     names_of,
-    npy_header,
     open_dataset,
 )
 from textgen.stream import Stream
@@ -68,29 +67,11 @@ class Definition:
         return Renderer(self.game, self.seed, self.augment, self.holdout)
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Shard `index` (from 0) of `count`; one of one is the whole data set."""
-
-    index: int = 0
-    count: int = 1
-
-
-class Block(NamedTuple):
-    """A task: the samples `first` to `last` of a split, which begin at row `row` of the file."""
-
-    split: str
-    number: int
-    first: int
-    last: int
-    row: int
-
-
 def ensure(
     definition: Definition,
     out: Path,
     *,
-    shard: Shard = Shard(),
+    shard: Shard = WHOLE,
     workers: int | None = None,
     rebuild: bool = False,
     quiet: bool = False,
@@ -191,7 +172,7 @@ class _Build:
         images, classes = asdict(definition.game.images), len(renderer.classes)
         self.per_class = {split: images[split if split in SPLITS else "test"] for split in renderer.splits}
         self.blocks = {
-            split: _blocks(split, per_class * classes, block_rows(definition.game.size), shard)
+            split: blocks_of(split, per_class * classes, block_rows(definition.game.size), shard)
             for split, per_class in self.per_class.items()
         }
         self.counts = {split: sum(b.last - b.first for b in blocks) for split, blocks in self.blocks.items()}
@@ -207,7 +188,7 @@ class _Build:
         self._begin()
         todo = [block for blocks in self.blocks.values() for block in blocks if not self.target.mark(block).exists()]
         total, left = sum(self.counts.values()), sum(block.last - block.first for block in todo)
-        task = partial(_fill, self.target, shards)
+        task = partial(fill, self.target, shards)
         name = f"data set {self.definition.game.name}"
         with tqdm(
             total=total, initial=total - left, desc=name, unit=" images", unit_scale=True, disable=self.quiet
@@ -248,7 +229,7 @@ class _Build:
                 shutil.rmtree(self.part, ignore_errors=True)
                 raise
         for block in (block for blocks in self.blocks.values() for block in blocks):
-            if self.target.mark(block).exists() and not _is_as_marked(self.target, block):
+            if self.target.mark(block).exists() and not is_as_marked(self.target, block):
                 self.target.mark(block).unlink()
 
     def _allocate(self, split: str) -> None:
@@ -277,7 +258,7 @@ class _Build:
                     continue
                 for split, about in shard.manifest["splits"].items():
                     count = self.per_class[split] * len(self.renderer.classes)
-                    blocks = _blocks(split, count, block_rows(self.definition.game.size), which)
+                    blocks = blocks_of(split, count, block_rows(self.definition.game.size), which)
                     for block, mark in zip(blocks, about["blocks"], strict=True):
                         held[split, block.number] = folder / names_of(split)[0], block.row, mark["rejects"]
             except (UserError, KeyError, TypeError, ValueError) as error:
@@ -313,74 +294,6 @@ class _Build:
             blocks.append(mark)
         about = entry(self.part, split, self.counts[split], blocks, rest.close())
         return {**about, "per_class": self.per_class[split], "rejects": dict(sorted(rejects.items()))}
-
-
-def _blocks(split: str, count: int, rows: int, shard: Shard) -> list[Block]:
-    """The blocks of a split that a shard holds."""
-    number = -(-count // rows)
-    first, last = (number * part // shard.count for part in (shard.index, shard.index + 1))
-    return [Block(split, n, n * rows, min((n + 1) * rows, count), (n - first) * rows) for n in range(first, last)]
-
-
-Held = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # by split and block: file, row, rejects
-
-
-class Target(NamedTuple):
-    """Where blocks are written: a folder whose arrays of crops `size` hold `counts` samples."""
-
-    part: Path
-    size: tuple[int, int]
-    counts: Mapping[str, int]
-
-    def images(self, split: str) -> Path:
-        """The file of a split's images."""
-        return self.part / names_of(split)[0]
-
-    def header(self, split: str) -> bytes:
-        """The beginning of that file."""
-        return npy_header((self.counts[split], *self.size, 3), np.dtype(np.uint8))
-
-    def offset(self, block: Block) -> int:
-        """The byte in that file at which a block begins."""
-        return len(self.header(block.split)) + block.row * self.size[0] * self.size[1] * 3
-
-    def mark(self, block: Block) -> Path:
-        """The file that says that a block is done, with its digest, rejects and texts."""
-        return self.part / "done" / f"{block.split}-{block.number}.json"
-
-
-def _fill(target: Target, held: Held, renderer: Renderer, block: Block) -> int:
-    """Render a block, or copy it from a shard, into its place, and mark it as done. Returns its number of samples."""
-    indices = range(block.first, block.last)
-    if (block.split, block.number) in held:
-        path, row, rejects = held[block.split, block.number]
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        images = np.ascontiguousarray(stored[row : row + len(indices)])
-        texts = renderer.texts(block.split, indices)  # to draw them anew is quicker than to look for their lines
-    else:
-        crops = renderer.render(block.split, indices)
-        images, texts, rejects = crops.images, crops.texts, dict(sorted(crops.rejects.items()))
-    with target.images(block.split).open("r+b") as file:
-        file.seek(target.offset(block))
-        file.write(images.data)
-    digest = xxhash.xxh3_128_hexdigest(images.data)
-    mark = target.mark(block)
-    temporary = mark.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"xxh3": digest, "rejects": rejects, "texts": texts}), encoding="utf-8")
-    temporary.rename(mark)
-    return block.last - block.first
-
-
-def _is_as_marked(target: Target, block: Block) -> bool:
-    """Whether a block that was marked as done is there: after a power cut it need not be."""
-    try:
-        expected = json.loads(target.mark(block).read_text(encoding="utf-8"))["xxh3"]
-        with target.images(block.split).open("rb") as file:
-            file.seek(target.offset(block))
-            data = file.read((block.last - block.first) * target.size[0] * target.size[1] * 3)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(xxhash.xxh3_128_hexdigest(data) == expected)
 
 
 def _in_process(key: str, definition: Definition, task: Callable[..., int], block: Block) -> int:

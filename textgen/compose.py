@@ -9,165 +9,40 @@ compilers vectorise that best.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from textgen import philox
-from textgen.arrays import F32
 from textgen.atlas import FILL, FILL_H, INK_H, INK_W, LEFT, MASK_H, MASK_W, OUTER, TOP
 from textgen.fonts import SCALE
 from textgen.jit import compiled
 from textgen.program import write
-
-OK, TOO_LARGE, TOO_SMALL, LOW_CONTRAST = range(4)
-REASONS = {TOO_LARGE: "too large", TOO_SMALL: "too small", LOW_CONTRAST: "low contrast"}
-TEXT, STYLE, GROUND, PICTURE, STREAM, STREAMS = 0, 1, 2, 3, 4, 4  # streams of a sample; of its next try STREAMS on
-LEFT_SIDE, RIGHT_SIDE, ABOVE, BELOW = range(4)
-SIDES = ("left", "right", "above", "below")
-NO_SIDE = -1
-TEXTS, OUTLINES, GRADIENTS, PANELS, BORDERS, SHADOWS, GLOWS = range(7)  # rows of Look.palettes
-
-# What a sample is drawn with. Lengths in pixels of the crop; box is the ink of its text: top, left, bottom, right.
-SAMPLE = np.dtype(
-    [
-        ("index", np.int64),
-        ("label", np.int32),
-        ("length", np.int32),  # characters of the text
-        ("other_length", np.int32),  # characters of its neighbour
-        ("attempt", np.int32),
-        ("status", np.int32),
-        ("face", np.int32),
-        ("height", np.int32),
-        ("stroke", np.int32),
-        ("slant", np.int32),
-        ("spacing", np.float32),
-        ("x", np.float32),
-        ("y", np.float32),
-        ("side", np.int32),
-        ("gap", np.float32),
-        ("red", np.float32),
-        ("green", np.float32),
-        ("blue", np.float32),
-        ("source", np.int32),
-        ("canvas", np.int32),
-        ("top", np.int32),
-        ("left", np.int32),
-        ("bottom", np.int32),
-        ("right", np.int32),
-        ("contrast", np.float32),
-    ],
-    align=True,
+from textgen.tables import (
+    ABOVE,
+    BELOW,
+    BLUR_STEPS,
+    BORDERS,
+    GRADIENTS,
+    GROUND,
+    LEFT_SIDE,
+    NO_SIDE,
+    OK,
+    OUTLINES,
+    PANELS,
+    PICTURE,
+    PIECE,
+    RIGHT_SIDE,
+    SHADOWS,
+    STREAMS,
+    STYLE,
+    TAP_FRACTIONS,
+    TEXT,
+    TEXTS,
+    TOO_LARGE,
+    TOO_SMALL,
 )
-
-
-# The piece of a background under a sample: where in Ground.pixels it begins, bytes from row to row, and how it is lit.
-PIECE = np.dtype(
-    [
-        ("at", np.int64),
-        ("pitch", np.int64),
-        ("mirrored", np.int32),
-        ("light", np.float32),
-        ("rest", np.float32),  # what is left of it under the tint
-        ("red", np.float32),  # what the tint adds
-        ("green", np.float32),
-        ("blue", np.float32),
-    ],
-    align=True,
-)
-
-
-class Look(NamedTuple):
-    """`textgen.game.Text` as numbers. Ranges are (2,); palettes (7, 2) are first row and count in `colors` (n, 3)."""
-
-    colors: F32
-    palettes: NDArray[np.int32]
-    jitter: float
-    opacity: NDArray[np.float64]
-    spacing: NDArray[np.float64]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    margin: float
-    least: float
-    outline_chance: float
-    gradient_chance: float
-    panel_chance: float
-    panel_padding: NDArray[np.float64]
-    panel_opacity: NDArray[np.float64]
-    soft: NDArray[np.float64]  # (2, 7) shadow and glow: chance, then ranges of offset, blur and opacity
-    taps: F32  # (blurs, 8, k), see `soft_taps`
-    neighbour_chance: float
-    neighbour_sides: NDArray[np.int32]
-    neighbour_gap: NDArray[np.float64]
-    icon_chance: float
-    icon_sides: NDArray[np.int32]
-    icon_gap: NDArray[np.float64]
-    icon_height: NDArray[np.float64]
-    icons: NDArray[np.int64]  # (kinds, heights, 3): offset, height, width of a sprite
-    sprites: NDArray[np.uint8]  # planes red, green, blue, alpha of each, colours multiplied by alpha
-    normals: F32  # standard normal numbers
-
-
-class Type(NamedTuple):
-    """The letters: faces that a split may use and what is known of their glyphs, for every code of the alphabet."""
-
-    bounds: NDArray[np.float64]  # cumulative chances of `faces`
-    faces: NDArray[np.int32]
-    ems: NDArray[np.float64]  # (all faces,): ems of a digit's height
-    advances: F32  # (all faces, codes), in ems
-    kerning: F32  # (all faces, codes, codes), in ems
-    heights: F32
-    strokes: F32
-    slants: F32
-    measured: NDArray[np.bool_]  # (codes,): letters and digits, to which `least` applies
-
-
-class Ground(NamedTuple):
-    """Backgrounds at every zoom, and those that a split may use."""
-
-    pixels: NDArray[np.uint8]  # views (h, w, 3) behind each other
-    views: NDArray[np.int64]  # (n, 3): offset, height, width
-    sources: NDArray[np.int64]  # (s, 5): first view, canvases, zooms, first tint, tints
-    light: NDArray[np.float64]  # (s, 2)
-    tint_opacity: NDArray[np.float64]  # (s, 2)
-    tints: F32  # (t, 3)
-    bounds: NDArray[np.float64]  # cumulative chances of the split's sources
-    usable: NDArray[np.int32]  # the split's sources
-    firsts: NDArray[np.int32]  # (s + 1,): of each source in `canvases`
-    canvases: NDArray[np.int32]  # the split's canvases
-
-
-TAP_FRACTIONS, BLUR_STEPS = 8, 8  # of a pixel: steps of a shadow's position and of its blur
-
-
-def soft_taps(most: float) -> F32:
-    """Filters (blurs, 8, k) that blur with standard deviation 0, ⅛, … up to `most` and move by 0, ⅛, … ⅞ pixel.
-
-    Tap j is the weight of the pixel j - k // 2 to the left (above).
-    """
-    blurs = int(np.ceil(most * BLUR_STEPS)) + 1
-    reach = int(np.ceil(3 * most)) + 1
-    distance = np.arange(-reach, reach + 1)
-    taps = np.zeros((blurs, TAP_FRACTIONS, 2 * reach + 1))
-    for blur in range(blurs):
-        kernel = (distance == 0).astype(float)
-        if blur:
-            kernel = np.exp(-0.5 * (distance * BLUR_STEPS / blur) ** 2)
-        kernel = kernel / kernel.sum()
-        for fraction in range(TAP_FRACTIONS):
-            share = fraction / TAP_FRACTIONS
-            taps[blur, fraction] = (1 - share) * kernel + share * np.roll(kernel, 1)
-    # Exp differs between machines in its last bits, this does not; and taps too small to be seen cost nothing.
-    return (np.rint(taps * 1024) / 1024).astype(np.float32)
-
-
-def normals(count: int) -> F32:
-    """A table of standard normal numbers."""
-    return np.random.default_rng(0).standard_normal(count).astype(np.float32)
 
 
 @compiled
@@ -632,62 +507,3 @@ def _paint_icon(canvas, ink, state, look):
                 over = np.float32(look.sprites[offset + (c * h + y) * w + x])
                 alpha = np.float32(look.sprites[offset + (3 * h + y) * w + x]) * share
                 canvas[c, y0 + y, x0 + x] += over - alpha * canvas[c, y0 + y, x0 + x]
-
-
-@compiled
-def measure(samples, images, fills, least):
-    """Set every sample's contrast, see `contrast`, and the status of those below `least`."""
-    _, height, width = fills.shape
-    masks, rows = np.empty((2, height + 2, width + 2), np.uint8), np.empty((3, width + 2), np.int32)
-    for k in range(len(samples)):
-        s = samples[k]
-        if s.status == OK and s.right > s.left:
-            s.contrast = contrast(images[k], fills[k], s.top, s.left, s.bottom, s.right, masks, rows)
-            if least > 0 and s.contrast < least:
-                s.status = LOW_CONTRAST
-
-
-@compiled
-def contrast(image, fill, top, left, bottom, right, masks, lines):
-    """How far a text stands out of the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
-
-    The step between the strokes, with coverage `fill` uint8 (H, W) and ink within a box, and what lies right around and
-    between them, less the standard deviation of the latter: text on clutter as strong as itself has none, and blur that
-    closes the gaps between strokes takes it away. Luma is that of ITU-R BT.601. `masks` uint8 (2, H + 2, W + 2) and
-    `lines` int32 (3, W + 2) are room to work in.
-    """
-    height, width = fill.shape
-    top0, left0, bottom1, right1 = max(top - 1, 0), max(left - 1, 0), min(bottom + 1, height), min(right + 1, width)
-    rows, columns = bottom1 - top0, right1 - left0
-    cover, spread = masks[0], masks[1]
-    on, off, luma = lines[0, :columns], lines[1, :columns], lines[2, :columns]
-    # Coverage with a rim of zeros, so that the neighbours of a pixel need no test.
-    cover[: rows + 2, : columns + 2] = 0
-    cover[top - top0 + 1 : bottom - top0 + 1, left - left0 + 1 : right - left0 + 1] = fill[top:bottom, left:right]
-    for y in range(rows + 2):
-        line, out = cover[y, : columns + 2], spread[y, :columns]
-        for x in range(columns):
-            out[x] = max(line[x], line[x + 1], line[x + 2])
-    strokes = strokes_luma = around = around_luma = around_squares = np.int64(0)
-    for y in range(rows):
-        above, middle, below = spread[y, :columns], spread[y + 1, :columns], spread[y + 2, :columns]
-        line, pixels = cover[y + 1, 1 : columns + 1], image[top0 + y, left0:right1]
-        for x in range(columns):
-            inside = np.int32(line[x])
-            outside = np.int32(255) - inside if max(above[x], middle[x], below[x]) > 25 else np.int32(0)
-            on[x], off[x] = (inside * inside) >> 8, (outside * outside) >> 8
-        for x in range(columns):  # 16 times the luma
-            luma[x] = (77 * np.int32(pixels[x, 0]) + 150 * np.int32(pixels[x, 1]) + 29 * np.int32(pixels[x, 2])) >> 4
-        sums = np.int32(0), np.int32(0), np.int32(0), np.int32(0)  # below 2**30 in a row of the widest crop
-        for x in range(columns):
-            sums = sums[0] + on[x], sums[1] + on[x] * luma[x], sums[2] + off[x], sums[3] + off[x] * luma[x]
-            around_squares += np.int64(off[x]) * np.int64(luma[x] * luma[x])
-        strokes += sums[0]
-        strokes_luma += sums[1]
-        around += sums[2]
-        around_luma += sums[3]
-    if strokes == 0 or around == 0:
-        return np.float32(0)
-    mean = around_luma / around
-    clutter = np.sqrt(max(around_squares / around - mean * mean, 0.0))
-    return np.float32((abs(strokes_luma / strokes - mean) - clutter) / 16)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from textgen import philox
 from textgen.arrays import F32
-from textgen.compose import OK, STREAM, STREAMS, normals
 from textgen.jit import compiled
 from textgen.stream import Stream
+from textgen.tables import OK, STREAM, STREAMS, normals
 
 BLURS = 16  # levels of blur
 NORMALS = 1 << 18  # places at which a crop's noise can begin

@@ -159,7 +159,7 @@ class Text:
     are ranges of the axes of variable fonts, as {wght: [300, 700]}. `height` is that of the digits (without digits: of
     the tallest glyph), `slant` an angle in degrees, to the right. `x` and `y` place the text within the room that it
     leaves free: 0 is left or top, 1 right or bottom. `least` is the smallest height that a letter or digit may have in
-    a crop, `contrast` the least contrast of a crop, see `textgen.compose.contrast`.
+    a crop, `contrast` the least contrast of a crop, see `textgen.legible.contrast`.
     """
 
     fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Weight]

@@ -18,7 +18,8 @@ import numba
 
 HERE = Path(__file__).parent
 config: Any = numba.config
-COMPILED = ("philox", "program", "fonts", "atlas", "compose", "degrade")  # functions and the constants that they take
+# Functions, and the constants that they take.
+COMPILED = ("philox", "program", "fonts", "atlas", "tables", "compose", "degrade", "legible")
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -1,4 +1,4 @@
-"""A game as the numbers and tables that compiled code takes: `textgen.compose.Look` and `Type`."""
+"""A game as the numbers and tables that compiled code takes: `textgen.tables.Look` and `Type`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from textgen.arrays import U8
 from textgen.atlas import Levels
 from textgen.backgrounds import rgb
-from textgen.compose import SIDES, Look, Type, normals, soft_taps
 from textgen.fonts import Face
 from textgen.game import Text
+from textgen.tables import SIDES, Look, Type, normals, soft_taps
 
 
 def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:

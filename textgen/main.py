@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
 from textgen import cli
-from textgen.build import Definition, Shard, ensure
+from textgen.blocks import Shard
+from textgen.build import Definition, ensure
 from textgen.errors import UserError
 from textgen.game import Game, UserPath, validated
 from textgen.holdout import Holdout

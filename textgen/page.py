@@ -6,7 +6,6 @@ Everything is in the one file, and nothing is fetched. Whatever a user wrote is 
 from __future__ import annotations
 
 import base64
-import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,19 +13,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from string import Template
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen import compose
+from textgen import tables
 from textgen.arrays import U8
 from textgen.build import Definition
 from textgen.checks import OK, Check
 from textgen.errors import UserError
-from textgen.holdout import held_out_canvases, held_out_faces
 from textgen.lint import Report
+from textgen.markup import bars, cell, cut, esc, histogram, listed, span, table, tenths
 from textgen.render import SPLITS, UNSEEN_BACKGROUNDS, UNSEEN_FONTS, Crops, Renderer
 from textgen.sheet import strip
 
@@ -41,12 +40,6 @@ EXTREMES = 36  # crops that narrowly passed or failed
 CHECK_ROWS = 20  # of a table of a check
 PER_STRIP = 24
 WIDEST, NARROW = 480, 110  # pixels on the screen that a crop has at first, and on that of a phone
-
-MENDS = {
-    "too large": "the text does not fit the crop: make text.height or text.spacing smaller",
-    "too small": "a letter is lower than text.least: make text.height larger",
-    "low contrast": "the text does not stand out by text.contrast: set colours and backgrounds apart",
-}
 
 
 class Lot(NamedTuple):
@@ -123,12 +116,12 @@ def page(view: View) -> str:
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
     body = [_header(view), f'<nav aria-label="Sections">{links}</nav>', CONTROLS, "<main>"]
     body += [f'<section id="{key}"><h2>{title}</h2>\n{inner}\n</section>' for key, title, inner in sections]
-    body.append(f"</main>\n<footer><p>Made by <code>{_e(view.command)}</code></p></footer>")
+    body.append(f"</main>\n<footer><p>Made by <code>{esc(view.command)}</code></p></footer>")
     zoom = max(1, min(view.zoom, WIDEST // album.width))
     template = Template(resources.files("textgen").joinpath("page.html").read_text(encoding="utf-8"))
     game = view.definition.game
     return template.substitute(
-        title=_e(f"{game.title} ({game.name})" if game.title else game.name),
+        title=esc(f"{game.title} ({game.name})" if game.title else game.name),
         width=album.width,
         height=album.height,
         zoom=zoom,
@@ -166,7 +159,7 @@ class Album:
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
             self._crops.append(image)
         number, at = divmod(place, PER_STRIP)
-        return f'<i class=s{number} style=--i:{at} title="{_e(_words(self.view, lot, row))}"></i>'
+        return f'<i class=s{number} style=--i:{at} title="{esc(_words(self.view, lot, row))}"></i>'
 
     def css(self) -> str:
         """The strips, as rules for the elements of `crop`."""
@@ -198,14 +191,16 @@ def _header(view: View) -> str:
     lead = f"{len(view.renderer.classes)} classes, crops of {game.size[0]}×{game.size[1]} pixels"
     texts = [text for text in dict.fromkeys(view.shown.crops.texts) if text][:3]
     if texts:
-        lead += ", texts such as " + ", ".join(f'<span class="text">{_e(text)}</span>' for text in texts)
-    head = f'<header><h1>{_e(game.title or game.name)}</h1>\n<p class="lead">{lead}</p>'
+        lead += ", texts such as " + ", ".join(f'<span class="text">{esc(text)}</span>' for text in texts)
+    head = f'<header><h1>{esc(game.title or game.name)}</h1>\n<p class="lead">{lead}</p>'
     if view.report is not None:
         counts = Counter(check.status for check in view.report.checks)
-        said = ", ".join(f'<span class="{_e(status.lower())}">{n} {_e(status)}</span>' for status, n in counts.items())
+        said = ", ".join(
+            f'<span class="{esc(status.lower())}">{n} {esc(status)}</span>' for status, n in counts.items()
+        )
         head += f'\n<p><a href="#checks">Checks</a>: {said}</p>'
     if view.trouble:
-        head += f'\n<p class="trouble">{_e(view.trouble)}</p>'
+        head += f'\n<p class="trouble">{esc(view.trouble)}</p>'
     return head + "</header>"
 
 
@@ -214,29 +209,32 @@ def _about(view: View) -> str:
     fields = "; ".join(
         f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in (game.fields or {}).items()
     )
-    classes = _listed([f'<span class="text">{_e(name)}</span>' for name in renderer.classes], "classes")
+    classes = listed([f'<span class="text">{esc(name)}</span>' for name in renderer.classes], "classes")
     sources = [f"{background.source} (weight {background.weight:g})" for background in game.backgrounds]
     stream = ", ".join(name for name, value in vars(view.definition.augment).items() if value and name[0] != "_")
     facts = [
-        ("Name", f"<code>{_e(game.name)}</code>"),
-        ("Spec", f"<code>{_e(game.spec)}</code>"),
-        ("Fields", f"<code>{_e(fields)}</code>" if fields else ""),
-        ("Label", f"<code>{_e(game.label)}</code>"),
+        ("Name", f"<code>{esc(game.name)}</code>"),
+        ("Spec", f"<code>{esc(game.spec)}</code>"),
+        ("Fields", f"<code>{esc(fields)}</code>" if fields else ""),
+        ("Label", f"<code>{esc(game.label)}</code>"),
         ("Classes", f"{len(renderer.classes)}: {classes}"),
         ("Size", f"{game.size[0]} × {game.size[1]} pixels, height and width"),
-        ("Fonts", f"{len(renderer.faces)}: " + _listed([_e(face.name) for face in renderer.faces], "faces")),
-        ("Backgrounds", _listed([_e(source) for source in sources], "sources")),
-        ("Stream", _e(stream or "crops as drawn")),
+        (
+            "Fonts",
+            f"{len(renderer.faces)}: " + listed([esc(face.name) for face in renderer.faces], "faces"),
+        ),
+        ("Backgrounds", listed([esc(source) for source in sources], "sources")),
+        ("Stream", esc(stream or "crops as drawn")),
         ("Seed", str(view.definition.seed)),
-        ("Shown", f"split <code>{_e(view.shown.split)}</code>"),
-        ("Command", f"<code>{_e(view.command)}</code>"),
+        ("Shown", f"split <code>{esc(view.shown.split)}</code>"),
+        ("Command", f"<code>{esc(view.command)}</code>"),
     ]
-    listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value)
+    lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value)
     images = {split: getattr(game.images, split if split in SPLITS else SPLITS[2]) for split in renderer.splits}
     counts = [(split, f"{n:,}", f"{n * len(renderer.classes):,}") for split, n in images.items()]
     return (
-        f'<dl class="facts">{listed}</dl>\n{_table(("split", "images a class", "images"), counts, (1, 2))}'
-        f"\n<details><summary>The definition, as YAML</summary><pre>{_e(view.settings)}</pre></details>"
+        f'<dl class="facts">{lines}</dl>\n{table(("split", "images a class", "images"), counts, (1, 2))}'
+        f"\n<details><summary>The definition, as YAML</summary><pre>{esc(view.settings)}</pre></details>"
     )
 
 
@@ -249,14 +247,14 @@ def _by_class(view: View, album: Album) -> str:
 def _by_font(view: View, album: Album) -> str:
     faces, held = view.renderer.faces, frozenset[int]()
     if view.definition.holdout.fonts:
-        held = held_out_faces(faces, view.definition.holdout, view.definition.seed)
+        held = view.renderer.unseen_faces
     lots = [view.shown, *(lot for lot in view.unseen if lot.split == UNSEEN_FONTS)]
     groups = []
     for number, face in enumerate(faces):
         rows = [np.flatnonzero((lot.crops.samples["face"] == number) & _inked(lot)).tolist() for lot in lots]
         which = next((n for n, found in enumerate(rows) if found), 0)
         if rows[which] or view.shown.split in SPLITS:
-            note = _rate(view, "face", number, tuple(compose.REASONS)) if which == 0 else ""
+            note = _rate(view, "face", number, tuple(tables.REASONS)) if which == 0 else ""
             groups.append(Group(face.name, lots[which], rows[which], note, number in held))
     return _rows(groups, album, GROUPS, "faces", view.each)
 
@@ -265,7 +263,7 @@ def _by_background(view: View, album: Album) -> str:
     sources, names = view.renderer.backgrounds.sources, view.canvases
     held = [frozenset[int]() for _ in sources]
     if view.definition.holdout.backgrounds:
-        held = held_out_canvases(view.renderer.backgrounds, view.definition.holdout, view.definition.seed)
+        held = view.renderer.unseen_canvases
     groups = []
     for lot in [view.shown, *(lot for lot in view.unseen if lot.split == UNSEEN_BACKGROUNDS)]:
         only = lot.split == UNSEEN_BACKGROUNDS
@@ -276,11 +274,11 @@ def _by_background(view: View, album: Album) -> str:
                 continue
             kind = "pictures" if source.paths else "canvases"
             note = f"{len(canvases)} of {len(names[number])} {kind}" if held[number] else f"{len(canvases)} {kind}"
-            if lot is view.shown and (rate := _rate(view, "source", number, (compose.LOW_CONTRAST,))):
+            if lot is view.shown and (rate := _rate(view, "source", number, (tables.LOW_CONTRAST,))):
                 note += f", {rate}"
             more = ""
             if source.paths:
-                named = _listed([_e(names[number][n]) for n in canvases], kind)
+                named = listed([esc(names[number][n]) for n in canvases], kind)
                 more = f'<details class="note"><summary>Pictures</summary>{named}</details>'
             groups.append(Group(source.background.source, lot, rows, note, only, more))
     return _rows(groups, album, GROUPS, "sources", view.each)
@@ -292,12 +290,12 @@ def _by_style(view: View, album: Album) -> str:
     s, inked = crops.samples, _inked(view.shown)
     parts: list[tuple[str, list[tuple[str, NDArray[np.bool_]]]]] = []
     bins = np.array_split(np.arange(len(levels.heights)), min(len(levels.heights), 6))
-    heights = [(_span(levels.heights[part], "pixels"), np.isin(s["height"], part)) for part in bins]
+    heights = [(span(levels.heights[part], "pixels"), np.isin(s["height"], part)) for part in bins]
     parts.append(("Height of the digits", heights))
     widths = [(f"{width:g} pixels" if width else "none", s["stroke"] == n) for n, width in enumerate(levels.strokes)]
     parts.append(("Outline", widths))
     parts.append(("Slant", [(f"{slant:g}°", s["slant"] == n) for n, slant in enumerate(levels.slants)]))
-    sides = [("none", s["side"] == compose.NO_SIDE)] + [(name, s["side"] == n) for n, name in enumerate(compose.SIDES)]
+    sides = [("none", s["side"] == tables.NO_SIDE)] + [(name, s["side"] == n) for n, name in enumerate(tables.SIDES)]
     parts.append(("Neighbour", sides))
     tries = [("first", s["attempt"] == 0), ("second", s["attempt"] == 1), ("third or later", s["attempt"] > 1)]
     parts.append(("Tries that it took", tries))
@@ -319,16 +317,16 @@ def _legibility(view: View, album: Album) -> str:
         return ""
     least = view.definition.game.text.contrast
     faint = view.refused.crops.samples
-    faint = faint["contrast"][faint["status"] == compose.LOW_CONTRAST]
+    faint = faint["contrast"][faint["status"] == tables.LOW_CONTRAST]
     most = max(float(samples["contrast"].max()), least, 1.0)
     step = least / np.ceil(least / (most / 30)) if least else most / 30
-    contrasts = _histogram(
+    contrasts = histogram(
         "Contrast, in levels of luma", samples["contrast"], faint, np.arange(0, most + step, step), least
     )
     inks = samples["bottom"] - samples["top"]
     step = 1 + (int(inks.max()) - int(inks.min())) // 40
     edges = np.arange(int(inks.min()), int(inks.max()) + step + 1, step) - 0.5
-    heights = _histogram("Height of the ink, in pixels", inks, np.zeros(0), edges, None)
+    heights = histogram("Height of the ink, in pixels", inks, np.zeros(0), edges, None)
     order = np.flatnonzero(_inked(view.shown))
     order = order[np.argsort(view.shown.crops.samples["contrast"][order], kind="stable")][:EXTREMES]
     lowest = _cards(view, album, view.shown, order.tolist())
@@ -344,15 +342,14 @@ def _refused(view: View, album: Album) -> str:
     s = crops.samples
     if not len(s):
         return f"<p>None of {view.drawn:,} first tries was refused.</p>"
-    counts = [
-        (reason, f"{n:,}", f"{n / view.drawn:.1%}", MENDS.get(reason, "")) for reason, n in crops.rejects.most_common()
-    ]
+    mends = {reason: tables.MENDS[status] for status, reason in tables.REASONS.items()}
+    counts = [(reason, f"{n:,}", f"{n / view.drawn:.1%}", mends[reason]) for reason, n in crops.rejects.most_common()]
     said = [
         f"<p>{len(s):,} of {view.drawn:,} first tries ({len(s) / view.drawn:.1%}) were refused. The same text is then "
         "drawn again in another style, until it is whole and legible.</p>",
-        _table(("reason", "tries", "share", "what helps"), counts, (1, 2)),
+        table(("reason", "tries", "share", "what helps"), counts, (1, 2)),
     ]
-    faint = np.flatnonzero(s["status"] == compose.LOW_CONTRAST)
+    faint = np.flatnonzero(s["status"] == tables.LOW_CONTRAST)
     if len(faint):
         faint = faint[np.argsort(-s["contrast"][faint], kind="stable")]
         said.append(
@@ -373,26 +370,26 @@ def _not_drawn(view: View) -> str:
     crops, renderer = view.refused.crops, view.renderer
     s = crops.samples
     rows = []
-    for status in (compose.TOO_LARGE, compose.TOO_SMALL):
+    for status in (tables.TOO_LARGE, tables.TOO_SMALL):
         for number, face in enumerate(renderer.faces):
             which = np.flatnonzero((s["status"] == status) & (s["face"] == number))
             if len(which):
-                heights = _span(renderer.levels.heights[np.sort(s["height"][which])], "")
+                heights = span(renderer.levels.heights[np.sort(s["height"][which])], "")
                 texts = " · ".join(list(dict.fromkeys(crops.texts[row] for row in which.tolist()))[:5])
-                rows.append((compose.REASONS[status], face.name, heights, len(which), texts))
+                rows.append((tables.REASONS[status], face.name, heights, len(which), texts))
     if not rows:
         return ""
     rows.sort(key=lambda row: -row[3])
     cells = [(reason, face, heights, f"{n:,}", texts) for reason, face, heights, n, texts in rows[:MAX_ROWS]]
     head = ("reason", "face", "height of the digits", "tries", "texts such as")
-    title = f"<h3>Not drawn at all: {_e(', '.join(dict.fromkeys(row[0] for row in rows)))}</h3>\n"
-    return title + _table(head, cells, (3,)) + _cut(len(cells), len(rows), "faces, those with the most tries first")
+    title = f"<h3>Not drawn at all: {esc(', '.join(dict.fromkeys(row[0] for row in rows)))}</h3>\n"
+    return title + table(head, cells, (3,)) + cut(len(cells), len(rows), "faces, those with the most tries first")
 
 
 def _checks(report: Report | None) -> str:
     if report is None:
         return ""
-    counts = ", ".join(f"{count:,} {_e(split)}" for split, count in report.crops.items())
+    counts = ", ".join(f"{count:,} {esc(split)}" for split, count in report.crops.items())
     items = "\n".join(_check(check) for check in report.checks)
     return (
         f"<p>By <code>python -m textgen.lint</code>, over crops {counts}. "
@@ -402,22 +399,22 @@ def _checks(report: Report | None) -> str:
 
 def _check(check: Check) -> str:
     said = (
-        f'<li><span class="tag {_e(check.status.lower())}">{_e(check.status)}</span> <strong>{_e(check.name)}</strong> '
-        f'<span class="detail">{_e(check.detail)}</span>'
+        f'<li><span class="tag {esc(check.status.lower())}">{esc(check.status)}</span> '
+        f'<strong>{esc(check.name)}</strong> <span class="detail">{esc(check.detail)}</span>'
     )
     inner = ""
     if check.histogram:
         edges, counts = (np.array(check.histogram[key]) for key in ("edges", "counts"))
-        inner = f"<figure>{_bars(check.name, edges, counts, np.zeros(len(counts)), None)}</figure>"
+        inner = f"<figure>{bars(check.name, edges, counts, np.zeros(len(counts)), None)}</figure>"
     if check.table:
         keys = list(dict.fromkeys(key for row in check.table for key in row))
-        rows = [[_cell(row.get(key, "")) for key in keys] for row in check.table[:CHECK_ROWS]]
+        rows = [[cell(row.get(key, "")) for key in keys] for row in check.table[:CHECK_ROWS]]
         numbers = [n for n, key in enumerate(keys) if isinstance(check.table[0].get(key), int | float)]
-        inner += _table(keys, rows, numbers) + _cut(len(rows), len(check.table), "rows")
+        inner += table(keys, rows, numbers) + cut(len(rows), len(check.table), "rows")
     if inner:
         opened = "" if check.status == OK else " open"
-        return f"{said}<details{opened}><summary>Figure {_cell(check.figure)}</summary>{inner}</details></li>"
-    return f'{said}<span class="note figure">Figure {_cell(check.figure)}</span></li>'
+        return f"{said}<details{opened}><summary>Figure {cell(check.figure)}</summary>{inner}</details></li>"
+    return f'{said}<span class="note figure">Figure {cell(check.figure)}</span></li>'
 
 
 # ---- Their parts.
@@ -447,19 +444,19 @@ def _rows(groups: Sequence[Group], album: Album, pixels: int, what: str, each: i
 
 def _row(group: Group, album: Album, fit: int) -> str:
     rows = group.rows[:fit]
-    name = f"<bdi>{_e(group.name)}</bdi>"
+    name = f"<bdi>{esc(group.name)}</bdi>"
     if group.held_out:
         name += ' <span class="tag held">held out</span>'
     if group.note:
-        name += f'<span class="note">{_e(group.note)}</span>'
+        name += f'<span class="note">{esc(group.note)}</span>'
     texts = ", ".join(group.lot.crops.texts[row] or "no text" for row in rows)
-    strip = f'<div class="strip" role="img" aria-label="{_e(f"{group.name}: {len(rows)} crops, {texts}")}">'
+    strip = f'<div class="strip" role="img" aria-label="{esc(f"{group.name}: {len(rows)} crops, {texts}")}">'
     strip += "".join(album.crop(group.lot, row) for row in rows) + "</div>"
     if not rows:
         strip = '<span class="note">in none of the crops looked at</span>'
     found = group.name + (" held out" if group.held_out else "")
     return (
-        f'<div class="row" data-name="{_e(found)}"><div class="name">{name}</div><div>{strip}{group.more}</div></div>'
+        f'<div class="row" data-name="{esc(found)}"><div class="name">{name}</div><div>{strip}{group.more}</div></div>'
     )
 
 
@@ -469,8 +466,8 @@ def _cards(view: View, album: Album, lot: Lot, rows: Iterable[int]) -> str:
     for row in rows:
         text, contrast = lot.crops.texts[row], lot.crops.samples["contrast"][row]
         items.append(
-            f'<li><span role="img" aria-label="{_e(_words(view, lot, row))}">{album.crop(lot, row)}</span>'
-            f'<span class="text">{_e(text)}</span> <span class="of">{_tenths(contrast)}</span></li>'
+            f'<li><span role="img" aria-label="{esc(_words(view, lot, row))}">{album.crop(lot, row)}</span>'
+            f'<span class="text">{esc(text)}</span> <span class="of">{tenths(contrast)}</span></li>'
         )
     return f'<ul class="cards">{"".join(items)}</ul>'
 
@@ -483,46 +480,9 @@ def _words(view: View, lot: Lot, row: int) -> str:
         said.append(f"{renderer.faces[int(s['face'])].name}, {renderer.levels.heights[int(s['height'])]:g} pixels")
     said.append(view.canvases[int(s["source"])][int(s["canvas"])])
     if s["right"] > s["left"]:
-        said.append(f"contrast {_tenths(s['contrast'])}")
+        said.append(f"contrast {tenths(s['contrast'])}")
     said.append(f"{lot.split} {int(s['index'])}" + (f", try {int(s['attempt']) + 1}" if s["attempt"] else ""))
     return " · ".join(said)
-
-
-def _histogram(title: str, values: NDArray[Any], refused: NDArray[Any], edges: NDArray[Any], mark: float | None) -> str:
-    """How `values` spread, and upon them those `refused`."""
-    inside, outside = np.histogram(values, edges)[0], np.histogram(refused, edges)[0]
-    figures = f"least {values.min():.3g}, median {np.median(values):.3g}, most {values.max():.3g}"
-    caption, told = f"<strong>{title}</strong><br>{figures}", f"{title}: {figures}"
-    if mark is not None:
-        caption += f'<br><span class="key in"></span>passed<span class="key out"></span>refused, below {mark:g}'
-        told += f"; {len(refused)} refused below {mark:g}"
-    return f"<figure><figcaption>{caption}</figcaption>{_bars(told, edges, inside, outside, mark)}</figure>"
-
-
-def _bars(told: str, edges: NDArray[Any], inside: NDArray[Any], outside: NDArray[Any], mark: float | None) -> str:
-    """A histogram as SVG: counts (n,) between edges (n + 1,), `outside` at the bottom; `told` for those who hear it."""
-    width, height, base = 360, 130, 108
-    scale = (base - 6) / max(float((inside + outside).max()), 1)
-    low, high = float(edges[0]), float(edges[-1])
-
-    def x(value: float) -> float:
-        return 4 + (value - low) / (high - low) * (width - 8)
-
-    drawn = []
-    for left, right, n, out in zip(edges[:-1], edges[1:], inside.tolist(), outside.tolist(), strict=True):
-        wide, y = x(right) - x(left) - 1, float(base)
-        for count, kind in ((out, "out"), (n, "in")):
-            if count:
-                y -= count * scale
-                place = f'x="{x(left):.1f}" y="{y:.1f}" width="{wide:.1f}" height="{count * scale:.1f}"'
-                drawn.append(f'<rect class="{kind}" {place}><title>{left:.4g} to {right:.4g}: {count:g}</title></rect>')
-    drawn.append(f'<line x1="0" x2="{width}" y1="{base}" y2="{base}"/>')
-    size = next(step for step in (1, 2, 5, 10, 20, 25, 50, 100, 1000) if step * 8 >= high - low or step == 1000)
-    for tick in range(int(np.ceil(low / size)) * size, int(high) + 1, size):
-        drawn.append(f'<text x="{x(tick):.1f}" y="{base + 14}" text-anchor="middle">{tick}</text>')
-    if mark is not None and mark > low:
-        drawn.append(f'<line class="mark" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="0" y2="{base}"/>')
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_e(told)}">{"".join(drawn)}</svg>'
 
 
 def _rate(view: View, attribute: str, value: int, reasons: Sequence[int]) -> str:
@@ -536,46 +496,3 @@ def _rate(view: View, attribute: str, value: int, reasons: Sequence[int]) -> str
 def _inked(lot: Lot) -> NDArray[np.bool_]:
     shown: NDArray[np.bool_] = lot.crops.samples["right"] > lot.crops.samples["left"]
     return shown
-
-
-def _tenths(contrast: float) -> str:
-    """Cut off, not rounded: 17.97 was refused where 18 would have passed."""
-    return f"{np.floor(contrast * 10) / 10:.1f}".replace("-", "−")
-
-
-def _span(values: NDArray[Any], unit: str) -> str:
-    low, high = float(values[0]), float(values[-1])
-    return f"{low:g} {unit}".strip() if low == high else f"{low:g} to {high:g} {unit}".strip()
-
-
-def _listed(items: Sequence[str], what: str) -> str:
-    """HTML of many things: the first ones, and the others behind a click."""
-    if len(items) <= 30:
-        return ", ".join(items)
-    rest = ", ".join(items[20:1000]) + (" …" if len(items) > 1000 else "")
-    more = f"<details><summary>{len(items) - 20} more {what}</summary>{rest}</details>"
-    return ", ".join(items[:20]) + f" {more}"
-
-
-def _cut(shown: int, total: int, what: str) -> str:
-    return f'<p class="note">Shown: {shown} of {total:,} {what}.</p>' if shown < total else ""
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of plain texts, the columns `numbers` flush right."""
-    kinds = [' class="number"' if n in numbers else "" for n in range(len(head))]
-    top = "".join(f'<th scope="col"{kind}>{_e(name)}</th>' for name, kind in zip(head, kinds, strict=True))
-    body = "\n".join(
-        "<tr>" + "".join(f"<td{kind}>{_e(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _e(text: str) -> str:
-    """Any text as HTML, in an element or a quoted attribute."""
-    return html.escape(text, quote=True)

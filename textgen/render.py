@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen import codec, compose, jit
+from textgen import codec, compose, jit, legible, tables
 from textgen.arrays import U8
 from textgen.atlas import Atlas, levels_of
 from textgen.augment import Augment
@@ -43,7 +43,7 @@ WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that wo
 class Crops:
     """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and the draws rejected by reason.
 
-    `samples` (n,) says how each was drawn, see `textgen.compose.SAMPLE`.
+    `samples` (n,) says how each was drawn, see `textgen.tables.SAMPLE`.
     """
 
     images: U8
@@ -100,7 +100,7 @@ class Renderer:
 
         holdout = holdout or Holdout()
         unseen, canvases = held_out_faces(self.faces, holdout, seed), held_out_canvases(self.backgrounds, holdout, seed)
-        self._chances, self._unseen, self._held_out = chances, unseen, canvases
+        self._chances, self.unseen_faces, self.unseen_canvases = chances, unseen, canvases
         seen = [i for i in range(len(self.faces)) if i not in unseen]
         letters, ground = self._letters(chances, seen), self.backgrounds.ground(canvases)
         self._pools = dict.fromkeys(SPLITS, (letters, ground))
@@ -112,17 +112,17 @@ class Renderer:
         self._atlas = Atlas(self.faces, self.levels, self.alphabet)
         self._together = self._together_of()
 
-    def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> compose.Type:
+    def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> tables.Type:
         return type_of(self.faces, chances, usable, self.levels, self.alphabet, self.game.text.kerning)
 
     def use(self, digest: Callable[[Path], str]) -> dict[str, Any]:
         """Which file is used for what, and how often: all of the assets that decides a crop, by the files' digests."""
         fonts = [
-            [digest(face.path), list(face.location), float(chance), number in self._unseen]
+            [digest(face.path), list(face.location), float(chance), number in self.unseen_faces]
             for number, (face, chance) in enumerate(zip(self.faces, self._chances, strict=True))
         ]
         pictures = [[digest(path) for path in source.paths] for source in self.backgrounds.sources]
-        held = [sorted(numbers) for numbers in self._held_out]
+        held = [sorted(numbers) for numbers in self.unseen_canvases]
         return {"fonts": fonts, "pictures": pictures, "held out": held, "icons": [digest(p) for p in self._icon_paths]}
 
     @property
@@ -160,7 +160,7 @@ class Renderer:
     def refused(self, split: str, indices: Iterable[int]) -> Crops:
         """Of the samples at `indices`, the first tries that `render` refuses and draws again.
 
-        `samples["status"]` says why, see `textgen.compose.REASONS`. Where nothing was drawn, since the text did not fit
+        `samples["status"]` says why, see `textgen.tables.REASONS`. Where nothing was drawn, since the text did not fit
         or was too small, the image is black.
         """
         samples = self._samples(split, indices)
@@ -169,9 +169,9 @@ class Renderer:
         for start in range(0, len(samples), BATCH):
             batch = slice(start, start + BATCH)
             self._try(split, samples[batch], codes[batch], images[batch])
-        out = samples["status"] != compose.OK
+        out = samples["status"] != tables.OK
         samples, texts = samples[out], texts_of(codes[out], self.alphabet)
-        rejects = Counter(compose.REASONS[status] for status in samples["status"].tolist())
+        rejects = Counter(tables.REASONS[status] for status in samples["status"].tolist())
         return Crops(images[out], samples["label"].astype(np.int64), texts, samples, rejects)
 
     def without_text(self, split: str, samples: NDArray[Any]) -> U8:
@@ -180,7 +180,7 @@ class Renderer:
         program = compile_texts(Choice[Any](((),)), self.alphabet)
         # Whatever the class, its text is the empty one.
         blank._program = program._replace(first=np.full(2, program.first[1], np.int32))
-        again = np.zeros(len(samples), compose.SAMPLE)
+        again = np.zeros(len(samples), tables.SAMPLE)
         for name in ("index", "label", "attempt"):
             again[name] = samples[name]
         images = np.empty((len(samples), *self.game.size, 3), np.uint8)
@@ -196,7 +196,7 @@ class Renderer:
         wanted = np.fromiter(indices, np.int64)
         if len(wanted) and wanted.min() < 0:
             raise ValueError(f"samples are numbered from 0, not {wanted.min()}")
-        samples = np.zeros(len(wanted), compose.SAMPLE)
+        samples = np.zeros(len(wanted), tables.SAMPLE)
         samples["index"], samples["label"] = wanted, wanted % len(self.classes)
         return samples
 
@@ -207,7 +207,7 @@ class Renderer:
         ones would grow rare and the width would tell of the class.
         """
         pending = np.arange(len(samples))
-        refused = np.zeros((len(samples), len(compose.REASONS) + 1), np.int64)
+        refused = np.zeros((len(samples), len(tables.REASONS) + 1), np.int64)
         for attempt in range(TRIES):
             if attempt == 0:
                 self._try(split, samples, codes, images)
@@ -217,9 +217,9 @@ class Renderer:
                 self._try(split, drawn, texts, pictures)
                 samples[pending], codes[pending], images[pending] = drawn, texts, pictures
             refused[pending, samples["status"][pending]] += 1
-            pending = pending[samples["status"][pending] != compose.OK]
+            pending = pending[samples["status"][pending] != tables.OK]
             if not len(pending):
-                counts = {reason: int(refused[:, status].sum()) for status, reason in compose.REASONS.items()}
+                counts = {reason: int(refused[:, status].sum()) for status, reason in tables.REASONS.items()}
                 return Counter({reason: count for reason, count in counts.items() if count})
         raise self._impossible(texts_of(codes[pending[:1]], self.alphabet)[0], refused[pending[0]])
 
@@ -266,13 +266,13 @@ class Renderer:
         codec.jpeg(images, qualities)
         if self._augment:
             for image, sample in zip(images, samples, strict=True):
-                if sample["status"] == compose.OK:
+                if sample["status"] == tables.OK:
                     # A generator a sample and a try: streams of one key never meet.
                     counter = [0, 0, int(sample["attempt"]), int(sample["index"])]
                     image[:] = self._augment(
                         image, np.random.Generator(np.random.Philox(key=int(key), counter=counter))
                     )
-        compose.measure(samples, images, fills, self.game.text.contrast)
+        legible.measure(samples, images, fills, self.game.text.contrast)
 
     def _videos(self, samples: NDArray[Any], key: np.uint64) -> tuple[NDArray[np.int64], ...]:
         """Which samples become videos (k,), their qualities (k,), the pixels that the background moves between two
@@ -283,21 +283,16 @@ class Renderer:
         for at, sample in enumerate(samples):
             counter = [0, 1, int(sample["attempt"]), int(sample["index"])]
             rng = np.random.Generator(np.random.Philox(key=int(key), counter=counter))
-            if sample["status"] == compose.OK and rng.random() < h264.chance:
+            if sample["status"] == tables.OK and rng.random() < h264.chance:
                 low, high = h264.crf
                 rows.append((at, rng.integers(low, high + 1), *rng.integers(-2, 3, 2), *rng.integers(0, 16, 2)))
         table = np.array(rows, np.int64).reshape(-1, 6)
         return table[:, 0], table[:, 1], table[:, 2:4], table[:, 4:6]
 
     def _impossible(self, text: str, refused: NDArray[np.int64]) -> UserError:
-        mends = {
-            compose.TOO_LARGE: "make text.height or text.spacing smaller or size larger",
-            compose.TOO_SMALL: "make text.height larger or text.least smaller",
-            compose.LOW_CONTRAST: "set colours and backgrounds apart, text.height larger, or text.contrast smaller",
-        }
-        order = [status for status in np.argsort(-refused).tolist() if status in mends and refused[status]]
-        reasons = ", ".join(f"{refused[status]} times {compose.REASONS[status]}" for status in order)
-        mend = "; or ".join(mends[status] for status in order)
+        order = [status for status in np.argsort(-refused).tolist() if status in tables.MENDS and refused[status]]
+        reasons = ", ".join(f"{refused[status]} times {tables.REASONS[status]}" for status in order)
+        mend = "; or ".join(tables.MENDS[status] for status in order)
         return UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
 
 
