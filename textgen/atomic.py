@@ -6,10 +6,13 @@ import errno
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
+
+import filelock
 
 from textgen.errors import UserError
 
@@ -91,6 +94,26 @@ def whole_folder(path: Path, elsewhere: str, existing: Literal["keep", "replace"
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             _writing.discard(temporary)
+
+
+@contextmanager
+def only_one(lock: Path, told: str, quiet: bool = False) -> Iterator[None]:
+    """Only one process at a time has the file `lock`, made if it is not there; `told` says to another why it waits.
+
+    The system frees the lock of a process that is killed.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        if not quiet:
+            print(f"{told}: waiting for it", file=sys.stderr)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _put(temporary: Path, path: Path, elsewhere: str, existing: Literal["keep", "replace", "refuse"]) -> None:

@@ -17,18 +17,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import filelock
 import joblib
 import numpy as np
 from tqdm import tqdm
 
-from textgen.atomic import mendable
+from textgen.atomic import mendable, only_one
 from textgen.blocks import WHOLE, Block, Held, Shard, Target, blocks_of, fill, is_as_marked
 from textgen.catalogue import sha256
 from textgen.errors import UserError
@@ -90,7 +88,7 @@ def ensure(
     built = False
     with mendable(path, ELSEWHERE):
         if rebuild or not path.exists():
-            with _only_one(path, quiet):
+            with only_one(path.with_name(f".{path.name}.lock"), f"another process builds {path}", quiet):
                 if rebuild or not path.exists():
                     build.run(rebuild)
                     built = True
@@ -99,23 +97,6 @@ def ensure(
     if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or wrong:
         raise damaged(path, "its manifest is that of another definition")
     return dataset
-
-
-@contextmanager
-def _only_one(path: Path, quiet: bool) -> Iterator[None]:
-    """Only one process at a time builds at `path`. The system frees the lock of one that is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        if not quiet:
-            print(f"another process builds {path}: waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -40,17 +42,22 @@ def run(main: Callable[[], object]) -> NoReturn:
         if error.filename is None:
             raise
         _fail(f"cannot use {error.filename}: {error.strerror}; choose another folder")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
 
 
 def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """For what `@hydra.main` decorates: Hydra adds a line of its own to every exception but SystemExit."""
+    """For what `@hydra.main` decorates: Hydra adds a line of its own to every exception but SystemExit.
+
+    In a multirun that line, which names the job, is wanted, and an exit would end the jobs that come after.
+    """
 
     @functools.wraps(function)
     def wrapped(config: DictConfig) -> None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return function(config)
         try:
             function(config)
         except UserError as error:

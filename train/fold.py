@@ -68,12 +68,12 @@ def assemble_slots(narrow: nn.Module, folded: nn.Module, f: int) -> None:
     """Make `folded` classify each image of a stack as `narrow` classifies it alone: its weights become block-diagonal.
 
     `narrow` is the same architecture for one image with slot widths. Block j of every layer of `folded` takes the
-    weights of `narrow`; all else, and channels that f slots do not fill, is zero. Layers must match one to one.
+    weights of `narrow`; all else, and channels that f slots do not fill, is zero. Layers are matched by name.
     """
-    pairs = [(small, large) for small, large in zip(narrow.modules(), folded.modules(), strict=True)]
-    for small, large in pairs:
+    for name, small in narrow.named_modules():
         if not isinstance(small, nn.Conv2d | nn.Linear):
             continue
+        large = folded.get_submodule(name)
         assert isinstance(large, type(small))
         assert small.bias is not None
         assert large.bias is not None

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from tqdm import tqdm
 
+from textgen.atomic import write_whole
+from train import checkpoint
 from train.curriculum import classes_in, order_of
 from train.data import Source, Split, to_input
-from train.evaluate import accuracy
+from train.evaluate import accuracy, predict
 from train.fold import assemble_slots, fold, unfold
-from train.models.notation import Layer, build, initialise
-from train.recipe import Recipe
+from train.models.notation import Layer, bare, build, initialise
+from train.recipe import Distill, Recipe
 
+SAVE_EVERY = 20.0  # seconds of training that a kill may cost
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -43,6 +52,30 @@ class Trained:
     images_per_second: float
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How a training is computed, and nothing of what: `compile` is torch.compile, with CUDA graphs on a GPU;
+    `autocast` computes convolutions in bfloat16."""
+
+    compile: bool = False
+    autocast: bool = False
+
+
+@dataclass
+class Progress:
+    """Where a training stands: `step` of `epoch`, both from 0, with what has come together since the epoch's begin."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    right: float = 0.0
+    train_seconds: float = 0.0
+    seconds: float = 0.0
+    best: tuple[float, float] = (-1.0, 0.0)  # accuracy and negative loss of validation
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
 def train(
     source: Source,
     val: Split,
@@ -52,104 +85,193 @@ def train(
     f: int,
     recipe: Recipe,
     seed: int,
-    metrics: Path,
+    folder: Path,
+    identity: str,
     keep: Callable[[nn.Module], None],
+    teacher: nn.Module | None = None,
+    speed: Speed = Speed(),
+    log: Callable[[dict[str, Any]], None] = lambda line: None,
+    save_every: float = SAVE_EVERY,
     quiet: bool = False,
 ) -> Trained:
     """Train a FoldedCNN on stacks of `f` images of `source` that are drawn anew each epoch (f=1: the original network).
 
-    A line an epoch goes to the JSONL file `metrics`; `keep` is called with the whole network whenever validation has
-    improved. "Best" counts only once every class of a curriculum is in; a run that ends before that keeps its last.
+    A line an epoch goes to metrics.jsonl in `folder` and to `log`; `keep` is called with the whole network whenever
+    validation has improved. "Best" counts only once every class of a curriculum is in; a run that ends before that
+    keeps its last. `teacher` is a network for single images (f=1), in whose logits the network is trained.
+
+    The complete state goes to `folder` every `save_every` seconds, and a training with the same `identity` goes on from
+    there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
     """
     epochs = recipe.epochs
     assert epochs is not None
-    labels, size = source.labels, source.size
-    device = labels.device
+    size, device = source.size, source.labels.device
     torch.manual_seed(seed)
-    shuffle = torch.Generator().manual_seed(seed)  # on the CPU: the same order on every device
 
-    folded = build(layers, size=size, classes=len(classes), fold=f)
     # With slots a narrow network learns from single images, and f copies of it make the folded one.
-    slots = recipe.slots and f > 1
-    stack = 1 if slots else f
-    net = build(layers, size=size, classes=len(classes), slot_of=f) if slots else folded
+    stack, slot_of = (1, f) if recipe.slots else (f, 1)
+    shape: dict[str, Any] = {"size": size, "classes": len(classes)}
+    net = build(layers, **shape, fold=stack, slot_of=slot_of, norm=recipe.norm, dropout=recipe.dropout)
     initialise(net, recipe.init)
+    plain = build(layers, **shape, fold=stack, slot_of=slot_of)  # without what is for training alone
+    folded = build(layers, **shape, fold=f) if recipe.slots else plain
     # channels_last halves the time of a step on a CPU.
-    net, folded = (n.to(device).to(memory_format=torch.channels_last) for n in (net, folded))  # type: ignore[call-overload]
+    for each in (net, plain, folded):
+        each.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fused = {"fused": True} if device.type == "cuda" and recipe.optimizer in ("adam", "adamw") else {}
+    optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
+    forward = torch.compile(net, mode="reduce-overhead" if device.type == "cuda" else None) if speed.compile else net
+    taught = _Taught(teacher, recipe.distill, source) if teacher and recipe.distill else None
 
-    optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    curriculum = recipe.curriculum if f > 1 and not slots else None
-    class_order = order_of(curriculum, classes, seed) if curriculum else list(range(len(classes)))
+    class_order = order_of(recipe.curriculum, classes, seed) if recipe.curriculum else list(range(len(classes)))
     rank = torch.empty(len(classes), dtype=torch.long)
     rank[torch.tensor(class_order)] = torch.arange(len(classes))
-    ranks = rank[labels.cpu()]  # (n,): an image is in when more classes than this are
+    ranks = rank[source.labels.cpu()]  # (n,): an image is in when more classes than this are
     class_counts = [
-        classes_in(curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=f) for epoch in range(epochs)
+        classes_in(recipe.curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=f)
+        for epoch in range(epochs)
     ]
     images_in = (torch.bincount(ranks, minlength=len(classes)).cumsum(0) // stack * stack).tolist()
 
-    history: list[dict[str, Any]] = []
-    metrics.unlink(missing_ok=True)
-    best, best_epoch, started = (-1.0, 0.0), 0, time.perf_counter()
+    at, best_state = Progress(), None
+    state: dict[str, Any] = {"net": net, "optimizer": optimizer}
+    if saved := checkpoint.load(folder, identity):
+        at, best_state = Progress(**saved["progress"]), saved["best"]
+        for name, part in state.items():
+            part.load_state_dict(saved[name])
+        torch.set_rng_state(saved["rng"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(saved["rng_cuda"], device)
+        if not quiet:
+            print(f"going on at epoch {at.epoch + 1} of {epochs}, step {at.step}, in {folder}", file=sys.stderr)
+    metrics = folder / "metrics.jsonl"
+    write_whole(metrics, b"".join(_line(line) for line in at.history), checkpoint.ELSEWHERE)
+
+    def seconds() -> float:
+        return seconds_before + clock() - begun
+
+    clock = time.perf_counter
+    begun, seconds_before, saved_at = clock(), at.seconds, clock()
+
+    def save(loss_sum: float = 0.0, right: float = 0.0, train_seconds: float = 0.0) -> None:
+        nonlocal saved_at
+        at.loss_sum, at.right, at.train_seconds, at.seconds = loss_sum, right, train_seconds, seconds()
+        rng = {"rng": torch.get_rng_state()}
+        if device.type == "cuda":
+            rng["rng_cuda"] = torch.cuda.get_rng_state(device)
+        parts = {name: part.state_dict() for name, part in state.items()}
+        checkpoint.save(folder, {"identity": identity, "progress": asdict(at), "best": best_state, **rng, **parts})
+        saved_at = clock()
+
     total = sum(images_in[count - 1] for count in class_counts)
-    bar = tqdm(total=total, desc=f"training f={f}", unit=" images", unit_scale=True, disable=quiet)
-    for epoch, in_now in enumerate(class_counts):
-        net.train()
-        epoch_started = time.perf_counter()
-        pool = (ranks < in_now).nonzero().squeeze(1)
-        order = pool[torch.randperm(len(pool), generator=shuffle)]
-        order = order[: images_in[in_now - 1]]  # images that follow each other share a stack
-        batches = torch.split(order, recipe.batch)
+    before = sum(images_in[count - 1] for count in class_counts[: at.epoch]) + at.step * recipe.batch
+    bar = tqdm(
+        total=total, initial=before, desc=f"training f={f}", unit=" images", unit_scale=True, disable=quiet, delay=0.5
+    )
+    with bar, _interrupts() as interrupted:
+        while at.epoch < epochs:
+            in_now = class_counts[at.epoch]
+            order = _order(ranks, in_now, seed, at.epoch)[: images_in[in_now - 1]]
+            batches = torch.split(order, recipe.batch)  # images that follow each other share a stack
+            targets = torch.split(source.labels[order.to(device)], recipe.batch)
+            loss_sum = torch.tensor(at.loss_sum, device=device)
+            right = torch.tensor(at.right, device=device)
+            epoch_begun = clock() - at.train_seconds
+            net.train()
+            for images in source.batches(at.epoch, batches[at.step :]):
+                batch, y = batches[at.step], targets[at.step]  # (b*f,)
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.lr * _lr_factor(recipe, (at.epoch + at.step / len(batches)) / epochs)
+                x = to_input(images)  # (b*f, 3, H, W)
+                with torch.autocast(device.type, torch.bfloat16, enabled=speed.autocast):
+                    logits = unfold(forward(fold(x, stack)), stack).float()  # (b*f, classes)
+                loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+                if taught:
+                    loss = taught.loss(loss, logits, x, batch)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
+                right += (logits.detach().argmax(1) == y).sum()
+                bar.update(len(batch))
+                at.step += 1
+                if interrupted() or clock() - saved_at > save_every:
+                    save(loss_sum.item(), right.item(), clock() - epoch_begun)
+                if interrupted():
+                    raise KeyboardInterrupt(_stopped(at, epochs, folder))
 
-        loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
-        for step, (batch, images) in enumerate(zip(batches, source.batches(epoch, batches), strict=True)):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * _lr_factor(recipe, (epoch + step / len(batches)) / epochs)
-            x, y = to_input(images), labels[batch.to(device)]  # (b*f, 3, H, W), (b*f,)
-            logits = unfold(net(fold(x, stack)), stack)  # (b*f, classes)
-            loss = loss_of(logits, y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
-            right += (logits.detach().argmax(1) == y).sum()
-            bar.update(len(batch))
+            train_loss = loss_sum.item() / len(order)  # the one wait for the device in an epoch
+            train_seconds = clock() - epoch_begun
+            bare(net, plain)
+            val_accuracy, val_loss = accuracy(plain, stack, val, seed)
+            improved = in_now == len(classes) and (val_accuracy, -val_loss) > at.best
+            line = {
+                "epoch": at.epoch + 1,
+                "classes": in_now,
+                "lr": optimizer.param_groups[0]["lr"],
+                "train_loss": train_loss,
+                "train_accuracy": right.item() / len(order),
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+                "best": improved,
+                "images_per_second": len(order) / train_seconds,
+                "train_seconds": train_seconds,
+                "seconds": seconds(),
+            }
+            at.history.append(line)
+            with metrics.open("ab") as file:
+                file.write(_line(line))
+            log(line)
+            if improved or (at.epoch + 1 == epochs and at.best_epoch == 0):
+                at.best, at.best_epoch = (val_accuracy, -val_loss), at.epoch + 1
+                if recipe.slots:
+                    assemble_slots(plain, folded, f)
+                best_state = {name: value.clone() for name, value in folded.state_dict().items()}
+                keep(folded)
+            bar.set_postfix(epoch=f"{at.epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}")
+            at.epoch, at.step, at.loss_sum, at.right, at.train_seconds = at.epoch + 1, 0, 0.0, 0.0, 0.0
+            if interrupted():
+                save()
+                raise KeyboardInterrupt(_stopped(at, epochs, folder))
 
-        train_loss = loss_sum.item() / len(order)  # the one wait for the device in an epoch
-        train_seconds = time.perf_counter() - epoch_started
-        val_accuracy, val_loss = accuracy(net, stack, val, seed)
-        everything_in = in_now == len(classes)
-        improved = everything_in and (val_accuracy, -val_loss) > best
-        line = {
-            "epoch": epoch + 1,
-            "classes": in_now,
-            "lr": optimizer.param_groups[0]["lr"],
-            "train_loss": train_loss,
-            "train_accuracy": right.item() / len(order),
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "best": improved,
-            "images_per_second": len(order) / train_seconds,
-            "train_seconds": train_seconds,
-            "seconds": time.perf_counter() - started,
-        }
-        history.append(line)
-        with metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        if improved or (epoch + 1 == epochs and best_epoch == 0):
-            best, best_epoch = (val_accuracy, -val_loss), epoch + 1
-            if slots:
-                assemble_slots(net, folded, f)
-            best_state = {name: value.clone() for name, value in folded.state_dict().items()}
-            keep(folded)
-        bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}")
-
-    bar.close()
+    assert best_state is not None
     folded.load_state_dict(best_state)
-    seconds = time.perf_counter() - started
-    in_epochs = sum(line["train_seconds"] for line in history)
-    return Trained(folded, history, best_epoch, seconds, total / in_epochs)
+    in_epochs = sum(line["train_seconds"] for line in at.history)
+    return Trained(folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs)
+
+
+class _Taught:
+    """What a teacher says of images. Of images that stay the same it is asked once, n forward passes in all."""
+
+    def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
+        self._teacher, self._settings = teacher.eval(), settings
+        self._known: Tensor | None = None
+        if isinstance(source, Split):
+            alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
+            self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
+
+    def loss(self, of_labels: Tensor, logits: Tensor, x: Tensor, batch: Tensor) -> Tensor:
+        """See `train.recipe.Distill`. `x` (b, 3, H, W) is what the network was given, `batch` (b,) its indices."""
+        s = self._settings
+        if self._known is not None:
+            told = self._known[batch.to(logits.device)]
+        else:
+            with torch.inference_mode():
+                told = self._teacher(x)
+        if s.loss == "mse":
+            difference = functional.mse_loss(logits, told)
+        else:
+            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, told))
+            difference = s.temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")
+        return s.weight * difference + (1 - s.weight) * of_labels
+
+
+def _order(ranks: Tensor, in_now: int, seed: int, epoch: int) -> Tensor:
+    """The images of the first `in_now` classes, in an order that is that of this seed and epoch on every device."""
+    drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    shuffle = torch.Generator().manual_seed(int(drawn >> np.uint64(1)))
+    pool = (ranks < in_now).nonzero().squeeze(1)
+    return pool[torch.randperm(len(pool), generator=shuffle)]
 
 
 def _lr_factor(recipe: Recipe, progress: float) -> float:
@@ -159,3 +281,33 @@ def _lr_factor(recipe: Recipe, progress: float) -> float:
     if progress < recipe.warmup:
         return max(progress / recipe.warmup, 0.01)
     return 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
+
+
+def _stopped(at: Progress, epochs: int, folder: Path) -> str:
+    return f"stopped in epoch {min(at.epoch + 1, epochs)} of {epochs}; the same command goes on from there ({folder})"
+
+
+def _line(line: dict[str, Any]) -> bytes:
+    return json.dumps(line).encode() + b"\n"
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Within it a first Ctrl-C (or SIGTERM) is only noted, so that no step is cut in two; a second one interrupts."""
+    noted = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    if threading.current_thread() is not threading.main_thread():  # there are no signals elsewhere
+        yield lambda: False
+        return
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: noted
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from textgen import cli
 from textgen.errors import UserError
-from textgen.main import definition_of, plain
-from train.run import Settings, run
+from textgen.main import plain
+from train.run import run
+from train.settings import Settings
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
 @cli.task
 def _main(config: DictConfig) -> None:
     c = plain(config)
-    out = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        _check_game(c)
-        settings = Settings.of(c)
-        run(
-            settings,
-            definition_of(c, settings.data_seed) if "game" in c else None,
-            c["recipe"],
-            out,
-            config=OmegaConf.to_yaml(config, resolve=True),
-        )
-    except UserError:
-        with suppress(OSError):  # unless there is something in it
-            out.rmdir()
-        raise
+    _check_game(c)
+    settings = Settings.of(c)
+    results = [run({**c, "seed": settings.seed + number}) for number in range(settings.seeds)]
+    if len(results) > 1:
+        accuracies = [result["accuracy"] for result in results]
+        spread = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}"
+        print(f"{len(results)} seeds: test accuracy {spread} (mean and standard deviation)")
 
 
 def _check_game(config: Mapping[str, Any]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StrictInt
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
 from textgen.errors import UserError
@@ -14,68 +15,121 @@ from train.curriculum import Curriculum
 from train.fold import whole_stacks
 
 _STRICT = ConfigDict(extra="forbid")
+Positive = Annotated[StrictInt, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Exceptional:
-    """Other settings for one game at one fold, as the paper's footnote 7. The curriculum keeps the recipe's order."""
+class Distill:
+    """A teacher of the original width gives logits for the same view of every image, and the network learns from them.
 
-    game: str
-    fold: Annotated[StrictInt, Field(ge=1)]
-    epochs: Annotated[StrictInt, Field(ge=1)]
-    curriculum: Curriculum
+    The loss is `weight` times the difference to the teacher and 1 - `weight` times the cross entropy of the labels.
+    The difference is, for "kl", the Kullback-Leibler divergence of the softmax at `temperature` times its square
+    (Hinton et al., 2015), and for "mse" the mean squared difference of the logits (Ba & Caruana, 2014).
+    """
+
+    loss: Literal["kl", "mse"] = "kl"
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Special:
+    """Other settings, `set`, for `games` (all, if null) at `fold` (any, if null): whatever keys a recipe has."""
+
+    set: Mapping[str, Any]
+    games: tuple[str, ...] | None = None
+    fold: Positive | None = None
+
+    def applies(self, game: str, fold: int) -> bool:
+        return (self.games is None or game in self.games) and self.fold in (None, fold)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long; where slots are used and
-    `slot_images` is given, it takes the place of `images`: a narrow network is cheaper.
+    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long; where slots are used or
+    `width` is below 1, `narrow_images`, if given, takes the place of `images`: a narrow network is cheaper.
 
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
     `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of the run and falls to zero as a
     cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" is decoupled.
+    `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution steadies
+    the training and is part of the convolution in the network that comes out.
     `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN from f
-    copies of it.
-    `curriculum` is for fold > 1 without slots. `init` is that of `train.models.notation.initialise`.
+    copies of it. `distill` is for fold > 1, and for whatever is given a teacher.
+    `curriculum` is for fold > 1 without slots.
+    `special` settings go before the others, the later before the earlier.
     """
 
     name: str
-    batch: Annotated[StrictInt, Field(ge=1)]
+    batch: Positive
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    epochs: Annotated[StrictInt, Field(ge=1)] | None = None
-    images: Annotated[StrictInt, Field(ge=1)] | None = None
-    slot_images: Annotated[StrictInt, Field(ge=1)] | None = None
+    epochs: Positive | None = None
+    images: Positive | None = None
+    narrow_images: Positive | None = None
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "one_cycle"] = "constant"
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: Share = 0.2
+    label_smoothing: Share = 0.0
+    norm: StrictBool = False
+    dropout: Share = 0.0
     init: Literal["reference", "torch"] = "reference"
-    slots: bool = False
+    slots: StrictBool = False
+    distill: Distill | None = None
     curriculum: Curriculum | None = None
-    exceptions: tuple[Exceptional, ...] = ()
+    special: tuple[Special, ...] = ()
 
 
 def recipe_of(
-    config: Any, *, game: str, fold: int, train_images: int, epochs: int | None = None, batch: int | None = None
+    config: Mapping[str, Any],
+    *,
+    game: str,
+    fold: int,
+    train_images: int,
+    width: float = 1.0,
+    teacher: bool = False,
+    epochs: int | None = None,
+    batch: int | None = None,
 ) -> Recipe:
-    """The recipe for one run: validated, with its exceptions, `epochs` and `batch` (None: the recipe's own) applied.
+    """The recipe for one run: validated, with what is special to it, `epochs` and `batch` (None: its own) applied.
 
-    Its `epochs` is set, its `batch` whole stacks. Raises `UserError`.
+    What the run does not use is gone: its `epochs` is set, its `batch` whole stacks; `slots`, `curriculum` and, but
+    for a run that is given a `teacher`, `distill` are off at fold=1. Raises `UserError`.
     """
     recipe = validated(Recipe, config, "recipe")
+    for number, special in enumerate(recipe.special):
+        if special.applies(game, fold):
+            settings = {**config, **_merged(config, special.set), "special": ()}
+            recipe = replace(validated(Recipe, settings, f"recipe.special[{number}].set"), special=recipe.special)
+            config = settings
     if (recipe.epochs is None) == (recipe.images is None):
         raise UserError("recipe: set one of epochs and images, and the other to null")
-    for special in recipe.exceptions:
-        if (special.game, special.fold) == (game, fold):
-            order = recipe.curriculum.order if recipe.curriculum else special.curriculum.order
-            recipe = replace(recipe, epochs=special.epochs, curriculum=replace(special.curriculum, order=order))
-    images = (recipe.slot_images if recipe.slots and fold > 1 else None) or recipe.images or 0
-    length = epochs or recipe.epochs or max(1, round(images / train_images))
+    if recipe.slots and recipe.curriculum:
+        raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
+    slots = recipe.slots and fold > 1
+    narrow = slots or width < 1
+    images = (recipe.narrow_images if narrow else None) or recipe.images or 0
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if recipe.slots and recipe.curriculum:
-        raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
-    return replace(recipe, epochs=length, images=None, slot_images=None, batch=stacked, exceptions=())
+    return replace(
+        recipe,
+        epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
+        images=None,
+        narrow_images=None,
+        batch=stacked,
+        slots=slots,
+        curriculum=recipe.curriculum if fold > 1 else None,
+        distill=recipe.distill or Distill() if teacher else (recipe.distill if fold > 1 else None),
+        special=(),
+    )
+
+
+def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes`, where a mapping within one adds to the mapping that stands there."""
+    return {
+        key: {**config[key], **value} if isinstance(value, Mapping) and isinstance(config.get(key), Mapping) else value
+        for key, value in changes.items()
+    }

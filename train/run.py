@@ -1,100 +1,59 @@
-"""One run from a definition to a `result.json`: data set, training, evaluation, pictures."""
+"""One run from a composed configuration to a `result.json`: data set, teacher, training, evaluation, pictures.
+
+A run's folder is named by what the run is. The same configuration finds it again: done, and its result is told again;
+half done, and it goes on.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
+import hashlib
 import json
-import os
-import platform
-import re
-import subprocess
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, StrictBool, StrictInt
-from pydantic.dataclasses import dataclass
+import xxhash
+import yaml
+from torch import nn
 
-from textgen.atomic import write_whole
-from textgen.build import Definition
+from textgen.atomic import only_one, write_whole
 from textgen.errors import UserError
-from textgen.game import UserPath, validated
-from textgen.main import DEFINITION
-from train import plots
+from textgen.main import definition_of
+from train import checkpoint, log, machine, plots, report_page
 from train.curriculum import classes_in, order_of
-from train.evaluate import Evaluation, evaluate
-from train.loop import Trained, train
+from train.evaluate import evaluate
+from train.loop import Speed, Trained, train
 from train.models.notation import build, parse
-from train.network import Network
+from train.network import Network, load
 from train.recipe import Recipe, recipe_of
-from train.task import Kind, open_data, task_of
+from train.result import result_of, summary
+from train.settings import Settings
+from train.task import Data, Task, open_data, task_of
 
-ELSEWHERE = "another folder with hydra.run.dir=…"
-MAX_FOLD = 6  # the evaluator goes through all f! orders
-LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Model:
-    """The group `model`: see `train.models.notation`."""
-
-    arch: str | None  # None: the game's
-    pool: str
+TRAINER = 1  # raise it when the same settings train another network, so that no older run passes for the new one
+ELSEWHERE = checkpoint.ELSEWHERE
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Settings:
-    """The settings of conf/train.yaml outside `DEFINITION` and the group `recipe`."""
+def run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Train and evaluate one seed of `config`, the whole composed configuration of conf/train.yaml, as plain values.
 
-    model: Model
-    data: Kind
-    path: UserPath | None
-    real: UserPath | None
-    fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
-    data_seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
-    device: str
-    data_dir: UserPath
-    epochs: Annotated[StrictInt, Field(ge=1)] | None
-    batch: Annotated[StrictInt, Field(ge=1)] | None
-    threads: Annotated[StrictInt, Field(ge=1)] | None
-    groupings: Annotated[StrictInt, Field(ge=1, le=100)]
-    workers: Annotated[StrictInt, Field(ge=1)] | None
-    rebuild: StrictBool
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Settings:
-        """Validate a composed config. Raises `UserError`."""
-        return validated(cls, {k: v for k, v in config.items() if k not in (*DEFINITION, "recipe")})
-
-
-def run(
-    settings: Settings, definition: Definition | None, recipe_config: Mapping[str, Any], out: Path, *, config: str = ""
-) -> dict[str, Any]:
-    """Train and evaluate, and leave in the folder `out` metrics.jsonl, model.safetensors, result.json and pictures.
-
-    `config`, the whole composed configuration as YAML, is kept beside them as config.yaml. Returns what result.json
-    holds. Whatever is wrong with the settings is raised as `UserError` before the data set is built.
+    Returns what `result.json` holds. Whatever is wrong with the settings is raised as `UserError` before the data set
+    is built.
     """
-    f, device = settings.fold, _device(settings.device)
+    settings = Settings.of(config)
+    device = machine.device_of(settings.device)
+    definition = definition_of(config, settings.data_seed) if "game" in config else None
     task = task_of(settings.data, definition, settings.path, settings.data_dir, settings.rebuild)
-    classes, arch = task.classes, settings.model.arch or task.arch
-    layers = parse(arch, settings.model.pool)
-    recipe = recipe_of(
-        recipe_config,
-        game=task.name,
-        fold=f,
-        train_images=task.train_images,
-        epochs=settings.epochs,
-        batch=settings.batch,
-    )
-    _check_curriculum(recipe, classes, task.per_class, f, settings.seed)
-    build(layers, size=task.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
+    teacher = load(_model(settings.teacher)) if settings.teacher else None
+    _check(settings, _recipe(config, settings, task), task, teacher)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-
     data = open_data(
         task,
         device,
@@ -103,152 +62,212 @@ def run(
         rebuild=settings.rebuild,
         real=settings.real,
     )
-    (out / "result.json").unlink(missing_ok=True)  # of an earlier run in the same folder
-    write_whole(out / "config.yaml", config.encode(), ELSEWHERE)
-    trained = train(
-        data.train,
-        data.val,
-        layers=layers,
-        classes=classes,
-        f=f,
-        recipe=recipe,
-        seed=settings.seed,
-        metrics=out / "metrics.jsonl",
-        keep=lambda net: write_whole(
-            out / "model.safetensors",
-            Network(net, arch, settings.model.pool, task.size, classes, f).to_bytes(),
-            ELSEWHERE,
-        ),
+    return _Run.of(config, task, data, device).result()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One network to train; `identity` is a hash of all that decides it."""
+
+    config: Mapping[str, Any]
+    settings: Settings
+    recipe: Recipe
+    task: Task
+    data: Data
+    device: torch.device
+    teacher: _Run | Path | None
+    identity: str
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], task: Task, data: Data, device: torch.device) -> _Run:
+        settings = Settings.of(config)
+        recipe = _recipe(config, settings, task)
+        teacher: _Run | Path | None = _model(settings.teacher) if settings.teacher else None
+        if recipe.distill and not teacher:
+            alone = {"fold": 1, "width": 1.0, "out": None, "fresh": False}
+            teacher = cls.of({**config, **alone}, task, data, device)
+        decides = {
+            "trainer": TRAINER,
+            "data": [task.kind, data.hash, task.train_images, *task.classes],
+            "tests": {
+                name: xxhash.xxh3_64_hexdigest(s.images.cpu().numpy().tobytes()) for name, s in data.tests.items()
+            },
+            "network": [settings.arch(task.arch), settings.model.pool, settings.fold],
+            "recipe": asdict(recipe),
+            "teacher": teacher.identity if isinstance(teacher, _Run) else _digest(teacher),
+            "autocast": settings.autocast,
+            "seed": settings.seed,
+            "groupings": settings.groupings,
+        }
+        identity = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return cls(config, settings, recipe, task, data, device, teacher, identity)
+
+    @property
+    def folder(self) -> Path:
+        s = self.settings
+        width = f"_w{s.width:g}" if s.width < 1 else ""
+        name = f"{self.task.name}_f{s.fold}{width}_{self.recipe.name}_s{s.seed}_{self.identity[:8]}"
+        return s.out or s.runs / name
+
+    def result(self) -> dict[str, Any]:
+        """That of the run, done now or before."""
+        folder = self.folder
+        with only_one(folder / ".lock", f"another process trains in {folder}"):
+            found = _found(folder)
+            if self.settings.fresh:
+                checkpoint.remove(folder)
+                (folder / "result.json").unlink(missing_ok=True)
+            elif found:
+                if found.get("identity") != self.identity:
+                    raise UserError(f"{folder} holds a run of other settings: choose another out=…, or fresh=true")
+                checkpoint.remove(folder)
+                print(f"{summary(found, folder)} (done before; fresh=true does it again)")
+                return found
+            teacher, about = self._taught()
+            result = self._done(folder, teacher, about)
+            checkpoint.remove(folder)
+        print(summary(result, folder))
+        return result
+
+    def _taught(self) -> tuple[nn.Module | None, dict[str, Any] | None]:
+        """The teacher, trained where it is not there yet, and what result.json says of it."""
+        if isinstance(self.teacher, _Run):
+            print(f"its teacher: {self.task.name} fold=1", file=sys.stderr)
+            accuracy = self.teacher.result()["accuracy"]
+            path, about = self.teacher.folder / "model.safetensors", {"accuracy": accuracy}
+        elif self.teacher:
+            path, about = self.teacher, {}
+        else:
+            return None, None
+        return load(path).net.to(self.device), {"path": str(path), **about}
+
+    def _done(self, folder: Path, teacher: nn.Module | None, about_teacher: dict[str, Any] | None) -> dict[str, Any]:
+        s, task, f = self.settings, self.task, self.settings.fold
+        arch, classes = s.arch(task.arch), task.classes
+        write_whole(folder / "config.yaml", yaml.safe_dump(_plain(self.config), sort_keys=False).encode(), ELSEWHERE)
+
+        def keep(net: nn.Module) -> None:
+            network = Network(net, arch, s.model.pool, task.size, classes, f)
+            write_whole(folder / "model.safetensors", network.to_bytes(), ELSEWHERE)
+
+        with log.opened(s.log, folder, s.runs, self.config) as told:
+            trained = train(
+                self.data.train,
+                self.data.val,
+                layers=parse(arch, s.model.pool),
+                classes=classes,
+                f=f,
+                recipe=self.recipe,
+                seed=s.seed,
+                folder=folder,
+                identity=self.identity,
+                keep=keep,
+                teacher=teacher,
+                speed=Speed(s.compile, s.autocast),
+                log=told,
+            )
+            result = self._evaluated(folder, trained, about_teacher)
+            told({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
+        write_whole(folder / "result.json", json.dumps(result, indent=1).encode(), ELSEWHERE)
+        return result
+
+    def _evaluated(self, folder: Path, trained: Trained, about_teacher: dict[str, Any] | None) -> dict[str, Any]:
+        s, task, f = self.settings, self.task, self.settings.fold
+        measure = partial(evaluate, trained.net, f, classes=len(task.classes), groupings=s.groupings, seed=s.seed)
+        evaluations = {name: measure(split, orders=name == "test") for name, split in self.data.tests.items()}
+        evaluation, test = evaluations["test"], self.data.pictures
+        plots.curves(trained.history, trained.best_epoch, folder / "curves.png")
+        plots.confusion(evaluation, task.classes, folder / "confusion.png")
+        images, labels = np.asarray(test.images), np.asarray(test.labels)
+        plots.mistakes(evaluation, images, labels, task.classes, folder / "mistakes.png")
+        if f > 1:
+            plots.orders(evaluation, folder / "orders.png")
+        result = {
+            "game": task.name,
+            "fold": f,
+            "width": s.width,
+            "arch": s.arch(task.arch),
+            **result_of(self.recipe, trained, evaluations, task.classes),
+            "teacher": about_teacher,
+            "seed": s.seed,
+            "recipe_hash": _recipe_hash(self.config),
+            "data": task.kind,
+            "dataset_hash": self.data.hash,
+            "versions": machine.versions(),
+            "commit": machine.commit(),
+            "device": machine.name_of(self.device),
+            "identity": self.identity,
+        }
+        report_page.write(result, trained.history, folder)
+        return result
+
+
+def _recipe(config: Mapping[str, Any], settings: Settings, task: Task) -> Recipe:
+    return recipe_of(
+        config["recipe"],
+        game=task.name,
+        fold=settings.fold,
+        width=settings.width,
+        teacher=settings.teacher is not None,
+        train_images=task.train_images,
+        epochs=settings.epochs,
+        batch=settings.batch,
     )
-    evaluations = {
-        name: evaluate(
-            trained.net,
-            f,
-            split,
-            classes=len(classes),
-            groupings=settings.groupings,
-            seed=settings.seed,
-            orders=name == "test",
-        )
-        for name, split in data.tests.items()
-    }
-    evaluation, test = evaluations.pop("test"), data.pictures
-    plots.curves(trained.history, trained.best_epoch, out / "curves.png")
-    plots.confusion(evaluation, classes, out / "confusion.png")
-    plots.mistakes(evaluation, np.asarray(test.images), np.asarray(test.labels), classes, out / "mistakes.png")
-    if f > 1:
-        plots.orders(evaluation, out / "orders.png")
-    result = _result(settings, recipe, trained, evaluation, classes, device)
-    further = {name: _further(other) for name, other in evaluations.items()}
-    result = {"game": task.name, "data": task.kind, **result, "tests": further, "dataset_hash": data.hash}
-    write_whole(out / "result.json", json.dumps(result, indent=1).encode(), ELSEWHERE)
-    print(_summary(result, out))
-    return result
 
 
-def _result(
-    settings: Settings,
-    recipe: Recipe,
-    trained: Trained,
-    evaluation: Evaluation,
-    classes: tuple[str, ...],
-    device: torch.device,
-) -> dict[str, Any]:
-    orders = {
-        "order_agreement": evaluation.order_agreement,
-        "order_all_agree": evaluation.order_all_agree,
-        "orders": evaluation.orders,
-    }
-    return {
-        "fold": settings.fold,
-        "classes": len(classes),
-        "recipe": recipe.name,
-        "slots": recipe.slots and settings.fold > 1,
-        "seed": settings.seed,
-        "batch": recipe.batch,
-        "epochs": recipe.epochs,
-        "epochs_to_best": trained.best_epoch,
-        "every_class_in": trained.history[-1]["classes"] == len(classes),
-        "train_seconds": round(trained.seconds, 1),
-        "train_images_per_second": round(trained.images_per_second),
-        "test_images": len(evaluation.predictions),
-        "accuracy": evaluation.accuracy,
-        "accuracy_ci95": list(evaluation.accuracy_ci95),
-        "accuracy_groupings": evaluation.accuracy_groupings,
-        "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
-        **(orders if settings.fold > 1 else {}),
-        "parameters": sum(p.numel() for p in trained.net.parameters()),
-        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in LIBRARIES},
-        "commit": _commit(),
-        "device": _device_name(device),
-    }
+def _recipe_hash(config: Mapping[str, Any]) -> str:
+    """Of what is the same in all runs of a table: the recipe before it is fitted to a game and a fold."""
+    same = [TRAINER, *(config[key] for key in ("recipe", "model", "data", "epochs", "batch", "autocast"))]
+    return hashlib.sha256(json.dumps([same, bool(config["teacher"])], sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _further(evaluation: Evaluation) -> dict[str, Any]:
-    """What result.json says of a further test set."""
-    return {
-        "images": len(evaluation.predictions),
-        "accuracy": evaluation.accuracy,
-        "accuracy_ci95": list(evaluation.accuracy_ci95),
-    }
-
-
-def _measured(about: Mapping[str, Any], images: int) -> str:
-    low, high = about["accuracy_ci95"]
-    return f"{about['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {images} images)"
-
-
-def _summary(result: Mapping[str, Any], out: Path) -> str:
-    measured = _measured(result, result["test_images"])
-    lines = [f"{result['game']} fold={result['fold']}: test accuracy {measured}"]
-    if result["fold"] > 1:
-        lines.append(
-            f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
-            f" all agree on {result['order_all_agree']:.2%} of the images"
-            + (" (by construction: slots)" if result["slots"] else "")
-        )
-    lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
-    if not result["every_class_in"]:
-        lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
-    lines.append(f"trained {result['epochs']} epochs in {result['train_seconds']:.0f} s; see {out}")
-    return "\n".join(lines)
-
-
-def _check_curriculum(recipe: Recipe, classes: tuple[str, ...], per_class: list[int], f: int, seed: int) -> None:
-    images = sum(per_class)
+def _check(settings: Settings, recipe: Recipe, task: Task, teacher: Network | None) -> None:
+    """Whatever can be known before the data set is built."""
+    f, classes, layers = settings.fold, task.classes, parse(settings.arch(task.arch), settings.model.pool)
+    build(layers, size=task.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
+    images = sum(task.per_class)
     if recipe.curriculum:
-        order = order_of(recipe.curriculum, classes, seed)
+        order = order_of(recipe.curriculum, classes, settings.seed)
         first = classes_in(recipe.curriculum, epoch=0, epochs=recipe.epochs or 1, classes=len(classes), fold=f)
-        images = sum(per_class[label] for label in order[:first])
+        images = sum(task.per_class[label] for label in order[:first])
     if images < f:
         raise UserError(f"{images} training images do not fill one stack of fold={f}: give more of each class")
+    if recipe.distill and f > 1 and not recipe.slots:
+        raise UserError(
+            "recipe: distill is for single images, slots or fold=1: set recipe.slots=true or recipe.distill=null"
+        )
+    if teacher and (teacher.fold, teacher.size, teacher.classes) != (1, task.size, classes):
+        given = f"fold={teacher.fold}, {teacher.size[0]}×{teacher.size[1]} pixels and {len(teacher.classes)} classes"
+        needed = f"fold=1, {task.size[0]}×{task.size[1]} and the {len(classes)} classes of {task.name}"
+        raise UserError(f"teacher={settings.teacher} has {given}; it needs {needed}")
+    if settings.out and settings.seeds > 1:
+        raise UserError(f"out={settings.out} is one folder, and seeds={settings.seeds} runs need one each: give runs=…")
 
 
-def _device(name: str) -> torch.device:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
-        raise UserError(f"device={name} is none: give auto, cpu, cuda, cuda:1 or mps")
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used: {str(error).splitlines()[0]}; try device=cpu") from None
+def _found(folder: Path) -> dict[str, Any] | None:
+    """The result of a run that is done."""
+    with suppress(FileNotFoundError, ValueError):
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+def _model(path: Path) -> Path:
+    """A run's folder stands for its network."""
+    return path / "model.safetensors" if path.is_dir() else path
 
 
-def _commit() -> str | None:
-    """The commit of a checkout that this code lies in, with a + where it has changes; None elsewhere."""
-    folder = Path(__file__).resolve().parent
-    git = ["git", "-C", os.fspath(folder)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True, timeout=10)
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+def _digest(path: Path | None) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+
+
+def _xxh3(images: torch.Tensor) -> str:
+    digest: str = xxhash.xxh3_64_hexdigest(images.cpu().numpy().tobytes())
+    return digest
+
+
+def _plain(value: Any) -> Any:
+    """With text for paths, as YAML has it."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

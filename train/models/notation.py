@@ -9,11 +9,14 @@ strides of the first, the inner and the last pool; one stride serves for all; "p
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from textgen.errors import UserError
 from train.fold import slot_width, width
@@ -72,6 +75,19 @@ def parse(arch: str, pool: str) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
+def narrowed(arch: str, width: float) -> str:
+    """`arch` with every width but the last multiplied by `width` and rounded down, at least 1: the paper's control.
+
+    >>> narrowed("C32 M B M C8 M F128 F", 0.5)
+    'C16 M C16 C16 C16 M C4 M F64 F'
+    """
+    return re.sub(
+        r"([CF])([0-9]+)",
+        lambda match: f"{match[1]}{max(int(int(match[2]) * width), 1)}",
+        re.sub(r"\bB\b", "C32 C32 C32", arch),
+    )
+
+
 def _pools(pool: str, count: int) -> list[Pool]:
     match = re.fullmatch(r"([1-9])x\1 strides? ([1-9])(?:,([1-9]),([1-9]))?( padded)?", pool)
     if not match:
@@ -89,38 +105,81 @@ def build(
     classes: int,
     fold: int = 1,
     slot_of: int = 1,
+    norm: bool = False,
+    dropout: float = 0.0,
 ) -> nn.Sequential:
     """The network for stacks of `fold` images: (b, fold·3, H, W) -> (b, fold·classes).
 
     The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
     ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
     fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1.
+
+    Two things are for training alone, and `bare` takes them out again: with `norm` a batch norm follows every
+    convolution, and with `dropout` there are Dropout layers behind the second layer and its pool and before the last
+    layer (§5.1, for NoScope's networks). The names of the others, conv1, linear1 and so on, stay.
     """
     if fold < 1:
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
     wide: Callable[[int], int] = (lambda c: width(c, fold)) if slot_of == 1 else (lambda c: slot_width(c, slot_of))
     net = nn.Sequential()
+    numbers: Counter[str] = Counter()
+
+    def add(kind: str, module: nn.Module) -> None:
+        numbers[kind] += 1
+        net.add_module(f"{kind}{numbers[kind]}", module)
+
     c, (h, w) = fold * 3, size
     features = 0  # once flat, instead of c, h, w
-    for layer in layers:
+    weighted = 0  # layers so far that have weights
+    for layer, following in pairwise((*layers, None)):
         if isinstance(layer, Conv):
-            net.extend([nn.Conv2d(c, wide(layer.channels), 3, padding=1), nn.ReLU(inplace=True)])
+            add("conv", nn.Conv2d(c, wide(layer.channels), 3, padding=1, bias=not norm))
+            if norm:
+                add("norm", nn.BatchNorm2d(wide(layer.channels)))
+            add("relu", nn.ReLU(inplace=True))
             c = wide(layer.channels)
+            weighted += 1
         elif isinstance(layer, Pool):
-            net.append(nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
+            add("pool", nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
             h, w = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (h, w))
             if h < 1 or w < 1:
                 raise UserError(f"images of {size[0]}×{size[1]} are too small for the pools of this arch: give fewer M")
-        else:
+        elif isinstance(layer, Linear):
             if not features:
-                net.append(nn.Flatten())
+                add("flatten", nn.Flatten())
                 features = c * h * w
             out = fold * classes if layer.features is None else wide(layer.features)
-            net.append(nn.Linear(features, out))
+            add("linear", nn.Linear(features, out))
             if layer.features is not None:
-                net.append(nn.ReLU(inplace=True))
+                add("relu", nn.ReLU(inplace=True))
             features = out
+            weighted += 1
+        second = weighted == 2 and not isinstance(following, Pool) and not numbers["dropout"]
+        if dropout and following is not None and (second or following == Linear(None)):
+            add("dropout", nn.Dropout(dropout))
     return net
+
+
+@torch.no_grad()
+def bare(trained: nn.Module, plain: nn.Module) -> None:
+    """Give `plain`, the same network without norms and dropout, the weights that make it compute as `trained` does.
+
+    A batch norm that has been trained is a factor and an offset for each channel: the convolution before it takes both.
+    """
+    modules = dict(trained.named_modules())
+    for name, target in plain.named_modules():
+        if not isinstance(target, nn.Conv2d | nn.Linear):
+            continue
+        weight, bias = modules[name].weight, modules[name].bias
+        if isinstance(norm := modules.get(name.replace("conv", "norm")), nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            weight, bias = fuse_conv_bn_weights(
+                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+        target.weight.copy_(weight)
+        assert target.bias is not None
+        target.bias.copy_(bias)
 
 
 @torch.no_grad()

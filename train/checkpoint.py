@@ -1,0 +1,65 @@
+"""The complete state of a training as a file that is whole or not there, with the one before it kept.
+
+Two files take turns: `checkpoint.pt` is the newest, `checkpoint.old.pt` the one before. Both are torch's zip format, of
+which every part has a checksum, and are read without executing anything (`weights_only=True`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textgen.atomic import write_whole
+
+NAMES = ("checkpoint.pt", "checkpoint.old.pt")
+ELSEWHERE = "another folder with runs=…"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state`, nested dicts and lists of tensors, numbers, text and None; the file before it stays beside it."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    newest, old = (folder / name for name in NAMES)
+    if newest.exists():
+        os.replace(newest, old)  # a kill right here leaves the old one, from which a run goes on as well
+    write_whole(newest, buffer.getvalue(), ELSEWHERE)
+
+
+def load(folder: Path, identity: str) -> dict[str, Any] | None:
+    """The newest whole state with `state["identity"] == identity`, or None. Says on stderr which file is damaged."""
+    for name in NAMES:
+        path = folder / name
+        try:
+            state = _read(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            then = f"{NAMES[1]} is used" if name == NAMES[0] and (folder / NAMES[1]).exists() else "none is left"
+            print(f"{path} is damaged and not used ({str(error).splitlines()[0]}): {then}", file=sys.stderr)
+            continue
+        if state.get("identity") == identity:
+            return state
+    return None
+
+
+def remove(folder: Path) -> None:
+    """Remove the files of a training that is done."""
+    for name in NAMES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as parts:
+        if broken := parts.testzip():
+            raise zipfile.BadZipFile(f"its part {broken} does not match its checksum")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state")
+    return state

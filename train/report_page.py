@@ -1,0 +1,65 @@
+"""The page of a run, report.html: its figures and pictures in one file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textgen.atomic import write_whole
+from textgen.markup import esc, table
+from train.checkpoint import ELSEWHERE
+from train.result import summary, title
+
+PICTURES = {
+    "curves": "Loss and accuracy by epoch",
+    "confusion": "What is taken for what",
+    "orders": "Orders of a stack that agree",
+    "mistakes": "The surest mistakes",
+}
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;
+background:#fff}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.15rem .8rem;
+text-align:left;border-bottom:1px solid #ddd}.number{text-align:right}.wide{overflow-x:auto}pre{white-space:pre-wrap}"""
+LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "versions", "tests", "teacher")
+
+
+def write(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """report.html beside the pictures of `folder`."""
+    head = esc(title(result))
+    parts = [f"<h1>{head}</h1>", f"<pre>{esc(summary(result, folder))}</pre>"]
+    for name, caption in PICTURES.items():
+        if (path := folder / f"{name}.png").exists():
+            data = base64.b64encode(path.read_bytes()).decode()
+            parts.append(f'<h2>{caption}</h2><img alt="{caption}" src="data:image/png;base64,{data}">')
+    worst = sorted((share, label) for label, share in result["per_class_accuracy"].items() if share is not None)[:20]
+    rows = [[label, f"{share:.1%}"] for share, label in worst]
+    parts.append("<h2>The hardest classes</h2>" + table(["class", "accuracy"], rows, [1]))
+    parts.append("<h2>Epochs</h2>" + table(*_epochs(history)))
+    settings = [[key, str(value)] for key, value in result.items() if key not in LEFT_OUT]
+    parts.append("<h2>The run</h2>" + table(["", "value"], settings))
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{head}</title><style>{STYLE}</style></head>'
+        f"<body>{''.join(parts)}</body></html>"
+    )
+    write_whole(folder / "report.html", page.encode(), ELSEWHERE)
+
+
+def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], range]:
+    """The best and the last fifty epochs as a table's head, rows and columns of numbers."""
+    head = ["epoch", "classes", "train loss", "train accuracy", "val loss", "val accuracy", "images/s", "best"]
+    shown = [line for number, line in enumerate(history) if line["best"] or number >= len(history) - 50]
+    rows = [
+        [
+            str(line["epoch"]),
+            str(line["classes"]),
+            f"{line['train_loss']:.4f}",
+            f"{line['train_accuracy']:.2%}",
+            f"{line['val_loss']:.4f}",
+            f"{line['val_accuracy']:.2%}",
+            f"{line['images_per_second']:.0f}",
+            "best so far" if line["best"] else "",
+        ]
+        for line in shown
+    ]
+    return head, rows, range(7)

@@ -1,0 +1,70 @@
+"""The settings of conf/train.yaml, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
+from pydantic.dataclasses import dataclass
+
+from textgen.game import UserPath, validated
+from textgen.main import DEFINITION
+from train.models.notation import narrowed
+from train.task import Kind
+
+MAX_FOLD = 6  # the evaluator goes through all f! orders
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+Logger = Literal["tensorboard", "mlflow"]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Model:
+    """The group `model`: see `train.models.notation`."""
+
+    arch: str | None  # None: the game's
+    pool: str
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """The settings of conf/train.yaml outside `DEFINITION` and the group `recipe`."""
+
+    model: Model
+    data: Kind
+    path: UserPath | None
+    real: UserPath | None
+    fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
+    width: Annotated[float, Field(gt=0, le=1)]
+    teacher: UserPath | None
+    seed: Seed
+    seeds: Annotated[StrictInt, Field(ge=1, le=1000)]
+    data_seed: Seed
+    epochs: Positive | None
+    batch: Positive | None
+    groupings: Annotated[StrictInt, Field(ge=1, le=100)]
+    runs: UserPath
+    out: UserPath | None
+    fresh: StrictBool
+    log: tuple[Logger, ...]
+    device: str
+    threads: Positive | None
+    compile: StrictBool
+    autocast: StrictBool
+    data_dir: UserPath
+    workers: Positive | None
+    rebuild: StrictBool
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Settings:
+        """Validate a composed config. Raises `UserError`."""
+        own = {k: v for k, v in config.items() if k not in (*DEFINITION, "recipe")}
+        if isinstance(own.get("log"), str):  # log=mlflow is a list of one
+            own["log"] = [own["log"]]
+        return validated(cls, own)
+
+    def arch(self, of_game: str) -> str:
+        """The network in the paper's notation, `width` applied."""
+        arch = self.model.arch or of_game
+        return narrowed(arch, self.width) if self.width < 1 else arch
