@@ -1,6 +1,12 @@
 """Training as a user runs it, small: a few epochs on real crops."""
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +21,13 @@ from textgen.errors import UserError
 from textgen.export import export
 from textgen.main import definition_of, plain
 from train import data, loop
-from train.data import Live, to_device
+from train.data import Live, Source, to_device
 from train.evaluate import evaluate
 from train.models.notation import build, parse
+from train.network import load
 from train.recipe import recipe_of
-from train.run import Settings, run
+from train.run import run
+from train.settings import Settings
 
 SMALL = [
     *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
@@ -41,11 +49,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(out: Path, *overrides: str) -> dict[str, Any]:
-    config = composed(*SMALL, *overrides)
-    folder = out / "run"
-    folder.mkdir(exist_ok=True)
-    definition = definition_of(config, config["data_seed"]) if "game" in config else None
-    return run(Settings.of(config), definition, config["recipe"], folder)
+    """A run in the folder `run`, begun anew, with further runs, as of a teacher, beside it."""
+    return run(composed(*SMALL, "fresh=true", f"runs={out}", f"out={out / 'run'}", *overrides))
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
@@ -79,7 +84,8 @@ def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Pa
     assert losses[-1] < losses[0]
     left = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"curves.png", "confusion.png", "orders.png", "mistakes.png"}
-    assert left == {"config.yaml", "metrics.jsonl", "model.safetensors", "result.json", *pictures}
+    files = {"config.yaml", "metrics.jsonl", "model.safetensors", "result.json", "report.html"}
+    assert left == {".lock", *files, *pictures}
     assert result == json.loads((tmp_path / "run/result.json").read_text())
     assert result["test_images"] == 27 * 5
     assert result["accuracy"] == pytest.approx(sum(result["accuracy_groupings"]) / 2)
@@ -178,10 +184,8 @@ def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path, g
     export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
     expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2")
     own = SMALL[SMALL.index("workers=1") :]
-    config = composed(*own, *game, "fold=2", "epochs=2", "data=folder", f"path={tmp_path / 'crops'}")
-    (tmp_path / "own").mkdir()
-    definition = definition_of(config, 0) if game else None
-    result = run(Settings.of(config), definition, config["recipe"], tmp_path / "own")
+    folder = ("data=folder", f"path={tmp_path / 'crops'}", f"runs={tmp_path}")
+    result = run(composed(*own, *game, "fold=2", "epochs=2", *folder))
     assert result["accuracy_groupings"] == expected["accuracy_groupings"]
     assert list(result["per_class_accuracy"]) == list(expected["per_class_accuracy"])
     assert result["game"] == ("apex_count" if game else "crops")
@@ -222,9 +226,216 @@ def test_the_paper_s_settings() -> None:
 def test_a_narrow_network_sees_more_images_in_the_default_recipe() -> None:
     config = composed("game=sot_time")["recipe"]
     epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 4)]
-    assert epochs == [10, 20]
+    assert epochs == [6, 20]
+    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 20
     dense = {**config, "slots": False}
-    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 10
+    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
+
+
+@pytest.mark.parametrize("game", ["coral", "night", "roundabout", "taipei"])
+def test_noscope_s_tasks_have_their_own_settings_in_the_paper_s_recipe(game: str) -> None:
+    config = composed("game=sot_time", "recipe=paper")["recipe"]
+    recipe = recipe_of(config, game=game, fold=4, train_images=1000)
+    assert (recipe.epochs, recipe.batch, recipe.optimizer, recipe.lr) == (50, 128, "rmsprop", 6.6e-4)
+    assert recipe.dropout == 0.25
+    assert recipe.curriculum is None
+
+
+def test_a_special_setting_that_is_none_is_named() -> None:
+    config = composed("game=sot_time")["recipe"] | {"special": [{"games": ["sot_time"], "set": {"epoch": 3}}]}
+    with pytest.raises(UserError, match=r"recipe.special\[0\].set.epoch is no setting; did you mean epochs"):
+        recipe_of(config, game="sot_time", fold=1, train_images=1)
+
+
+def without_times(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in ("train_seconds", "train_images_per_second")}
+
+
+class Stopping:
+    """Images to train on, and at the batch number `at` of all that are taken, what stops a training."""
+
+    def __init__(self, source: Source, at: int, stop: Callable[[], None]):
+        self.labels, self.size = source.labels, source.size
+        self._source, self._at, self._stop = source, at, stop
+
+    def batches(self, epoch: int, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for images in self._source.batches(epoch, batches):
+            self._at -= 1
+            if self._at == 0:
+                self._stop()
+            yield images
+
+
+def crash() -> None:
+    raise OSError("the machine is gone")
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["files", "live"])
+@pytest.mark.parametrize(
+    ("fold", "settings"),
+    [
+        (2, ()),
+        (2, ("recipe=paper", "recipe.dropout=0.2")),
+        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}")),
+    ],
+    ids=["slots", "paper-with-dropout", "curriculum"],
+)
+def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_that_is_not(
+    tmp_path: Path, fold: int, settings: tuple[str, ...], live: bool
+) -> None:
+    config = composed(*SMALL, "game=apex_count", *settings)
+    definition = definition_of(config, 0)
+    dataset, game, cpu = ensure(definition, Path(config["data_dir"])), definition.game, torch.device("cpu")
+    split = to_device(dataset.splits["train"], cpu)
+    source = Live(definition.renderer(), len(split.labels), cpu) if live else split
+    recipe = recipe_of(config["recipe"], game=game.name, fold=fold, train_images=528, epochs=4, batch=24)
+
+    def trained(source: Source, folder: Path) -> loop.Trained:
+        folder.mkdir(exist_ok=True)
+        return loop.train(
+            source,
+            to_device(dataset.splits["val"], cpu),
+            layers=parse(game.arch, "3x3 strides 2,1,2"),
+            classes=game.classes,
+            f=fold,
+            recipe=recipe,
+            seed=3,
+            folder=folder,
+            identity="this",
+            keep=lambda net: None,
+            save_every=0,
+            quiet=True,
+        )
+
+    torch.set_num_threads(1)
+    whole = trained(source, tmp_path / "whole")
+    stops: list[tuple[int, Callable[[], None]]] = [(1, crash), (9, interrupt), (12, crash), (1, interrupt), (7, crash)]
+    for at, stop in stops:
+        with pytest.raises((OSError, KeyboardInterrupt), match=r"gone|the same command goes on"):
+            trained(Stopping(source, at, stop), tmp_path / "stopped")
+    resumed = trained(source, tmp_path / "stopped")
+    weights = whole.net.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.net.state_dict().items())
+    times = ("images_per_second", "train_seconds", "seconds")
+    first, second = (
+        [{key: value for key, value in line.items() if key not in times} for line in history]
+        for history in (whole.history, resumed.history)
+    )
+    assert first == second
+    lines = (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == resumed.history
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_moments_ends_as_the_one_that_is_not(tmp_path: Path) -> None:
+    settings = [*SMALL, "game=sot_time", "fold=4", "epochs=12", "save_every=0.1", "game.images.train=400"]
+    whole = run(composed(*settings, f"out={tmp_path / 'whole'}"))
+    command = [sys.executable, "-m", "train", *settings, f"out={tmp_path / 'killed'}"]
+    wait, kills = random.Random(0), 0
+    while kills < 10:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        seen = ""
+        while "training" not in seen and (character := process.stderr.read(1)):  # the bar: it trains
+            seen += character
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(wait.uniform(0, 1.0))
+        process.kill()
+        process.wait()
+        kills += 1
+    subprocess.run(command, check=True, capture_output=True)
+    killed = json.loads((tmp_path / "killed/result.json").read_text())
+    assert without_times(killed) == without_times(whole)
+
+
+def test_a_run_that_is_done_is_found_again_and_not_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = composed(*SMALL, "game=apex_count", "epochs=1", f"runs={tmp_path}")
+    first = run(config)
+    (folder,) = (path.parent for path in tmp_path.glob("*/result.json"))
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert run(config) == first
+    assert "done before; fresh=true" in capsys.readouterr().out
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    other = run({**config, "seed": 1})
+    assert other["identity"] != first["identity"]
+    assert len(list(tmp_path.glob("*/result.json"))) == 2
+    with pytest.raises(UserError, match="holds a run of other settings"):
+        run({**config, "seed": 2, "out": str(folder)})
+    assert run({**config, "fresh": True})["accuracy_groupings"] == first["accuracy_groupings"]
+    assert (folder / "model.safetensors").stat().st_mtime_ns > written
+
+
+def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Path) -> None:
+    settings = ("game=apex_count", "epochs=1", "recipe=distill", f"runs={tmp_path}")
+    first = run(composed(*SMALL, *settings, "fold=2"))
+    teacher = Path(first["teacher"]["path"])
+    written = teacher.stat().st_mtime_ns
+    assert load(teacher).fold == 1
+    second = run(composed(*SMALL, *settings, "fold=3"))
+    assert second["teacher"]["path"] == str(teacher)
+    assert teacher.stat().st_mtime_ns == written
+    given = run(composed(*SMALL, *settings, "fold=2", f"teacher={teacher.parent}"))
+    assert given["accuracy_groupings"] == first["accuracy_groupings"]
+    with pytest.raises(UserError, match="it needs fold=1"):
+        run(composed(*SMALL, *settings, "fold=2", f"teacher={Path(second['teacher']['path']).parent}", "game=lol_time"))
+    with pytest.raises(UserError, match="distill is for single images"):
+        run(composed(*SMALL, *settings, "fold=2", "recipe.slots=false"))
+
+
+@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize("data", ["files", "live"])
+def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: str) -> None:
+    settings = (f"recipe.distill={{loss: {loss}, weight: 1.0}}", f"data={data}", "epochs=8", "batch=32")
+    result = train(tmp_path, "game=apex_count", "fold=2", "recipe=distill", *settings)
+    losses = [line["train_loss"] for line in metrics(tmp_path)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result["teacher"]["accuracy"] > 0
+
+
+def test_the_control_is_the_network_of_a_slot(tmp_path: Path) -> None:
+    control = train(tmp_path, "game=apex_count", "width=0.5", "epochs=2")
+    weights = load_file(tmp_path / "run/model.safetensors")
+    folded = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
+    assert control["arch"] == "C16 M C16 C16 C16 M C4 M F"
+    assert control["width"] == 0.5
+    slots = load_file(tmp_path / "run/model.safetensors")
+    assert torch.equal(slots["conv2.weight"][16:32, 16:32], weights["conv2.weight"])
+    assert folded["accuracy"] == pytest.approx(control["accuracy"])
+
+
+def test_what_is_for_training_alone_is_not_in_the_network_that_comes_out(tmp_path: Path) -> None:
+    train(tmp_path, "game=apex_count", "epochs=2", "recipe.dropout=0.3")
+    names = load_file(tmp_path / "run/model.safetensors").keys()
+    assert names == {
+        f"{layer}.{part}" for layer in [*(f"conv{n}" for n in range(1, 6)), "linear1"] for part in ("weight", "bias")
+    }
+
+
+def test_bfloat16_trains(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "epochs=1", "autocast=true", "game.images.train=6")
+    assert 0 <= result["accuracy"] <= 1
+
+
+def test_the_page_of_a_run_holds_its_pictures(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "fold=2", "epochs=1")
+    page = (tmp_path / "run/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert f"{result['accuracy']:.2%}" in page
+    assert 'src="http' not in page
+
+
+def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
+    train(tmp_path, "game=apex_count", "epochs=2", "log=tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("val_accuracy")] == [1, 2]
+    assert events.Scalars("val_accuracy")[1].value == pytest.approx(metrics(tmp_path)[1]["val_accuracy"])
 
 
 def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
@@ -242,7 +453,7 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["data_seed=1.5"], "data_seed"),
         (["fold=6", "recipe=paper", "game.images.train=1", "recipe.curriculum.initial=1"], "do not fill one stack"),
         (["recipe=paper", "recipe.curriculum.every=0"], "recipe.curriculum.every"),
-        (["recipe=paper", "recipe.curriculum.order=odd"], "recipe.curriculum.order"),
+        (["fold=2", "recipe=paper", "recipe.curriculum.order=odd"], "recipe.curriculum.order"),
         (["fold=4", "batch=3"], "batch=3 is smaller than fold=4"),
         (["epochs=0"], "epochs"),
         (["device=gpu9"], "device=gpu9"),

@@ -29,7 +29,6 @@ from train.fold import assemble_slots, fold, unfold
 from train.models.notation import Layer, bare, build, initialise
 from train.recipe import Distill, Recipe
 
-SAVE_EVERY = 20.0  # seconds of training that a kill may cost
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -91,7 +90,7 @@ def train(
     teacher: nn.Module | None = None,
     speed: Speed = Speed(),
     log: Callable[[dict[str, Any]], None] = lambda line: None,
-    save_every: float = SAVE_EVERY,
+    save_every: float = 20.0,
     quiet: bool = False,
 ) -> Trained:
     """Train a FoldedCNN on stacks of `f` images of `source` that are drawn anew each epoch (f=1: the original network).
@@ -256,7 +255,7 @@ class _Taught:
         if self._known is not None:
             told = self._known[batch.to(logits.device)]
         else:
-            with torch.inference_mode():
+            with torch.no_grad():
                 told = self._teacher(x)
         if s.loss == "mse":
             difference = functional.mse_loss(logits, told)

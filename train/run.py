@@ -165,6 +165,7 @@ class _Run:
                 teacher=teacher,
                 speed=Speed(s.compile, s.autocast),
                 log=told,
+                save_every=s.save_every,
             )
             result = self._evaluated(folder, trained, about_teacher)
             told({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})

@@ -50,6 +50,7 @@ class Settings:
     log: tuple[Logger, ...]
     device: str
     threads: Positive | None
+    save_every: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     compile: StrictBool
     autocast: StrictBool
     data_dir: UserPath

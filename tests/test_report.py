@@ -1,0 +1,91 @@
+"""The table of a folder of runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textgen.errors import UserError
+from train.report import as_csv, markdown, report
+
+
+def put(folder: Path, name: str, **changes: Any) -> None:
+    result = {
+        **{"game": "sot_time", "fold": 1, "width": 1.0, "seed": 0, "accuracy": 0.98, "test_images": 2700},
+        **{"recipe": "default", "recipe_hash": "r1", "dataset_hash": "d1", "data": "files", "order_agreement": 0.999},
+        **changes,
+    }
+    (folder / name).mkdir(parents=True)
+    (folder / name / "config.yaml").touch()
+    (folder / name / "result.json").write_text(json.dumps(result))
+
+
+def test_one_row_has_original_drop_and_the_paper_s_numbers(tmp_path: Path) -> None:
+    put(tmp_path, "a")
+    put(tmp_path, "b", fold=4, accuracy=0.97)
+    put(tmp_path, "c", width=0.5, accuracy=0.965)
+    (table,), unfinished = report(tmp_path)
+    original, folded, control = (table.cells(row) for row in table.rows)
+    assert original == ["sot_time (V4)", "1", "1", "1", "98.00", "97.40 to 98.46", "", "96.52", "", ""]
+    assert folded == ["sot_time (V4)", "4", "1", "1", "97.00", "96.29 to 97.58", "1.00", "94.41", "2.11", "99.90"]
+    assert control[6:9] == ["1.50", "", ""]
+    assert unfinished == []
+
+
+def test_seeds_become_mean_and_standard_deviation(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.97, 0.98, 0.99)):
+        put(tmp_path, str(seed), seed=seed, accuracy=accuracy)
+    ((table,), _) = report(tmp_path)
+    assert table.cells(table.rows[0])[3:6] == ["3", "98.00", "± 1.00"]
+
+
+@pytest.mark.parametrize("other", [{"recipe_hash": "r2", "recipe": "paper"}, {"dataset_hash": "d2"}])
+def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path: Path, other: dict[str, str]) -> None:
+    put(tmp_path, "a")
+    put(tmp_path, "b", fold=4, **other)
+    tables, _ = report(tmp_path)
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert "several recipes or data sets" in markdown(tables, [])
+    assert tables[0].title != tables[1].title
+    assert all(table.cells(table.rows[0])[6] == "" for table in tables)
+
+
+def test_games_differ_in_their_data_and_stand_in_one_table(tmp_path: Path) -> None:
+    put(tmp_path, "a")
+    put(tmp_path, "b", game="mine", dataset_hash="d2")
+    (table,), _ = report(tmp_path)
+    assert [row.game for row in table.rows] == ["sot_time", "mine"]
+    assert as_csv([table]).count("\n") == 3
+
+
+def test_unfinished_runs_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run that is done"):
+        report(tmp_path)
+    put(tmp_path, "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/config.yaml").touch()
+    tables, unfinished = report(tmp_path)
+    assert unfinished == [str(tmp_path / "b")]
+    assert f"Not done: {tmp_path / 'b'}" in markdown(tables, unfinished)
+    (tmp_path / "a/result.json").write_text("{")
+    with pytest.raises(UserError, match="run it again"):
+        report(tmp_path)
+    (tmp_path / "a/result.json").write_text("{}")
+    with pytest.raises(UserError, match="of another version, it lacks game"):
+        report(tmp_path)
+
+
+def test_the_command_writes_three_files_and_names_a_mistake(tmp_path: Path) -> None:
+    put(tmp_path, "a")
+    put(tmp_path, "b", fold=4, accuracy=0.97)
+    command = [sys.executable, "-m", "train.report"]
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (tmp_path / "table.md").read_text() == done.stdout[:-1]
+    assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "table.csv").read_text().startswith("table,game,fold")
+    wrong = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1

@@ -1,0 +1,227 @@
+"""`python -m train.report runs/table4`: the runs of a folder as a table, with the paper's numbers beside them.
+
+Runs are compared only where they are of one recipe and, game by game, of one data set; others get tables of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt
+
+from textgen import cli
+from textgen.atomic import write_whole
+from textgen.errors import UserError
+from train.evaluate import wilson
+from train.paper import ACCURACY, IDS
+
+ELSEWHERE = "another folder with --out"
+HEAD = ("game", "fold", "width", "seeds", "accuracy", "interval or sd", "drop", "paper", "paper's drop", "agreement")
+NEEDED = ("game", "fold", "width", "seed", "accuracy", "test_images", "recipe", "recipe_hash", "dataset_hash")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one network, which differ in their seed alone. Accuracies are fractions."""
+
+    game: str
+    fold: int
+    width: float
+    results: tuple[Mapping[str, Any], ...]
+
+    @property
+    def accuracy(self) -> float:
+        return float(statistics.mean(result["accuracy"] for result in self.results))
+
+    @property
+    def spread(self) -> str:
+        """Of several seeds the standard deviation; of one, Wilson's interval for the number of test images."""
+        if len(self.results) > 1:
+            return f"± {100 * statistics.stdev(result['accuracy'] for result in self.results):.2f}"
+        low, high = wilson(self.accuracy, self.results[0]["test_images"])
+        return f"{100 * low:.2f} to {100 * high:.2f}"
+
+    @property
+    def agreement(self) -> float | None:
+        return statistics.mean(result["order_agreement"] for result in self.results) if self.fold > 1 else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs that may stand side by side."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def original(self, game: str) -> Row | None:
+        return next((row for row in self.rows if (row.game, row.fold, row.width) == (game, 1, 1)), None)
+
+    def cells(self, row: Row) -> list[str]:
+        """One row in the order of HEAD, per cent and points."""
+        original, paper = self.original(row.game), ACCURACY.get(row.game)
+        of_paper = paper[row.fold - 1] if paper and row.width == 1 and row.fold <= len(paper) else None
+        game = f"{row.game} ({IDS[row.game]})" if row.game in IDS else row.game
+        return [
+            game,
+            str(row.fold),
+            f"{row.width:g}",
+            str(len(row.results)),
+            f"{100 * row.accuracy:.2f}",
+            row.spread,
+            f"{100 * (original.accuracy - row.accuracy):.2f}" if original and original is not row else "",
+            f"{of_paper:.2f}" if of_paper is not None else "",
+            f"{paper[0] - of_paper:.2f}" if paper and of_paper is not None and row.fold > 1 else "",
+            f"{100 * row.agreement:.2f}" if row.agreement is not None else "",
+        ]
+
+
+def report(folder: Path) -> tuple[list[Table], list[str]]:
+    """The tables of all runs below `folder`, and the runs that are not done. Raises `UserError` if there is none."""
+    results, unfinished = [], []
+    for path in sorted(folder.rglob("config.yaml")):
+        try:
+            result = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            unfinished.append(str(path.parent))
+            continue
+        except ValueError as error:
+            raise UserError(f"{path.parent / 'result.json'} cannot be read ({error}): run it again") from None
+        if not isinstance(result, dict) or (missing := [key for key in NEEDED if key not in result]):
+            lacks = ", ".join(missing) if isinstance(result, dict) else "everything"
+            raise UserError(f"{path.parent / 'result.json'} is of another version, it lacks {lacks}: run it again")
+        results.append(result)
+    if not results:
+        raise UserError(f"{folder} holds no run that is done: give the folder of runs, as runs/table4")
+    return _tables(results), unfinished
+
+
+def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """A recipe is one table; where a game was trained on several data sets, each of the further ones is one more."""
+    sets: dict[tuple[str, str], list[str]] = defaultdict(list)  # of a recipe and a game, as they come
+    for result in results:
+        known = sets[result["recipe_hash"], result["game"]]
+        if result["dataset_hash"] not in known:
+            known.append(result["dataset_hash"])
+    tables: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results:
+        number = sets[result["recipe_hash"], result["game"]].index(result["dataset_hash"])
+        tables[result["recipe_hash"], number].append(result)
+    several = len(tables) > 1
+    return [
+        Table(_title(runs, number) if several else f"recipe={runs[0]['recipe']}, data={runs[0]['data']}", _rows(runs))
+        for (_, number), runs in tables.items()
+    ]
+
+
+def _title(runs: Sequence[Mapping[str, Any]], number: int) -> str:
+    first = runs[0]
+    title = f"recipe={first['recipe']} ({first['recipe_hash']}), data={first['data']}"
+    return title + (
+        f", other data sets ({', '.join(sorted({run['dataset_hash'][:8] for run in runs}))})" * bool(number)
+    )
+
+
+def _rows(runs: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+    networks: dict[tuple[str, int, float], dict[int, Mapping[str, Any]]] = defaultdict(dict)
+    for run in runs:
+        networks[run["game"], run["fold"], run["width"]][run["seed"]] = run
+    order = {game: place for place, game in enumerate(IDS)}
+    keys = sorted(networks, key=lambda key: (order.get(key[0], len(order)), key[0], -key[2], key[1]))
+    return tuple(Row(*key, tuple(networks[key].values())) for key in keys)
+
+
+def markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
+    """All tables, what the columns are, and what is missing."""
+    parts = []
+    if len(tables) > 1:
+        parts.append("These runs are of several recipes or data sets; what stands in one table may be compared.\n")
+    for table in tables:
+        lines = [f"## {table.title}\n", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+        lines += [f"| {' | '.join(table.cells(row))} |" for row in table.rows]
+        parts.append("\n".join(lines) + "\n")
+    parts.append(
+        "Accuracies in per cent, drops in points from fold=1 of the same game. One seed has Wilson's 95 % interval for"
+        " the number of test images, several have their standard deviation. The paper's numbers are of its own crops:"
+        " drops compare, accuracies do not. A width below 1 is a control, a narrow network on single images.\n"
+    )
+    if unfinished:
+        parts.append(f"Not done: {', '.join(unfinished)}.\n")
+    return "\n".join(parts)
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["table", *HEAD])
+    for table in tables:
+        writer.writerows([table.title, *table.cells(row)] for row in table.rows)
+    return text.getvalue()
+
+
+def picture(tables: Sequence[Table]) -> bytes:
+    """The drop from fold=1 by fold, a panel a game: here a line a table, and the paper's dashed."""
+    games = list(dict.fromkeys(row.game for table in tables for row in table.rows))
+    columns = min(len(games), 3)
+    rows = -(-len(games) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(games) :]:
+        axis.axis("off")
+    for axis, game in zip(axes.flat, games, strict=False):
+        for table in tables:
+            folded = [row for row in table.rows if row.game == game and row.width == 1]
+            if folded:
+                axis.plot([r.fold for r in folded], [100 * r.accuracy for r in folded], "o-", label=table.title)
+            control = [row for row in table.rows if row.game == game and row.width < 1 and row.fold == 1]
+            if control:
+                at = [1 / row.width**2 for row in control]  # the fold with this capacity an image
+                axis.plot(at, [100 * row.accuracy for row in control], "x", label="control")
+        if game in ACCURACY:
+            axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
+        axis.set(title=f"{game} ({IDS[game]})" if game in IDS else game, xlabel="fold", ylabel="accuracy, %")
+        axis.set_xticks([1, 2, 3, 4])
+    axes.flat[0].legend(fontsize=7)
+    data = io.BytesIO()
+    figure.savefig(data, dpi=90, format="png")
+    plt.close(figure)
+    return data.getvalue()
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser("train.report", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder of runs, looked through to its bottom")
+    parser.add_argument("--out", type=Path, help="folder for table.md, table.csv and table.png; default: the same")
+    given = parser.parse_args()
+    if not given.folder.is_dir():
+        raise UserError(f"{given.folder} is no folder: give a folder of runs, as runs/table4")
+    tables, unfinished = report(given.folder)
+    out = given.out or given.folder
+    text = markdown(tables, unfinished)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "table.csv", as_csv(tables).encode(), ELSEWHERE)
+    write_whole(out / "table.png", picture(tables), ELSEWHERE)
+    write_whole(out / "table.md", text.encode(), ELSEWHERE)
+    print(text)
+    print(f"see {out / 'table.md'}, table.csv and table.png", file=sys.stderr)
+
+
+def main() -> None:
+    """The console script."""
+    cli.run(_main)
+
+
+if __name__ == "__main__":
+    main()
