@@ -283,3 +283,19 @@ def test_process_a_batch_smaller_than_fold(here: Path) -> None:
     error = message(start(here, "train", "game=sot_time", SMALL, "fold=4", "batch=3"))
     assert "batch=3 is smaller than fold=4" in error
     assert results(here) == []
+
+
+def test_process_a_failed_job_of_a_sweep_is_named_and_the_others_stand(here: Path) -> None:
+    few = ("game=apex_count", "game.images={train:6,val:1,test:1}", "epochs=1", "augment=off", "threads=1")
+    ended = start(here, "train", "-m", *few, "fold=9,2")
+    assert ended.code == 2, ended.err
+    assert "'fold=9'" in ended.err
+    assert "fold: Input should be less than or equal to 6" in ended.err.splitlines()[-1]
+    assert [path.parent.name.split("_s0_")[0] for path in here.glob("runs/*/result.json")] == ["apex_count_f2_default"]
+
+
+def test_the_sweeps_of_the_paper_s_table_hold_every_game_and_fold(here: Path) -> None:
+    for name, key, values in (("table4", "fold", "1,2,3,4"), ("controls", "width", "0.5,0.577,0.707")):
+        sweep = yaml.safe_load((ROOT / f"conf/experiment/{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+        assert sweep[key] == values
+        assert sorted(sweep["game"].split(",")) == GAMES
