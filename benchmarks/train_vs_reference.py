@@ -41,7 +41,7 @@ class Folder(Dataset[tuple[Tensor, int]]):
     """The PNG files below `root`, a folder a class; each becomes a float tensor (3, H, W) in 0…1 on demand."""
 
     def __init__(self, root: Path):
-        classes = sorted(path.name for path in root.iterdir())
+        classes = sorted(path.name for path in root.iterdir() if path.is_dir())
         self._files = [
             (path, number) for number, name in enumerate(classes) for path in sorted((root / name).iterdir())
         ]
