@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.multiprocessing
 from hydra import compose, initialize_config_module
 from PIL import Image
 from torch import Tensor, nn

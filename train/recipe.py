@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StrictBool, StrictInt
+from pydantic import ConfigDict, Field, StrictBool
 from pydantic.dataclasses import dataclass
 
 from textgen.errors import UserError
 from textgen.game import validated
-from train.curriculum import Curriculum
+from train.curriculum import Curriculum, Positive
 from train.fold import whole_stacks
 
 _STRICT = ConfigDict(extra="forbid")
-Positive = Annotated[StrictInt, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

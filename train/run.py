@@ -23,6 +23,7 @@ import yaml
 from torch import nn
 
 from textgen.atomic import only_one, write_whole
+from textgen.catalogue import sha256
 from textgen.errors import UserError
 from textgen.main import definition_of
 from train import checkpoint, log, machine, plots, report_page
@@ -94,7 +95,7 @@ class _Run:
             },
             "network": [settings.arch(task.arch), settings.model.pool, settings.fold],
             "recipe": asdict(recipe),
-            "teacher": teacher.identity if isinstance(teacher, _Run) else _digest(teacher),
+            "teacher": teacher.identity if isinstance(teacher, _Run) else teacher and sha256(teacher),
             "autocast": settings.autocast,
             "seed": settings.seed,
             "groupings": settings.groupings,
@@ -256,10 +257,6 @@ def _found(folder: Path) -> dict[str, Any] | None:
 def _model(path: Path) -> Path:
     """A run's folder stands for its network."""
     return path / "model.safetensors" if path.is_dir() else path
-
-
-def _digest(path: Path | None) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
 
 
 def _xxh3(images: torch.Tensor) -> str:

@@ -10,12 +10,12 @@ from pydantic.dataclasses import dataclass
 
 from textgen.game import UserPath, validated
 from textgen.main import DEFINITION
+from train.curriculum import Positive
 from train.models.notation import narrowed
 from train.task import Kind
 
 MAX_FOLD = 6  # the evaluator goes through all f! orders
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
-Positive = Annotated[StrictInt, Field(ge=1)]
 Logger = Literal["tensorboard", "mlflow"]
 
 
