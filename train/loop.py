@@ -24,10 +24,11 @@ from textgen.atomic import write_whole
 from train import checkpoint
 from train.curriculum import classes_in, order_of
 from train.data import Source, Split, to_input
-from train.evaluate import accuracy, predict
+from train.distill import Taught
+from train.evaluate import accuracy
 from train.fold import assemble_slots, fold, unfold
 from train.models.notation import Layer, bare, build, initialise
-from train.recipe import Distill, Recipe
+from train.recipe import Recipe
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -120,7 +121,7 @@ def train(
     fused = {"fused": True} if device.type == "cuda" and recipe.optimizer in ("adam", "adamw") else {}
     optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
     forward = torch.compile(net, mode="reduce-overhead" if device.type == "cuda" else None) if speed.compile else net
-    taught = _Taught(teacher, recipe.distill, source) if teacher and recipe.distill else None
+    taught = Taught(teacher, recipe.distill, source) if teacher and recipe.distill else None
 
     class_order = order_of(recipe.curriculum, classes, seed) if recipe.curriculum else list(range(len(classes)))
     rank = torch.empty(len(classes), dtype=torch.long)
@@ -237,32 +238,6 @@ def train(
     folded.load_state_dict(best_state)
     in_epochs = sum(line["train_seconds"] for line in at.history)
     return Trained(folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs)
-
-
-class _Taught:
-    """What a teacher says of images. Of images that stay the same it is asked once, n forward passes in all."""
-
-    def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
-        self._teacher, self._settings = teacher.eval(), settings
-        self._known: Tensor | None = None
-        if isinstance(source, Split):
-            alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
-            self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
-
-    def loss(self, of_labels: Tensor, logits: Tensor, x: Tensor, batch: Tensor) -> Tensor:
-        """See `train.recipe.Distill`. `x` (b, 3, H, W) is what the network was given, `batch` (b,) its indices."""
-        s = self._settings
-        if self._known is not None:
-            told = self._known[batch.to(logits.device)]
-        else:
-            with torch.no_grad():
-                told = self._teacher(x)
-        if s.loss == "mse":
-            difference = functional.mse_loss(logits, told)
-        else:
-            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, told))
-            difference = s.temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")
-        return s.weight * difference + (1 - s.weight) * of_labels
 
 
 def _order(ranks: Tensor, in_now: int, seed: int, epoch: int) -> Tensor:

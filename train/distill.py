@@ -1,0 +1,37 @@
+"""Distillation: a network for single images learns from what a teacher says of the same view of each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.data import Source, Split
+from train.evaluate import predict
+from train.recipe import Distill
+
+
+class Taught:
+    """What a teacher says of images. Of images that stay the same it is asked once, n forward passes in all."""
+
+    def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
+        self._teacher, self._settings = teacher.eval(), settings
+        self._known: Tensor | None = None
+        if isinstance(source, Split):
+            alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
+            self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
+
+    def loss(self, of_labels: Tensor, logits: Tensor, x: Tensor, batch: Tensor) -> Tensor:
+        """See `train.recipe.Distill`. `x` (b, 3, H, W) is what the network was given, `batch` (b,) its indices."""
+        s = self._settings
+        if self._known is not None:
+            told = self._known[batch.to(logits.device)]
+        else:
+            with torch.no_grad():
+                told = self._teacher(x)
+        if s.loss == "mse":
+            difference = functional.mse_loss(logits, told)
+        else:
+            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, told))
+            difference = s.temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")
+        return s.weight * difference + (1 - s.weight) * of_labels
