@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
+from hydra import compose, initialize_config_module
 from PIL import Image
+
+from textgen.main import plain
 
 ROOT = Path(__file__).parents[1]
 GAMES = sorted(path.stem for path in (ROOT / "conf" / "game").glob("*.yaml"))
@@ -42,6 +45,12 @@ def changed(config: Config, path: str, value: object) -> Config:
         inner = inner[step] if isinstance(step, int) else inner.setdefault(step, {})
     inner[last] = value
     return copy
+
+
+def composed(*overrides: str) -> Config:
+    """The configuration of `python -m train` with these overrides, as a plain mapping."""
+    with initialize_config_module("conf", version_base="1.3"):
+        return plain(compose("train", list(overrides)))
 
 
 def flat_game(folder: Path, color: str = "#000000", **text: Any) -> Config:

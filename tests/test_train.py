@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GAMES
-from hydra import compose, initialize_config_module
+from conftest import GAMES, composed
 from safetensors.torch import load_file
 
 from textgen.build import ensure
 from textgen.errors import UserError
 from textgen.export import export
-from textgen.main import definition_of, plain
+from textgen.main import definition_of
 from train import data, loop
 from train.data import Live, Source, to_device
 from train.evaluate import evaluate
@@ -33,11 +32,6 @@ SMALL = [
     *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
     *("workers=1", "augment=off", "groupings=2", "threads=1"),
 ]
-
-
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_module("conf", version_base="1.3"):
-        return plain(compose("train", list(overrides)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -223,11 +217,11 @@ def test_the_paper_s_settings() -> None:
     assert recipe_of(config, game="lol_time", fold=4, train_images=62_000, epochs=2).epochs == 2
 
 
-def test_a_narrow_network_sees_more_images_in_the_default_recipe() -> None:
+def test_a_narrow_network_sees_more_images_by_what_it_is_cheaper() -> None:
     config = composed("game=sot_time")["recipe"]
-    epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 4)]
-    assert epochs == [6, 20]
-    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 20
+    epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 2, 3, 4)]
+    assert epochs == [6, 12, 18, 24]
+    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 24
     dense = {**config, "slots": False}
     assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
 

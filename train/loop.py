@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,8 @@ from train.distill import Taught
 from train.evaluate import accuracy
 from train.fold import assemble_slots, fold, unfold
 from train.models.notation import Layer, bare, build, initialise
+from train.optimizers import optimizers_of
 from train.recipe import Recipe
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": lambda parameters, **settings: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **settings),
-}
 
 
 @dataclass
@@ -111,15 +106,14 @@ def train(
     # With slots a narrow network learns from single images, and f copies of it make the folded one.
     stack, slot_of = (1, f) if recipe.slots else (f, 1)
     shape: dict[str, Any] = {"size": size, "classes": len(classes)}
-    net = build(layers, **shape, fold=stack, slot_of=slot_of, norm=recipe.norm, dropout=recipe.dropout)
+    net = build(layers, **shape, fold=stack, slot_of=slot_of, norm=recipe.norm, dropout=recipe.dropout, pool_first=True)
     initialise(net, recipe.init)
     plain = build(layers, **shape, fold=stack, slot_of=slot_of)  # without what is for training alone
     folded = build(layers, **shape, fold=f) if recipe.slots else plain
     # channels_last halves the time of a step on a CPU.
     for each in (net, plain, folded):
         each.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fused = {"fused": True} if device.type == "cuda" and recipe.optimizer in ("adam", "adamw") else {}
-    optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
+    optimizers = optimizers_of(net, recipe, device)
     forward = torch.compile(net, mode="reduce-overhead" if device.type == "cuda" else None) if speed.compile else net
     taught = Taught(teacher, recipe.distill, source) if teacher and recipe.distill else None
 
@@ -134,7 +128,7 @@ def train(
     images_in = (torch.bincount(ranks, minlength=len(classes)).cumsum(0) // stack * stack).tolist()
 
     at, best_state = Progress(), None
-    state: dict[str, Any] = {"net": net, "optimizer": optimizer}
+    state: dict[str, Any] = {"net": net, **optimizers}
     if saved := checkpoint.load(folder, identity):
         at, best_state = Progress(**saved["progress"]), saved["best"]
         for name, part in state.items():
@@ -180,17 +174,19 @@ def train(
             net.train()
             for images in source.batches(at.epoch, batches[at.step :]):
                 batch, y = batches[at.step], targets[at.step]  # (b*f,)
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.lr * _lr_factor(recipe, (at.epoch + at.step / len(batches)) / epochs)
+                factor = _lr_factor(recipe, (at.epoch + at.step / len(batches)) / epochs)
+                for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):
+                    group["lr"] = factor * group["initial_lr"]
                 x = to_input(images)  # (b*f, 3, H, W)
                 with torch.autocast(device.type, torch.bfloat16, enabled=speed.autocast):
                     logits = unfold(forward(fold(x, stack)), stack).float()  # (b*f, classes)
                 loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
                 if taught:
                     loss = taught.loss(loss, logits, x, batch)
-                optimizer.zero_grad()
+                net.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                for optimizer in optimizers.values():
+                    optimizer.step()
                 loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
                 right += (logits.detach().argmax(1) == y).sum()
                 bar.update(len(batch))
@@ -208,7 +204,7 @@ def train(
             line = {
                 "epoch": at.epoch + 1,
                 "classes": in_now,
-                "lr": optimizer.param_groups[0]["lr"],
+                "lr": optimizers["usual"].param_groups[0]["lr"],
                 "train_loss": train_loss,
                 "train_accuracy": right.item() / len(order),
                 "val_loss": val_loss,

@@ -46,10 +46,12 @@ class Special:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long; where slots are used or
-    `width` is below 1, `narrow_images`, if given, takes the place of `images`: a narrow network is cheaper.
+    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long. `images` is for the
+    original's arithmetic: what is narrower sees more, `fold` times as many with slots, 1/width² times with `width`.
+    `data` is that of a run which does not say it.
 
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
+    "muon" takes `muon_lr` for the convolutions, and AdamW with `lr` for the rest (`train.optimizers`).
     `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of the run and falls to zero as a
     cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" is decoupled.
     `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution steadies
@@ -65,8 +67,9 @@ class Recipe:
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     epochs: Positive | None = None
     images: Positive | None = None
-    narrow_images: Positive | None = None
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    data: Literal["files", "live"] = "files"
+    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "sgd"] = "adam"
+    muon_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "one_cycle"] = "constant"
     warmup: Share = 0.2
@@ -78,6 +81,11 @@ class Recipe:
     distill: Distill | None = None
     curriculum: Curriculum | None = None
     special: tuple[Special, ...] = ()
+
+
+def data_of(config: Mapping[str, Any]) -> Literal["files", "live"]:
+    """What a recipe trains on, files or live crops. Raises `UserError`."""
+    return validated(Recipe, config, "recipe").data
 
 
 def recipe_of(
@@ -107,8 +115,7 @@ def recipe_of(
     if recipe.slots and recipe.curriculum:
         raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
     slots = recipe.slots and fold > 1
-    narrow = slots or width < 1
-    images = (recipe.narrow_images if narrow else None) or recipe.images or 0
+    images = (recipe.images or 0) * (fold if slots else 1) / width**2
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
     except ValueError as error:
@@ -117,7 +124,6 @@ def recipe_of(
         recipe,
         epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
         images=None,
-        narrow_images=None,
         batch=stacked,
         slots=slots,
         curriculum=recipe.curriculum if fold > 1 else None,

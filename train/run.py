@@ -32,12 +32,12 @@ from train.evaluate import evaluate
 from train.loop import Speed, Trained, train
 from train.models.notation import build, parse
 from train.network import Network, load
-from train.recipe import Recipe, recipe_of
+from train.recipe import Recipe, data_of, recipe_of
 from train.result import result_of, summary
 from train.settings import Settings
 from train.task import Data, Task, open_data, task_of
 
-TRAINER = 1  # raise it when the same settings train another network, so that no older run passes for the new one
+TRAINER = 2  # raise it when the same settings train another network, so that no older run passes for the new one
 ELSEWHERE = checkpoint.ELSEWHERE
 
 
@@ -50,7 +50,9 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = Settings.of(config)
     device = machine.device_of(settings.device)
     definition = definition_of(config, settings.data_seed) if "game" in config else None
-    task = task_of(settings.data, definition, settings.path, settings.data_dir, settings.rebuild)
+    task = task_of(
+        settings.data or data_of(config["recipe"]), definition, settings.path, settings.data_dir, settings.rebuild
+    )
     teacher = load(_model(settings.teacher)) if settings.teacher else None
     _check(settings, _recipe(config, settings, task), task, teacher)
     if settings.threads:

@@ -32,7 +32,7 @@ class Settings:
     """The settings of conf/train.yaml outside `DEFINITION` and the group `recipe`."""
 
     model: Model
-    data: Kind
+    data: Kind | None  # None: the recipe's
     path: UserPath | None
     real: UserPath | None
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from textgen.errors import UserError
@@ -107,6 +108,7 @@ def build(
     slot_of: int = 1,
     norm: bool = False,
     dropout: float = 0.0,
+    pool_first: bool = False,
 ) -> nn.Sequential:
     """The network for stacks of `fold` images: (b, fold·3, H, W) -> (b, fold·classes).
 
@@ -114,9 +116,12 @@ def build(
     ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
     fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1.
 
-    Two things are for training alone, and `bare` takes them out again: with `norm` a batch norm follows every
-    convolution, and with `dropout` there are Dropout layers behind the second layer and its pool and before the last
-    layer (§5.1, for NoScope's networks). The names of the others, conv1, linear1 and so on, stay.
+    The rest is for training, and `bare` takes it out again; the names of the layers with weights, conv1, linear1 and so
+    on, stay. With `norm` a batch norm follows every convolution. With `dropout` there are Dropout layers behind the
+    second layer and its pool and before the last layer (§5.1, for NoScope's networks). `pool_first` has norm and ReLU
+    behind the pool that follows: as both rise with their input the network computes the same, its gradient is the same,
+    and with a pool of stride 2 they have a quarter of the work. The norm's mean and variance are then those of the
+    values that the pool lets through.
     """
     if fold < 1:
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
@@ -131,13 +136,12 @@ def build(
     c, (h, w) = fold * 3, size
     features = 0  # once flat, instead of c, h, w
     weighted = 0  # layers so far that have weights
+    waiting: list[tuple[str, nn.Module]] = []  # norm and ReLU of the convolution before
     for layer, following in pairwise((*layers, None)):
         if isinstance(layer, Conv):
             add("conv", nn.Conv2d(c, wide(layer.channels), 3, padding=1, bias=not norm))
-            if norm:
-                add("norm", nn.BatchNorm2d(wide(layer.channels)))
-            add("relu", nn.ReLU(inplace=True))
             c = wide(layer.channels)
+            waiting = [("norm", Norm(c))] * norm + [("relu", nn.ReLU(inplace=True))]
             weighted += 1
         elif isinstance(layer, Pool):
             add("pool", nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
@@ -154,10 +158,30 @@ def build(
                 add("relu", nn.ReLU(inplace=True))
             features = out
             weighted += 1
+        if not (pool_first and isinstance(following, Pool)):
+            for kind, module in waiting:
+                add(kind, module)
+            waiting = []
         second = weighted == 2 and not isinstance(following, Pool) and not numbers["dropout"]
         if dropout and following is not None and (second or following == Linear(None)):
             add("dropout", nn.Dropout(dropout))
     return net
+
+
+class Norm(nn.BatchNorm2d):
+    """A batch norm with the magnitudes of `weight` as factors: being positive, it can change places with a max pool."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight.abs(),
+            self.bias,
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
 
 
 @torch.no_grad()
@@ -165,17 +189,18 @@ def bare(trained: nn.Module, plain: nn.Module) -> None:
     """Give `plain`, the same network without norms and dropout, the weights that make it compute as `trained` does.
 
     A batch norm that has been trained is a factor and an offset for each channel: the convolution before it takes both.
+    That is right across a pool too, as the factors are positive.
     """
     modules = dict(trained.named_modules())
     for name, target in plain.named_modules():
         if not isinstance(target, nn.Conv2d | nn.Linear):
             continue
         weight, bias = modules[name].weight, modules[name].bias
-        if isinstance(norm := modules.get(name.replace("conv", "norm")), nn.BatchNorm2d):
+        if isinstance(norm := modules.get(name.replace("conv", "norm")), Norm):
             assert norm.running_mean is not None
             assert norm.running_var is not None
             weight, bias = fuse_conv_bn_weights(
-                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight.abs(), norm.bias
             )
         target.weight.copy_(weight)
         assert target.bias is not None
