@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_module
 from PIL import Image
 
 from textgen.main import plain
 
+torch.set_num_threads(1)  # as many processes as cores run the tests, and threads that share a core wait for each other
 ROOT = Path(__file__).parents[1]
 GAMES = sorted(path.stem for path in (ROOT / "conf" / "game").glob("*.yaml"))
 Config = dict[str, Any]

@@ -1,9 +1,13 @@
 """The curriculum of the paper, epoch by epoch."""
 
 import pytest
+import torch
+from conftest import composed
 
 from textgen.errors import UserError
-from train.curriculum import Curriculum, classes_in, order_of
+from textgen.main import definition_of
+from train.curriculum import Curriculum, classes_in, epoch_order, order_of, ranks_of
+from train.recipe import recipe_of
 
 CLASSES = {"V1": 11, "V2": 22, "V3": 15, "V4": 27, "V5": 111, "V6": 62}
 
@@ -15,6 +19,24 @@ def test_every_epoch_of_the_paper_follows_the_formula(classes: int, f: int) -> N
     for epoch in range(1500):
         expected = min(classes, initial + step * (epoch // 60))
         assert classes_in(Curriculum(), epoch=epoch, epochs=1500, classes=classes, fold=f) == expected
+
+
+@pytest.mark.parametrize("f", [2, 3, 4])
+def test_the_classes_of_every_epoch_are_the_first_ones_of_the_alphabet(game_name: str, f: int) -> None:
+    config = composed(f"game={game_name}", "recipe=paper")
+    classes = definition_of(config, 0).game.classes
+    labels = torch.arange(len(classes)).repeat(3)  # three images a class
+    recipe = recipe_of(config["recipe"], game=game_name, fold=f, train_images=len(labels))
+    assert recipe.epochs
+    assert recipe.curriculum
+    ranks = ranks_of(order_of(recipe.curriculum, classes, 0))[labels]
+    first, step, every = max(f, len(classes) // 10), len(classes) // 10, 60
+    if (game_name, f) == ("lol_time", 4):  # footnote 7
+        first, step, every = 4, 3, 120
+    for epoch in range(recipe.epochs):
+        count = classes_in(recipe.curriculum, epoch=epoch, epochs=recipe.epochs, classes=len(classes), fold=f)
+        seen = {classes[label] for label in labels[epoch_order(ranks, count, 0, epoch)].tolist()}
+        assert seen == set(sorted(classes)[: first + step * (epoch // every)])
 
 
 def test_footnote_7() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from train.fold import assemble_slots, fold, slot_width, unfold, whole_stacks, width
+from train.fold import assemble_slots, extract_slot, fold, slot_width, turn, unfold, whole_stacks, width
 from train.models.notation import build, initialise, parse
 
 FOLDS = (1, 2, 3, 4)
@@ -89,3 +89,26 @@ def test_a_random_folded_network_does_depend_on_the_order() -> None:
     initialise(net, "torch")
     images = torch.rand(2, 3, 22, 30)
     assert not torch.allclose(unfold(net(fold(images, 2)), 2)[0], unfold(net(fold(images.flip(0), 2)), 2)[1])
+
+
+@pytest.mark.parametrize("f", [2, 3, 4])
+def test_a_slot_comes_out_as_it_went_in_and_other_networks_have_none(f: int) -> None:
+    torch.manual_seed(0)
+    layers = parse("C32 M B M C8 M F", POOL)
+    narrow, again = (build(layers, size=(22, 30), classes=5, slot_of=f) for _ in range(2))
+    folded = build(layers, size=(22, 30), classes=5, fold=f)
+    initialise(narrow, "torch")
+    assemble_slots(narrow, folded, f)
+    extract_slot(folded, again, f)
+    assert all(torch.equal(*both) for both in zip(narrow.parameters(), again.parameters(), strict=True))
+    initialise(folded, "reference")
+    with pytest.raises(ValueError, match=f"not {f} copies of one"):
+        extract_slot(folded, again, f)
+
+
+@given(f=st.integers(1, 6), b=st.integers(0, 5), places=st.integers(-7, 7))
+def test_turning_stacks_moves_images_within_them_and_back(f: int, b: int, places: int) -> None:
+    rows = torch.arange(b * f * 2).view(b * f, 2)
+    turned = turn(rows, f, places)
+    assert torch.equal(turn(turned, f, -places), rows)
+    assert all(torch.equal(turned[s * f + (j + places) % f], rows[s * f + j]) for s in range(b) for j in range(f))

@@ -176,7 +176,7 @@ def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) ->
 def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path, game: tuple[str, ...]) -> None:
     config = composed(*SMALL, "game=apex_count")
     export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
-    expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2")
+    expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2", "data=files")
     own = SMALL[SMALL.index("workers=1") :]
     folder = ("data=folder", f"path={tmp_path / 'crops'}", f"runs={tmp_path}")
     result = run(composed(*own, *game, "fold=2", "epochs=2", *folder))
@@ -274,9 +274,10 @@ def interrupt() -> None:
     [
         (2, ()),
         (2, ("recipe=paper", "recipe.dropout=0.2")),
-        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}")),
+        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}", "recipe.average=0.9")),
+        (2, ("recipe.slots=false", "recipe.between_slots=0.5", "recipe.consistency=1")),
     ],
-    ids=["slots", "paper-with-dropout", "curriculum"],
+    ids=["slots", "paper-with-dropout", "curriculum-averaged", "together"],
 )
 def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_that_is_not(
     tmp_path: Path, fold: int, settings: tuple[str, ...], live: bool
@@ -380,6 +381,54 @@ def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Pa
         run(composed(*SMALL, *settings, "fold=2", "recipe.slots=false"))
 
 
+@pytest.mark.parametrize("slots", [True, False], ids=["slots", "dense"])
+def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> None:
+    few = ("game=apex_count", "fold=2", f"runs={tmp_path}")
+    trained = run(composed(*SMALL, *few, "epochs=6"))
+    (folder,) = (path.parent for path in tmp_path.glob("*/result.json"))
+    further = ("recipe=finetune", "epochs=1", f"recipe.slots={slots}", "recipe.lr=1e-8")
+    result = run(composed(*SMALL, *few, *further, f"start={folder}"))
+    assert result["start"] == str(folder)
+    assert result["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])  # nothing was lost
+    assert result["identity"] != run(composed(*SMALL, *few, *further))["identity"]
+    dense = run(composed(*SMALL, *few, "recipe.slots=false", "epochs=1", "out=" + str(tmp_path / "dense")))
+    assert not dense["slots"]
+    for wrong, message in [
+        ((f"start={folder}", "recipe=default"), "give recipe=finetune, or recipe.norm=false"),
+        ((f"start={folder}", "recipe=finetune", "fold=3"), "start=.* has fold=2.* it needs fold=3"),
+        ((f"start={folder}", "recipe=finetune", "model.arch=C8 M F"), "this run is C8 M F"),
+        ((f"start={tmp_path / 'dense'}", "recipe=finetune"), "not 2 copies of one narrow network.*recipe.slots=false"),
+        ((f"start={tmp_path / 'none'}", "recipe=finetune"), "cannot be read"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            run(composed(*SMALL, *few, *wrong))
+
+
+def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -> None:
+    few = ("game=apex_count", "fold=2", "epochs=2", "recipe.schedule=constant")
+    weights = []
+    for decay in (0, 0.5, 0.999):
+        train(tmp_path, *few, f"recipe.average={decay}")
+        weights.append(load_file(tmp_path / "run/model.safetensors"))
+    last, near, far = (each["linear1.weight"] for each in weights)
+    assert 0 < (near - last).norm() < (far - last).norm()
+
+
+def test_stacks_that_are_trained_together_take_their_settings(tmp_path: Path) -> None:
+    dense = ("game=apex_count", "fold=2", "epochs=2", "recipe.slots=false")
+    apart = train(tmp_path, *dense, "recipe.between_slots=0")
+    assert apart["order_agreement"] < 1  # two networks
+    weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
+    assert not weights[:22, 22:44].any()
+    assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])
+    plain, consistent = (
+        [line["train_loss"] for line in metrics(tmp_path)]
+        for weight in (0, 3)
+        if train(tmp_path, *dense, f"recipe.consistency={weight}")
+    )
+    assert plain != consistent
+
+
 @pytest.mark.parametrize("loss", ["kl", "mse"])
 @pytest.mark.parametrize("data", ["files", "live"])
 def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: str) -> None:
@@ -460,6 +509,9 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["recipe.images=null"], "set one of epochs and images"),
         (["recipe.epochs=3"], "set one of epochs and images"),
         (["recipe.curriculum={every: 60}"], "slots learn from single images"),
+        (["recipe.consistency=1"], "between_slots and consistency are for stacks"),
+        (["recipe.between_slots=0"], "between_slots and consistency are for stacks"),
+        (["recipe.muon_lr=0"], "recipe.muon_lr"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_rendered(

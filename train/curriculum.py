@@ -1,4 +1,4 @@
-"""Which classes are in at an epoch: the curriculum (I, Δ, E) of paper §4.2. Pure."""
+"""Which classes are in at an epoch, the curriculum (I, Δ, E) of paper §4.2, and the order of its images. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import random
 from collections.abc import Sequence
 from typing import Annotated
 
+import numpy as np
+import torch
 from pydantic import ConfigDict, Field, StrictInt
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from textgen.errors import UserError
 
@@ -56,3 +59,21 @@ def order_of(curriculum: Curriculum, classes: Sequence[str], seed: int) -> list[
             + ", ".join(classes)
         )
     return [list(classes).index(label) for label in curriculum.order]
+
+
+def ranks_of(order: Sequence[int]) -> Tensor:
+    """For each class, int64 (k,), its place in `order`: it is in when more classes than this are."""
+    ranks = torch.empty(len(order), dtype=torch.long)
+    ranks[torch.tensor(order)] = torch.arange(len(order))
+    return ranks
+
+
+def epoch_order(ranks: Tensor, classes: int, seed: int, epoch: int) -> Tensor:
+    """Indices of the images with `ranks` (n,) below `classes`, in an order that is that of this seed and epoch.
+
+    It is the same on every device, and depends on no epoch before.
+    """
+    drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    shuffle = torch.Generator().manual_seed(int(drawn >> np.uint64(1)))
+    pool = (ranks < classes).nonzero().squeeze(1)
+    return pool[torch.randperm(len(pool), generator=shuffle)]

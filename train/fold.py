@@ -6,10 +6,14 @@ rows of logits. `fold == 1` is the original network throughout.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from math import isqrt
 
 import torch
 from torch import Tensor, nn
+
+Layer = tuple[Tensor, Tensor]  # weight (o, i, …) and bias (o,) of a convolution or a linear layer
 
 
 def fold(images: Tensor, f: int) -> Tensor:
@@ -36,6 +40,15 @@ def unfold(logits: Tensor, f: int) -> Tensor:
     if fk % f:
         raise ValueError(f"{fk} logits are not divisible by fold={f}")
     return logits.reshape(b * f, fk // f)  # (b, f*k) -> (b*f, k)
+
+
+def turn(rows: Tensor, f: int, places: int) -> Tensor:
+    """Images of each stack, or their logits, moved on by `places`, the last to the front: (b·f, …) -> (b·f, …).
+
+    >>> turn(torch.arange(6), 3, 1)
+    tensor([2, 0, 1, 5, 3, 4])
+    """
+    return rows.reshape(-1, f, *rows.shape[1:]).roll(places, 1).reshape(rows.shape)  # (b*f, …) -> (b, f, …) -> (b*f, …)
 
 
 def width(channels: int, f: int) -> int:
@@ -70,17 +83,31 @@ def assemble_slots(narrow: nn.Module, folded: nn.Module, f: int) -> None:
     `narrow` is the same architecture for one image with slot widths. Block j of every layer of `folded` takes the
     weights of `narrow`; all else, and channels that f slots do not fill, is zero. Layers are matched by name.
     """
-    for name, small in narrow.named_modules():
-        if not isinstance(small, nn.Conv2d | nn.Linear):
-            continue
-        large = folded.get_submodule(name)
-        assert isinstance(large, type(small))
-        assert small.bias is not None
-        assert large.bias is not None
-        large.weight.zero_()
-        large.bias.zero_()
-        rows, columns = small.weight.shape[:2]
+    for (weight, bias), (large, large_bias) in _layers_of_both(narrow, folded):
+        large.zero_()
+        large_bias.zero_()
+        rows, columns = weight.shape[:2]
         for j in range(f):
             # Flattening goes channel by channel, so the features of a slot follow each other in linear layers too.
-            large.weight[j * rows : (j + 1) * rows, j * columns : (j + 1) * columns] = small.weight
-            large.bias[j * rows : (j + 1) * rows] = small.bias
+            large[j * rows : (j + 1) * rows, j * columns : (j + 1) * columns] = weight
+            large_bias[j * rows : (j + 1) * rows] = bias
+
+
+@torch.no_grad()
+def extract_slot(folded: nn.Module, narrow: nn.Module, f: int) -> None:
+    """The inverse of `assemble_slots`. Raises `ValueError` if `folded` is not f copies of one narrow network."""
+    for (weight, bias), (large, large_bias) in _layers_of_both(narrow, folded):
+        weight.copy_(large[: weight.shape[0], : weight.shape[1]])
+        bias.copy_(large_bias[: len(bias)])
+    again = deepcopy(folded)
+    assemble_slots(narrow, again, f)
+    if not all(torch.equal(*both) for both in zip(folded.parameters(), again.parameters(), strict=True)):
+        raise ValueError(f"the network is not {f} copies of one narrow network")
+
+
+def _layers_of_both(narrow: nn.Module, folded: nn.Module) -> Iterator[tuple[Layer, Layer]]:
+    large = dict(folded.named_parameters())
+    for name, weight in narrow.named_parameters():
+        if name.endswith("weight"):
+            bias = name.removesuffix("weight") + "bias"
+            yield (weight, narrow.get_parameter(bias)), (large[name], large[bias])

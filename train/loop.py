@@ -9,28 +9,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from textgen.atomic import write_whole
 from train import checkpoint
-from train.curriculum import classes_in, order_of
+from train.curriculum import classes_in, epoch_order, order_of, ranks_of
 from train.data import Source, Split, to_input
 from train.distill import Taught
 from train.evaluate import accuracy
-from train.fold import assemble_slots, fold, unfold
-from train.models.notation import Layer, bare, build, initialise
+from train.fold import fold, unfold
+from train.forms import Forms
+from train.models.notation import Layer
 from train.optimizers import optimizers_of
 from train.recipe import Recipe
+from train.together import BetweenSlots, inconsistency
 
 
 @dataclass
@@ -84,6 +85,7 @@ def train(
     identity: str,
     keep: Callable[[nn.Module], None],
     teacher: nn.Module | None = None,
+    start: nn.Module | None = None,
     speed: Speed = Speed(),
     log: Callable[[dict[str, Any]], None] = lambda line: None,
     save_every: float = 20.0,
@@ -93,7 +95,8 @@ def train(
 
     A line an epoch goes to metrics.jsonl in `folder` and to `log`; `keep` is called with the whole network whenever
     validation has improved. "Best" counts only once every class of a curriculum is in; a run that ends before that
-    keeps its last. `teacher` is a network for single images (f=1), in whose logits the network is trained.
+    keeps its last. `teacher` is a network for single images (f=1), in whose logits the network is trained; `start` one
+    for stacks of `f`, with whose weights it begins.
 
     The complete state goes to `folder` every `save_every` seconds, and a training with the same `identity` goes on from
     there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
@@ -103,24 +106,19 @@ def train(
     size, device = source.size, source.labels.device
     torch.manual_seed(seed)
 
-    # With slots a narrow network learns from single images, and f copies of it make the folded one.
-    stack, slot_of = (1, f) if recipe.slots else (f, 1)
-    shape: dict[str, Any] = {"size": size, "classes": len(classes)}
-    net = build(layers, **shape, fold=stack, slot_of=slot_of, norm=recipe.norm, dropout=recipe.dropout, pool_first=True)
-    initialise(net, recipe.init)
-    plain = build(layers, **shape, fold=stack, slot_of=slot_of)  # without what is for training alone
-    folded = build(layers, **shape, fold=f) if recipe.slots else plain
-    # channels_last halves the time of a step on a CPU.
-    for each in (net, plain, folded):
-        each.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    forms = Forms.of(layers, size=size, classes=len(classes), f=f, recipe=recipe, device=device, start=start)
+    net, stack = forms.trained, forms.stack
     optimizers = optimizers_of(net, recipe, device)
+    between: BetweenSlots | AbstractContextManager[None] = nullcontext()
+    if recipe.between_slots < 1:
+        between = BetweenSlots(net, layers, size, len(classes), f, recipe.between_slots)
+        if start is None:
+            between.scale()
     forward = torch.compile(net, mode="reduce-overhead" if device.type == "cuda" else None) if speed.compile else net
     taught = Taught(teacher, recipe.distill, source) if teacher and recipe.distill else None
 
     class_order = order_of(recipe.curriculum, classes, seed) if recipe.curriculum else list(range(len(classes)))
-    rank = torch.empty(len(classes), dtype=torch.long)
-    rank[torch.tensor(class_order)] = torch.arange(len(classes))
-    ranks = rank[source.labels.cpu()]  # (n,): an image is in when more classes than this are
+    ranks = ranks_of(class_order)[source.labels.cpu()]  # (n,): an image is in when more classes than this are
     class_counts = [
         classes_in(recipe.curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=f)
         for epoch in range(epochs)
@@ -129,6 +127,8 @@ def train(
 
     at, best_state = Progress(), None
     state: dict[str, Any] = {"net": net, **optimizers}
+    if forms.averaged is not None:
+        state["averaged"] = forms.averaged
     if saved := checkpoint.load(folder, identity):
         at, best_state = Progress(**saved["progress"]), saved["best"]
         for name, part in state.items():
@@ -165,7 +165,7 @@ def train(
     with bar, _interrupts() as interrupted:
         while at.epoch < epochs:
             in_now = class_counts[at.epoch]
-            order = _order(ranks, in_now, seed, at.epoch)[: images_in[in_now - 1]]
+            order = epoch_order(ranks, in_now, seed, at.epoch)[: images_in[in_now - 1]]
             batches = torch.split(order, recipe.batch)  # images that follow each other share a stack
             targets = torch.split(source.labels[order.to(device)], recipe.batch)
             loss_sum = torch.tensor(at.loss_sum, device=device)
@@ -183,10 +183,14 @@ def train(
                 loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
                 if taught:
                     loss = taught.loss(loss, logits, x, batch)
+                if recipe.consistency:
+                    loss = loss + recipe.consistency * inconsistency(forward, x, logits, stack)
                 net.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                for optimizer in optimizers.values():
-                    optimizer.step()
+                with between:
+                    for optimizer in optimizers.values():
+                        optimizer.step()
+                forms.step()
                 loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
                 right += (logits.detach().argmax(1) == y).sum()
                 bar.update(len(batch))
@@ -198,8 +202,8 @@ def train(
 
             train_loss = loss_sum.item() / len(order)  # the one wait for the device in an epoch
             train_seconds = clock() - epoch_begun
-            bare(net, plain)
-            val_accuracy, val_loss = accuracy(plain, stack, val, seed)
+            forms.settle()
+            val_accuracy, val_loss = accuracy(forms.plain, stack, val, seed)
             improved = in_now == len(classes) and (val_accuracy, -val_loss) > at.best
             line = {
                 "epoch": at.epoch + 1,
@@ -220,8 +224,7 @@ def train(
             log(line)
             if improved or (at.epoch + 1 == epochs and at.best_epoch == 0):
                 at.best, at.best_epoch = (val_accuracy, -val_loss), at.epoch + 1
-                if recipe.slots:
-                    assemble_slots(plain, folded, f)
+                folded = forms.assemble()
                 best_state = {name: value.clone() for name, value in folded.state_dict().items()}
                 keep(folded)
             bar.set_postfix(epoch=f"{at.epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}")
@@ -231,17 +234,9 @@ def train(
                 raise KeyboardInterrupt(_stopped(at, epochs, folder))
 
     assert best_state is not None
-    folded.load_state_dict(best_state)
+    forms.folded.load_state_dict(best_state)
     in_epochs = sum(line["train_seconds"] for line in at.history)
-    return Trained(folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs)
-
-
-def _order(ranks: Tensor, in_now: int, seed: int, epoch: int) -> Tensor:
-    """The images of the first `in_now` classes, in an order that is that of this seed and epoch on every device."""
-    drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    shuffle = torch.Generator().manual_seed(int(drawn >> np.uint64(1)))
-    pool = (ranks < in_now).nonzero().squeeze(1)
-    return pool[torch.randperm(len(pool), generator=shuffle)]
+    return Trained(forms.folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs)
 
 
 def _lr_factor(recipe: Recipe, progress: float) -> float:

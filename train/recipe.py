@@ -56,9 +56,12 @@ class Recipe:
     cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" is decoupled.
     `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution steadies
     the training and is part of the convolution in the network that comes out.
+    `average` is the decay a step of an exponential average of the weights, which then are what is evaluated and kept.
     `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN from f
     copies of it. `distill` is for fold > 1, and for whatever is given a teacher.
-    `curriculum` is for fold > 1 without slots.
+    `curriculum`, `between_slots` and `consistency` are for fold > 1 without slots: the steps of weights that lead from
+    one slot to another are `between_slots` times as long, and `consistency` times the divergence between answers in
+    two orders of a stack comes to the loss (`train.together`).
     `special` settings go before the others, the later before the earlier.
     """
 
@@ -77,7 +80,10 @@ class Recipe:
     norm: StrictBool = False
     dropout: Share = 0.0
     init: Literal["reference", "torch"] = "reference"
+    average: Share = 0.0
     slots: StrictBool = False
+    between_slots: Annotated[float, Field(ge=0, le=1)] = 1.0
+    consistency: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     distill: Distill | None = None
     curriculum: Curriculum | None = None
     special: tuple[Special, ...] = ()
@@ -114,6 +120,11 @@ def recipe_of(
         raise UserError("recipe: set one of epochs and images, and the other to null")
     if recipe.slots and recipe.curriculum:
         raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
+    if recipe.slots and (recipe.between_slots, recipe.consistency) != (1, 0):
+        raise UserError(
+            "recipe: slots learn from single images, between_slots and consistency are for stacks:"
+            " set slots=false, or them to 1 and 0"
+        )
     slots = recipe.slots and fold > 1
     images = (recipe.images or 0) * (fold if slots else 1) / width**2
     try:
@@ -126,6 +137,8 @@ def recipe_of(
         images=None,
         batch=stacked,
         slots=slots,
+        between_slots=recipe.between_slots if fold > 1 else 1.0,
+        consistency=recipe.consistency if fold > 1 else 0.0,
         curriculum=recipe.curriculum if fold > 1 else None,
         distill=recipe.distill or Distill() if teacher else (recipe.distill if fold > 1 else None),
         special=(),

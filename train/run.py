@@ -29,6 +29,7 @@ from textgen.main import definition_of
 from train import checkpoint, log, machine, plots, report_page
 from train.curriculum import classes_in, order_of
 from train.evaluate import evaluate
+from train.given import check_start, check_teacher, model_of
 from train.loop import Speed, Trained, train
 from train.models.notation import build, parse
 from train.network import Network, load
@@ -53,8 +54,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     task = task_of(
         settings.data or data_of(config["recipe"]), definition, settings.path, settings.data_dir, settings.rebuild
     )
-    teacher = load(_model(settings.teacher)) if settings.teacher else None
-    _check(settings, _recipe(config, settings, task), task, teacher)
+    _check(settings, _recipe(config, settings, task), task)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     data = open_data(
@@ -85,9 +85,9 @@ class _Run:
     def of(cls, config: Mapping[str, Any], task: Task, data: Data, device: torch.device) -> _Run:
         settings = Settings.of(config)
         recipe = _recipe(config, settings, task)
-        teacher: _Run | Path | None = _model(settings.teacher) if settings.teacher else None
+        teacher: _Run | Path | None = model_of(settings.teacher) if settings.teacher else None
         if recipe.distill and not teacher:
-            alone = {"fold": 1, "width": 1.0, "out": None, "fresh": False}
+            alone = {"fold": 1, "width": 1.0, "start": None, "out": None, "fresh": False}
             teacher = cls.of({**config, **alone}, task, data, device)
         decides = {
             "trainer": TRAINER,
@@ -98,6 +98,7 @@ class _Run:
             "network": [settings.arch(task.arch), settings.model.pool, settings.fold],
             "recipe": asdict(recipe),
             "teacher": teacher.identity if isinstance(teacher, _Run) else teacher and sha256(teacher),
+            "start": settings.start and sha256(model_of(settings.start)),
             "autocast": settings.autocast,
             "seed": settings.seed,
             "groupings": settings.groupings,
@@ -166,6 +167,7 @@ class _Run:
                 identity=self.identity,
                 keep=keep,
                 teacher=teacher,
+                start=load(model_of(s.start)).net if s.start else None,
                 speed=Speed(s.compile, s.autocast),
                 log=told,
                 save_every=s.save_every,
@@ -193,6 +195,7 @@ class _Run:
             "arch": s.arch(task.arch),
             **result_of(self.recipe, trained, evaluations, task.classes),
             "teacher": about_teacher,
+            "start": s.start and str(s.start),
             "seed": s.seed,
             "recipe_hash": _recipe_hash(self.config),
             "data": task.kind,
@@ -222,13 +225,16 @@ def _recipe(config: Mapping[str, Any], settings: Settings, task: Task) -> Recipe
 def _recipe_hash(config: Mapping[str, Any]) -> str:
     """Of what is the same in all runs of a table: the recipe before it is fitted to a game and a fold."""
     same = [TRAINER, *(config[key] for key in ("recipe", "model", "data", "epochs", "batch", "autocast"))]
-    return hashlib.sha256(json.dumps([same, bool(config["teacher"])], sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(
+        json.dumps([same, bool(config["teacher"]), bool(config["start"])], sort_keys=True).encode()
+    ).hexdigest()[:8]
 
 
-def _check(settings: Settings, recipe: Recipe, task: Task, teacher: Network | None) -> None:
+def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
     """Whatever can be known before the data set is built."""
-    f, classes, layers = settings.fold, task.classes, parse(settings.arch(task.arch), settings.model.pool)
-    build(layers, size=task.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
+    f, classes = settings.fold, task.classes
+    arch, pool = settings.arch(task.arch), settings.model.pool
+    build(parse(arch, pool), size=task.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
     images = sum(task.per_class)
     if recipe.curriculum:
         order = order_of(recipe.curriculum, classes, settings.seed)
@@ -240,10 +246,10 @@ def _check(settings: Settings, recipe: Recipe, task: Task, teacher: Network | No
         raise UserError(
             "recipe: distill is for single images, slots or fold=1: set recipe.slots=true or recipe.distill=null"
         )
-    if teacher and (teacher.fold, teacher.size, teacher.classes) != (1, task.size, classes):
-        given = f"fold={teacher.fold}, {teacher.size[0]}×{teacher.size[1]} pixels and {len(teacher.classes)} classes"
-        needed = f"fold=1, {task.size[0]}×{task.size[1]} and the {len(classes)} classes of {task.name}"
-        raise UserError(f"teacher={settings.teacher} has {given}; it needs {needed}")
+    if settings.teacher:
+        check_teacher(settings.teacher, task)
+    if settings.start:
+        check_start(settings.start, task, arch=arch, pool=pool, fold=f, recipe=recipe)
     if settings.out and settings.seeds > 1:
         raise UserError(f"out={settings.out} is one folder, and seeds={settings.seeds} runs need one each: give runs=…")
 
@@ -254,16 +260,6 @@ def _found(folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
     return None
-
-
-def _model(path: Path) -> Path:
-    """A run's folder stands for its network."""
-    return path / "model.safetensors" if path.is_dir() else path
-
-
-def _xxh3(images: torch.Tensor) -> str:
-    digest: str = xxhash.xxh3_64_hexdigest(images.cpu().numpy().tobytes())
-    return digest
 
 
 def _plain(value: Any) -> Any:

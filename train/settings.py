@@ -38,6 +38,7 @@ class Settings:
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
     width: Annotated[float, Field(gt=0, le=1)]
     teacher: UserPath | None
+    start: UserPath | None
     seed: Seed
     seeds: Annotated[StrictInt, Field(ge=1, le=1000)]
     data_seed: Seed

@@ -1,0 +1,79 @@
+"""The forms that a network takes while it is trained: with batch norms, without, averaged over steps, assembled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from train.fold import assemble_slots, extract_slot
+from train.models.notation import Layer, bare, build, initialise
+from train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Forms:
+    """All on one device, in channels-last memory, which halves the time of a step on a CPU.
+
+    `trained` maps stacks of `stack` images to logits, with norms and dropout; with slots it is the narrow network of
+    one, and `stack` is 1. `plain` is the same without what is for training alone. `folded` is what comes out, for
+    stacks of `f` images; without slots it is `plain`.
+    """
+
+    trained: nn.Module
+    averaged: AveragedModel | None
+    plain: nn.Module
+    folded: nn.Module
+    stack: int
+    f: int
+
+    @classmethod
+    def of(
+        cls,
+        layers: tuple[Layer, ...],
+        *,
+        size: tuple[int, int],
+        classes: int,
+        f: int,
+        recipe: Recipe,
+        device: torch.device,
+        start: nn.Module | None = None,
+    ) -> Forms:
+        """With weights drawn from torch's generator, or those of `start`, a whole network for stacks of f images.
+
+        Raises `ValueError` if slots are to begin from a network that is not f equal ones.
+        """
+        stack, slot_of = (1, f) if recipe.slots else (f, 1)
+        training = {"norm": recipe.norm, "dropout": recipe.dropout, "pool_first": True}
+        trained = build(layers, size=size, classes=classes, fold=stack, slot_of=slot_of, **training)  # type: ignore[arg-type]
+        plain = build(layers, size=size, classes=classes, fold=stack, slot_of=slot_of)
+        folded = build(layers, size=size, classes=classes, fold=f) if recipe.slots else plain
+        initialise(trained, recipe.init)
+        if start is not None and recipe.slots:
+            extract_slot(start, trained, f)
+        elif start is not None:
+            trained.load_state_dict(start.state_dict())
+        for net in (trained, plain, folded):
+            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaged = None
+        if recipe.average:
+            average = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
+            averaged = AveragedModel(trained, multi_avg_fn=average, use_buffers=True)
+        return cls(trained, averaged, plain, folded, stack, f)
+
+    def step(self) -> None:
+        """After every step of training."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.trained)
+
+    def settle(self) -> None:
+        """Give `plain` what has been trained so far."""
+        bare(self.trained if self.averaged is None else self.averaged.module, self.plain)
+
+    def assemble(self) -> nn.Module:
+        """`folded`, with the weights of `plain`."""
+        if self.folded is not self.plain:
+            assemble_slots(self.plain, self.folded, self.f)
+        return self.folded
