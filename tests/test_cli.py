@@ -233,8 +233,8 @@ def test_a_truncated_data_set_is_named_by_both_programs(run: Run, here: Path) ->
     path = here / built.out.strip()
     os.truncate(path / "val.images.npy", 500)
     before = results(here)
-    for program in PROGRAMS:
-        error = message(run(program, "game=sot_time", SMALL, "workers=1"))
+    for program, files in zip(PROGRAMS, ((), ("data=files",)), strict=True):
+        error = message(run(program, "game=sot_time", SMALL, "workers=1", *files))
         assert "val.images.npy" in error
         assert "rebuild=true" in error
     assert results(here) == before
