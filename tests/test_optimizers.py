@@ -22,8 +22,8 @@ def test_orthogonal_keeps_directions_and_makes_singular_values_about_one(shape: 
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     inner = u.T @ orthogonal(matrix) @ v.T  # diagonal, in the directions of the matrix
     assert torch.allclose(inner, inner.diag().diag(), atol=1e-3)
-    assert inner.diag().min() > 0.6
-    assert inner.diag().max() < 1.3
+    assert inner.diag().min() > 0.67
+    assert inner.diag().max() < 1.15
     assert torch.isfinite(orthogonal(torch.zeros(shape))).all()
 
 
@@ -58,9 +58,22 @@ def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
     assert (groups["usual"]["initial_lr"], groups["muon"]["initial_lr"]) == (1e-2, 0.03)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])
-def test_the_other_optimisers_have_all(name: str) -> None:
+def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
+    net = build(parse("F8 F", "3x3 stride 2"), size=(9, 9), classes=3)
+    assert list(optimizers_of(net, recipe(), CPU)) == ["usual"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("adam", torch.optim.Adam),
+        ("adamw", torch.optim.AdamW),
+        ("rmsprop", torch.optim.RMSprop),
+        ("sgd", torch.optim.SGD),
+    ],
+)
+def test_the_other_optimisers_have_all(name: str, kind: type) -> None:
     net = build(parse("C8 F", "3x3 stride 2"), size=(9, 9), classes=3)
     optimizers = optimizers_of(net, recipe(f"recipe.optimizer={name}"), CPU)
-    assert list(optimizers) == ["usual"]
+    assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {"usual": kind}
     assert len(optimizers["usual"].param_groups[0]["params"]) == len(list(net.parameters()))

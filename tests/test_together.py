@@ -1,10 +1,11 @@
 """Networks that are trained on whole stacks: what joins the slots, and what the order of a stack changes."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from train.fold import assemble_slots, fold, unfold
 from train.models.notation import build, initialise, parse
@@ -38,6 +39,10 @@ def reads_its_own_image_alone(net: nn.Module) -> bool:
         if any(gradient[i].any() for i in range(F) if i != j):
             return False
     return True
+
+
+def answers_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda x: unfold(net(fold(x, F)), F)
 
 
 def stepped(net: nn.Module, factor: float, steps: int = 3) -> nn.Module:
@@ -89,7 +94,7 @@ def test_slots_are_consistent_and_a_network_that_depends_on_the_order_is_not() -
     x = torch.rand(4 * F, 3, *SIZE)
     for net, consistent in ((slots(), True), (folded(), False)):
         logits = unfold(net(fold(x, F)), F)
-        value = inconsistency(net, x, logits, F).item()
+        value = inconsistency(answers_of(net), x, logits, F).item()
         assert (value < 1e-6) == consistent
         assert value < math.log(2)
 
@@ -99,7 +104,7 @@ def test_training_for_consistency_makes_answers_consistent() -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     values = []
     for _ in range(30):
-        loss = inconsistency(net, x, unfold(net(fold(x, F)), F), F)
+        loss = inconsistency(answers_of(net), x, answers_of(net)(x), F)
         values.append(loss.item())
         net.zero_grad()
         loss.backward()

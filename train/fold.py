@@ -13,7 +13,7 @@ from math import isqrt
 import torch
 from torch import Tensor, nn
 
-Layer = tuple[Tensor, Tensor]  # weight (o, i, …) and bias (o,) of a convolution or a linear layer
+Affine = tuple[Tensor, Tensor]  # weight (o, i, …) and bias (o,) of a convolution or a linear layer
 
 
 def fold(images: Tensor, f: int) -> Tensor:
@@ -105,7 +105,7 @@ def extract_slot(folded: nn.Module, narrow: nn.Module, f: int) -> None:
         raise ValueError(f"the network is not {f} copies of one narrow network")
 
 
-def _layers_of_both(narrow: nn.Module, folded: nn.Module) -> Iterator[tuple[Layer, Layer]]:
+def _layers_of_both(narrow: nn.Module, folded: nn.Module) -> Iterator[tuple[Affine, Affine]]:
     large = dict(folded.named_parameters())
     for name, weight in narrow.named_parameters():
         if name.endswith("weight"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from train.fold import assemble_slots, extract_slot
 from train.models.notation import Layer, bare, build, initialise
@@ -46,8 +47,16 @@ class Forms:
         Raises `ValueError` if slots are to begin from a network that is not f equal ones.
         """
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
-        training = {"norm": recipe.norm, "dropout": recipe.dropout, "pool_first": True}
-        trained = build(layers, size=size, classes=classes, fold=stack, slot_of=slot_of, **training)  # type: ignore[arg-type]
+        trained = build(
+            layers,
+            size=size,
+            classes=classes,
+            fold=stack,
+            slot_of=slot_of,
+            norm=recipe.norm,
+            dropout=recipe.dropout,
+            pool_first=True,
+        )
         plain = build(layers, size=size, classes=classes, fold=stack, slot_of=slot_of)
         folded = build(layers, size=size, classes=classes, fold=f) if recipe.slots else plain
         initialise(trained, recipe.init)
@@ -59,8 +68,7 @@ class Forms:
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = None
         if recipe.average:
-            average = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
-            averaged = AveragedModel(trained, multi_avg_fn=average, use_buffers=True)
+            averaged = AveragedModel(trained, avg_fn=partial(_average, recipe.average), use_buffers=True)
         return cls(trained, averaged, plain, folded, stack, f)
 
     def step(self) -> None:
@@ -77,3 +85,11 @@ class Forms:
         if self.folded is not self.plain:
             assemble_slots(self.plain, self.folded, self.f)
         return self.folded
+
+
+def _average(decay: float, averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    """The exponential average after one step more, over a tenth of the steps while they are few, so that it forgets
+    the weights of the beginning."""
+    if not averaged.is_floating_point():  # a counter
+        return current
+    return averaged.lerp(current, 1 - torch.as_tensor((1 + steps) / (10 + steps)).clamp(max=decay).to(averaged))

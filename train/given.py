@@ -26,7 +26,7 @@ def check_start(path: Path, task: Task, *, arch: str, pool: str, fold: int, reci
     """Raise `UserError` unless a training with these settings can begin from the network at `path`."""
     network = load(model_of(path))
     _fits(f"start={path}", network, task, fold)
-    if (network.arch, network.pool) != (arch, pool):
+    if parse(network.arch, network.pool) != parse(arch, pool):
         raise UserError(f"start={path} is {network.arch}, pools {network.pool}; this run is {arch}, pools {pool}")
     if recipe.norm:
         raise UserError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -141,6 +141,10 @@ def train(
     metrics = folder / "metrics.jsonl"
     write_whole(metrics, b"".join(_line(line) for line in at.history), checkpoint.ELSEWHERE)
 
+    def answer(x: Tensor) -> Tensor:  # images that follow each other in stacks, (b*f, 3, H, W) -> (b*f, classes)
+        with torch.autocast(device.type, torch.bfloat16, enabled=speed.autocast):
+            return unfold(forward(fold(x, stack)), stack).float()
+
     def seconds() -> float:
         return seconds_before + clock() - begun
 
@@ -178,13 +182,12 @@ def train(
                 for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):
                     group["lr"] = factor * group["initial_lr"]
                 x = to_input(images)  # (b*f, 3, H, W)
-                with torch.autocast(device.type, torch.bfloat16, enabled=speed.autocast):
-                    logits = unfold(forward(fold(x, stack)), stack).float()  # (b*f, classes)
+                logits = answer(x)
                 loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
                 if taught:
                     loss = taught.loss(loss, logits, x, batch)
                 if recipe.consistency:
-                    loss = loss + recipe.consistency * inconsistency(forward, x, logits, stack)
+                    loss = loss + recipe.consistency * inconsistency(answer, x, logits, stack)
                 net.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 with between:

@@ -13,6 +13,7 @@ from textgen.errors import UserError
 from textgen.game import validated
 from train.curriculum import Curriculum, Positive
 from train.fold import whole_stacks
+from train.settings import MAX_FOLD
 
 _STRICT = ConfigDict(extra="forbid")
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -47,21 +48,22 @@ class Special:
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
     """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long. `images` is for the
-    original's arithmetic: what is narrower sees more, `fold` times as many with slots, 1/width² times with `width`.
+    original's arithmetic: what is narrower sees more, `fold` times as many with slots, 1/width² times with `width`, but
+    no more than for the highest fold.
     `data` is that of a run which does not say it.
 
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
     "muon" takes `muon_lr` for the convolutions, and AdamW with `lr` for the rest (`train.optimizers`).
     `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of the run and falls to zero as a
-    cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" is decoupled.
-    `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution steadies
-    the training and is part of the convolution in the network that comes out.
-    `average` is the decay a step of an exponential average of the weights, which then are what is evaluated and kept.
+    cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" and "muon" is
+    decoupled. `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution,
+    or the pool that follows, steadies the training and is part of the convolution in the network that comes out.
+    `average` is the decay per step of an exponential average of the weights, which then are what is evaluated and kept.
     `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN from f
     copies of it. `distill` is for fold > 1, and for whatever is given a teacher.
     `curriculum`, `between_slots` and `consistency` are for fold > 1 without slots: the steps of weights that lead from
-    one slot to another are `between_slots` times as long, and `consistency` times the divergence between answers in
-    two orders of a stack comes to the loss (`train.together`).
+    one slot to another are `between_slots` times as long, and `consistency` times the divergence between the
+    answers to a stack and to the same one turned is added to the loss (`train.together`).
     `special` settings go before the others, the later before the earlier.
     """
 
@@ -107,11 +109,13 @@ def recipe_of(
 ) -> Recipe:
     """The recipe for one run: validated, with what is special to it, `epochs` and `batch` (None: its own) applied.
 
-    What the run does not use is gone: its `epochs` is set, its `batch` whole stacks; `slots`, `curriculum` and, but
-    for a run that is given a `teacher`, `distill` are off at fold=1. Raises `UserError`.
+    What the run does not use, or what its task holds (`data`), is gone: its `epochs` is set, its `batch` whole stacks;
+    `slots`, `curriculum` and, but for a run that is given a `teacher`, `distill` are off at fold=1. Raises `UserError`.
     """
     recipe = validated(Recipe, config, "recipe")
     for number, special in enumerate(recipe.special):
+        if "data" in special.set:
+            raise UserError(f"recipe.special[{number}].set.data: all games are trained on the same: give recipe.data")
         if special.applies(game, fold):
             settings = {**config, **_merged(config, special.set), "special": ()}
             recipe = replace(validated(Recipe, settings, f"recipe.special[{number}].set"), special=recipe.special)
@@ -126,7 +130,7 @@ def recipe_of(
             " set slots=false, or them to 1 and 0"
         )
     slots = recipe.slots and fold > 1
-    images = (recipe.images or 0) * (fold if slots else 1) / width**2
+    images = (recipe.images or 0) * (fold if slots else 1) * min(1 / width**2, MAX_FOLD)
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
     except ValueError as error:
@@ -135,6 +139,8 @@ def recipe_of(
         recipe,
         epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
         images=None,
+        data="files",
+        muon_lr=recipe.muon_lr if recipe.optimizer == "muon" else 0.02,
         batch=stacked,
         slots=slots,
         between_slots=recipe.between_slots if fold > 1 else 1.0,

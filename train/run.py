@@ -197,7 +197,7 @@ class _Run:
             "teacher": about_teacher,
             "start": s.start and str(s.start),
             "seed": s.seed,
-            "recipe_hash": _recipe_hash(self.config),
+            "recipe_hash": _recipe_hash(self.config, s, task),
             "data": task.kind,
             "dataset_hash": self.data.hash,
             "versions": machine.versions(),
@@ -222,12 +222,12 @@ def _recipe(config: Mapping[str, Any], settings: Settings, task: Task) -> Recipe
     )
 
 
-def _recipe_hash(config: Mapping[str, Any]) -> str:
+def _recipe_hash(config: Mapping[str, Any], settings: Settings, task: Task) -> str:
     """Of what is the same in all runs of a table: the recipe before it is fitted to a game and a fold."""
-    same = [TRAINER, *(config[key] for key in ("recipe", "model", "data", "epochs", "batch", "autocast"))]
-    return hashlib.sha256(
-        json.dumps([same, bool(config["teacher"]), bool(config["start"])], sort_keys=True).encode()
-    ).hexdigest()[:8]
+    recipe = {key: value for key, value in config["recipe"].items() if key != "data"}
+    same = [TRAINER, task.kind, recipe, *(config[key] for key in ("model", "epochs", "batch", "autocast"))]
+    given = [settings.teacher is not None, settings.start and sha256(model_of(settings.start))]
+    return hashlib.sha256(json.dumps([same, given], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
@@ -250,6 +250,10 @@ def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
         check_teacher(settings.teacher, task)
     if settings.start:
         check_start(settings.start, task, arch=arch, pool=pool, fold=f, recipe=recipe)
+        if recipe.distill and not settings.teacher:
+            raise UserError(f"start={settings.start}: who is to teach? give teacher=…, or recipe.distill=null")
+        if settings.out and model_of(settings.start).resolve().parent == settings.out.resolve():
+            raise UserError(f"out={settings.out} holds start=…, which would be overwritten: give another folder")
     if settings.out and settings.seeds > 1:
         raise UserError(f"out={settings.out} is one folder, and seeds={settings.seeds} runs need one each: give runs=…")
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.fold import assemble_slots, fold, turn, unfold
+from train.fold import assemble_slots, turn
 from train.models.notation import Layer, build
 
 
 class BetweenSlots:
-    """Makes the steps of weights that lead from one slot to another `factor` times as long: 0 holds them.
+    """Makes the steps of weights that lead from one slot to another `factor` times as long.
 
-    In use: `with between:` around the optimiser's step.
+    Such are all outside the f blocks of a network that slots make, those of channels that f slots do not fill among
+    them. With `factor` 0 they stay as they are, and no step within a slot depends on the others. In use:
+    `with between:` around the optimiser's step.
     """
 
     def __init__(
@@ -26,40 +29,49 @@ class BetweenSlots:
         for weight in narrow.parameters():
             nn.init.ones_(weight)
         assemble_slots(narrow, blocks, f)  # 1 within a slot, 0 elsewhere
-        trained = dict(net.named_parameters())
-        self._weights = [trained[name] for name, block in blocks.named_parameters() if block.ndim > 1]
-        self._held = [
-            ((1 - block.detach()) * (1 - factor)).to(weight.device)
-            for weight, block in zip(self._weights, (b for b in blocks.parameters() if b.ndim > 1), strict=True)
-        ]
+        self._factor = factor
+        self._weights: list[nn.Parameter] = []
+        self._rates: list[Tensor] = []  # what each weight's steps are multiplied by
+        for name, block in blocks.named_parameters():
+            if name.endswith("weight"):
+                weight = net.get_parameter(name)
+                self._weights.append(weight)
+                self._rates.append((block.detach() * (1 - factor) + factor).to(weight.device))
         self._before: list[Tensor] = []
 
     @torch.no_grad()
     def scale(self) -> None:
         """Make the weights themselves as much smaller, so that with `factor` 0 there are f separate networks."""
-        for weight, held in zip(self._weights, self._held, strict=True):
-            weight.mul_(1 - held)
+        for weight, rate in zip(self._weights, self._rates, strict=True):
+            weight.mul_(rate)
 
+    @torch.no_grad()
     def __enter__(self) -> None:
         self._before = [weight.detach().clone() for weight in self._weights]
+        if self._factor == 0:  # Muon's steps would depend on them
+            for weight, rate in zip(self._weights, self._rates, strict=True):
+                if weight.grad is not None:
+                    weight.grad.mul_(rate)
 
     @torch.no_grad()
     def __exit__(self, *_: object) -> None:
-        for weight, before, held in zip(self._weights, self._before, self._held, strict=True):
-            weight.lerp_(before, held)
+        for weight, before, rate in zip(self._weights, self._before, self._rates, strict=True):
+            weight.copy_(before.lerp(weight, rate))
 
 
-def inconsistency(forward: Callable[[Tensor], Tensor], x: Tensor, logits: Tensor, f: int) -> Tensor:
+def inconsistency(answer: Callable[[Tensor], Tensor], x: Tensor, logits: Tensor, f: int) -> Tensor:
     """How far the answer to each image changes when its stack is turned by a random number of places.
 
-    The mean over images of the Jensen-Shannon divergence between the classes' probabilities in the two orders, in
-    nats. `x` (b·f, C, H, W) are images that follow each other in stacks, `logits` (b·f, k) the answers to them.
+    The mean over images of the Jensen-Shannon divergence between the classes' probabilities before and after, in nats.
+    `x` (b·f, C, H, W) are images that follow each other in stacks, `logits` = `answer(x)` (b·f, k) the answers to them.
     """
     places = int(torch.randint(1, f, ()))
-    turned = turn(unfold(forward(fold(turn(x, f, places), f)), f).float(), f, -places)  # (b*f, k)
+    turned = turn(answer(turn(x, f, places)), f, -places)  # (b*f, k)
     one, other = logits.log_softmax(1), turned.log_softmax(1)
-    mean = torch.logaddexp(one, other) - torch.log(torch.tensor(2.0))
-    return sum(
-        (functional.kl_div(mean, side, log_target=True, reduction="batchmean") / 2 for side in (one, other)),
-        start=torch.zeros((), device=x.device),
-    )
+    middle = torch.logaddexp(one, other) - math.log(2)
+    return (_divergence(one, middle) + _divergence(other, middle)) / 2
+
+
+def _divergence(of: Tensor, to: Tensor) -> Tensor:
+    """Kullback-Leibler, of log probabilities (b, k), the mean over b."""
+    return functional.kl_div(to, of, log_target=True, reduction="batchmean")
