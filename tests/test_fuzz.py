@@ -25,13 +25,7 @@ from textgen.spec import Spec, SpecError
 ROOT = Path(__file__).parents[1]
 CHILD = Path(__file__).parent / "fuzz_child.py"
 STALLED = 300  # seconds for one case, on the slowest machine
-LONGEST = {
-    "specs": 10,
-    "fonts": 20,
-    "images": 10,
-    "data": 10,
-    "games": 200,
-}  # seconds of a processor that a case may take
+LONGEST = {"specs": 10, "fonts": 20, "images": 10, "data": 10, "games": 200}  # processor seconds a case may take
 
 
 def run_cases(

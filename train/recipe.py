@@ -16,6 +16,7 @@ from train.fold import whole_stacks
 from train.settings import MAX_FOLD
 
 _STRICT = ConfigDict(extra="forbid")
+MUON_LR = 0.02  # where a recipe does not say it, or does not use it
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -74,7 +75,7 @@ class Recipe:
     images: Positive | None = None
     data: Literal["files", "live"] = "files"
     optimizer: Literal["adam", "adamw", "muon", "rmsprop", "sgd"] = "adam"
-    muon_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
+    muon_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = MUON_LR
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "one_cycle"] = "constant"
     warmup: Share = 0.2
@@ -140,7 +141,7 @@ def recipe_of(
         epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
         images=None,
         data="files",
-        muon_lr=recipe.muon_lr if recipe.optimizer == "muon" else 0.02,
+        muon_lr=recipe.muon_lr if recipe.optimizer == "muon" else MUON_LR,
         batch=stacked,
         slots=slots,
         between_slots=recipe.between_slots if fold > 1 else 1.0,
