@@ -9,8 +9,6 @@ from train.models.notation import build, parse
 from train.optimizers import Muon, optimizers_of, orthogonal
 from train.recipe import Recipe, recipe_of
 
-CPU = torch.device("cpu")
-
 
 def recipe(*overrides: str) -> Recipe:
     return recipe_of(composed("game=sot_time", *overrides)["recipe"], game="sot_time", fold=1, train_images=1)
@@ -47,7 +45,7 @@ def test_a_step_does_not_depend_on_the_size_of_the_gradient_and_lowers_the_loss(
 
 def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
     net = build(parse("C8 M C8 F16 F", "3x3 stride 2"), size=(9, 9), classes=3, norm=True)
-    optimizers = optimizers_of(net, recipe("recipe.muon_lr=0.03"), CPU)
+    optimizers = optimizers_of(net, recipe("recipe.muon_lr=0.03"))
     groups = {name: optimizer.param_groups[0] for name, optimizer in optimizers.items()}
     assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {
         "usual": torch.optim.AdamW,
@@ -60,7 +58,7 @@ def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
 
 def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
     net = build(parse("F8 F", "3x3 stride 2"), size=(9, 9), classes=3)
-    assert list(optimizers_of(net, recipe(), CPU)) == ["usual"]
+    assert list(optimizers_of(net, recipe())) == ["usual"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +72,6 @@ def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
 )
 def test_the_other_optimisers_have_all(name: str, kind: type) -> None:
     net = build(parse("C8 F", "3x3 stride 2"), size=(9, 9), classes=3)
-    optimizers = optimizers_of(net, recipe(f"recipe.optimizer={name}"), CPU)
+    optimizers = optimizers_of(net, recipe(f"recipe.optimizer={name}"))
     assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {"usual": kind}
     assert len(optimizers["usual"].param_groups[0]["params"]) == len(list(net.parameters()))

@@ -396,7 +396,10 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
     dense = run(composed(*SMALL, *few, "recipe.slots=false", "epochs=1", "out=" + str(tmp_path / "dense")))
     assert not dense["slots"]
     for wrong, message in [
-        ((f"start={folder}", "recipe=default"), "give recipe=finetune, or recipe.norm=false"),
+        (
+            (f"start={folder}", "recipe=default"),
+            "nothing for recipe.norm, recipe.characters, recipe.auxiliary: give recipe=finetune",
+        ),
         ((f"start={folder}", "recipe=finetune", "fold=3"), "start=.* has fold=2.* it needs fold=3"),
         ((f"start={folder}", "recipe=finetune", "model.arch=C8 M F"), "this run is C8 M F"),
         ((f"start={tmp_path / 'dense'}", "recipe=finetune"), "not 2 copies of one narrow network.*recipe.slots=false"),
@@ -459,14 +462,18 @@ def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: 
     assert result["teacher"]["accuracy"] > 0
 
 
-def test_the_control_is_the_network_of_a_slot(tmp_path: Path) -> None:
-    control = train(tmp_path, "game=apex_count", "width=0.5", "epochs=2")
+@pytest.mark.parametrize(
+    ("fold", "width", "arch"),
+    [(2, 0.7072, "C22 M C22 C22 C22 M C5 M F"), (4, 0.5, "C16 M C16 C16 C16 M C4 M F")],
+)
+def test_the_control_is_the_network_of_a_slot(tmp_path: Path, fold: int, width: float, arch: str) -> None:
+    control = train(tmp_path, "game=apex_count", f"width={width}", "epochs=2")
     weights = load_file(tmp_path / "run/model.safetensors")
-    folded = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
-    assert control["arch"] == "C16 M C16 C16 C16 M C4 M F"
-    assert control["width"] == 0.5
-    slots = load_file(tmp_path / "run/model.safetensors")
-    assert torch.equal(slots["conv2.weight"][16:32, 16:32], weights["conv2.weight"])
+    folded = train(tmp_path, "game=apex_count", f"fold={fold}", "epochs=2")
+    assert control["arch"] == arch
+    assert control["width"] == width
+    slots, c = load_file(tmp_path / "run/model.safetensors"), len(weights["conv1.bias"])
+    assert torch.equal(slots["conv2.weight"][c : 2 * c, c : 2 * c], weights["conv2.weight"])
     assert folded["accuracy"] == pytest.approx(control["accuracy"])
 
 

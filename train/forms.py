@@ -1,7 +1,8 @@
-"""The forms that a network takes while it is trained: with batch norms, without, averaged over steps, assembled."""
+"""The forms that a network takes while it is trained: with what helps it to learn, without, averaged, assembled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,17 +11,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from train.fold import assemble_slots, extract_slot
-from train.models.notation import Layer, bare, build, initialise
+from train.models.aids import TwoEnds, bare, shares_of
+from train.models.notation import Conv, Layer, build, initialise
 from train.recipe import Recipe
+
+WIDER = 4  # times the channels of the last convolution, in the auxiliary end
 
 
 @dataclass(frozen=True)
 class Forms:
     """All on one device, in channels-last memory, which halves the time of a step on a CPU.
 
-    `trained` maps stacks of `stack` images to logits, with norms and dropout; with slots it is the narrow network of
-    one, and `stack` is 1. `plain` is the same without what is for training alone. `folded` is what comes out, for
-    stacks of `f` images; without slots it is `plain`.
+    `trained` maps stacks of `stack` images to logits, with norms and dropout, and an auxiliary end whose logits come
+    second (`train.models.aids`); with slots it is the narrow network of one, and `stack` is 1. `plain` is the same
+    without what is for training alone. `folded` is what comes out, for stacks of `f` images; without slots `plain`.
     """
 
     trained: nn.Module
@@ -36,7 +40,7 @@ class Forms:
         layers: tuple[Layer, ...],
         *,
         size: tuple[int, int],
-        classes: int,
+        classes: Sequence[str],
         f: int,
         recipe: Recipe,
         device: torch.device,
@@ -47,25 +51,29 @@ class Forms:
         Raises `ValueError` if slots are to begin from a network that is not f equal ones.
         """
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
-        trained = build(
-            layers,
-            size=size,
-            classes=classes,
-            fold=stack,
-            slot_of=slot_of,
+        shape = partial(build, size=size, classes=len(classes), fold=stack, slot_of=slot_of)
+        learning = partial(
+            shape,
             norm=recipe.norm,
             dropout=recipe.dropout,
             pool_first=True,
+            shares=shares_of(classes) if recipe.characters else None,
         )
-        plain = build(layers, size=size, classes=classes, fold=stack, slot_of=slot_of)
-        folded = build(layers, size=size, classes=classes, fold=f) if recipe.slots else plain
-        initialise(trained, recipe.init)
+        net = learning(layers)
+        initialise(net, recipe.init)
+        trained: nn.Module = net
+        if recipe.auxiliary and any(isinstance(layer, Conv) for layer in layers):
+            end = learning(layers, widen_last=WIDER)
+            initialise(end, recipe.init)
+            trained = TwoEnds(net, end)
+        plain = shape(layers)
+        folded = build(layers, size=size, classes=len(classes), fold=f) if recipe.slots else plain
         if start is not None and recipe.slots:
-            extract_slot(start, trained, f)
+            extract_slot(start, net, f)
         elif start is not None:
-            trained.load_state_dict(start.state_dict())
-        for net in (trained, plain, folded):
-            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.load_state_dict(start.state_dict())
+        for form in (trained, plain, folded):
+            form.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = None
         if recipe.average:
             averaged = AveragedModel(trained, avg_fn=partial(_average, recipe.average), use_buffers=True)
@@ -78,7 +86,8 @@ class Forms:
 
     def settle(self) -> None:
         """Give `plain` what has been trained so far."""
-        bare(self.trained if self.averaged is None else self.averaged.module, self.plain)
+        trained = self.trained if self.averaged is None else self.averaged.module
+        bare(trained.net if isinstance(trained, TwoEnds) else trained, self.plain)
 
     def assemble(self) -> nn.Module:
         """`folded`, with the weights of `plain`."""

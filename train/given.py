@@ -28,9 +28,10 @@ def check_start(path: Path, task: Task, *, arch: str, pool: str, fold: int, reci
     _fits(f"start={path}", network, task, fold)
     if parse(network.arch, network.pool) != parse(arch, pool):
         raise UserError(f"start={path} is {network.arch}, pools {network.pool}; this run is {arch}, pools {pool}")
-    if recipe.norm:
+    if aids := [key for key in ("norm", "characters", "auxiliary") if getattr(recipe, key)]:
         raise UserError(
-            f"start={path}: a trained network has no batch norms: give recipe=finetune, or recipe.norm=false"
+            f"start={path}: a trained network has nothing for recipe.{', recipe.'.join(aids)}: give recipe=finetune,"
+            " or set them to false and 0"
         )
     if recipe.slots:
         narrow = build(parse(arch, pool), size=task.size, classes=len(task.classes), slot_of=fold)

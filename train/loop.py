@@ -106,9 +106,9 @@ def train(
     size, device = source.size, source.labels.device
     torch.manual_seed(seed)
 
-    forms = Forms.of(layers, size=size, classes=len(classes), f=f, recipe=recipe, device=device, start=start)
+    forms = Forms.of(layers, size=size, classes=classes, f=f, recipe=recipe, device=device, start=start)
     net, stack = forms.trained, forms.stack
-    optimizers = optimizers_of(net, recipe, device)
+    optimizers = optimizers_of(net, recipe)
     between: BetweenSlots | AbstractContextManager[None] = nullcontext()
     if recipe.between_slots < 1:
         between = BetweenSlots(net, layers, size, len(classes), f, recipe.between_slots)
@@ -141,9 +141,16 @@ def train(
     metrics = folder / "metrics.jsonl"
     write_whole(metrics, b"".join(_line(line) for line in at.history), checkpoint.ELSEWHERE)
 
-    def answer(x: Tensor) -> Tensor:  # images that follow each other in stacks, (b*f, 3, H, W) -> (b*f, classes)
+    def answers(x: Tensor) -> list[Tensor]:  # images that follow each other in stacks, (b*f, 3, H, W) -> (b*f, classes)
         with torch.autocast(device.type, torch.bfloat16, enabled=speed.autocast):
-            return unfold(forward(fold(x, stack)), stack).float()
+            ends = forward(fold(x, stack))
+            return [unfold(end, stack).float() for end in (ends if isinstance(ends, tuple) else (ends,))]
+
+    def answer(x: Tensor) -> Tensor:
+        return answers(x)[0]
+
+    def loss_of(logits: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
 
     def seconds() -> float:
         return seconds_before + clock() - begun
@@ -182,19 +189,21 @@ def train(
                 for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):
                     group["lr"] = factor * group["initial_lr"]
                 x = to_input(images)  # (b*f, 3, H, W)
-                logits = answer(x)
-                loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+                logits, *auxiliary = answers(x)
+                loss = loss_of(logits, y)
                 if taught:
                     loss = taught.loss(loss, logits, x, batch)
                 if recipe.consistency:
                     loss = loss + recipe.consistency * inconsistency(answer, x, logits, stack)
+                loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
+                for end in auxiliary:
+                    loss = loss + recipe.auxiliary * loss_of(end, y)
                 net.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 with between:
                     for optimizer in optimizers.values():
                         optimizer.step()
                 forms.step()
-                loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
                 right += (logits.detach().argmax(1) == y).sum()
                 bar.update(len(batch))
                 at.step += 1

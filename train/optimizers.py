@@ -19,11 +19,11 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-def optimizers_of(net: nn.Module, recipe: Recipe, device: torch.device) -> dict[str, torch.optim.Optimizer]:
+def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
     """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` for the
     convolutions, while AdamW has the rest. Every group keeps its rate as `initial_lr`, for a schedule to multiply."""
     kind = "adamw" if recipe.optimizer == "muon" else recipe.optimizer
-    fused = {"fused": True} if device.type == "cuda" and kind in ("adam", "adamw") else {}
+    fused = {"fused": True} if kind in ("adam", "adamw") else {}
     convolutions = [p for p in net.parameters() if recipe.optimizer == "muon" and p.ndim == 4]
     rest = [p for p in net.parameters() if not (recipe.optimizer == "muon" and p.ndim == 4)]
     optimizers = {"usual": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}

@@ -59,6 +59,9 @@ class Recipe:
     cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" and "muon" is
     decoupled. `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution,
     or the pool that follows, steadies the training and is part of the convolution in the network that comes out.
+    `characters` lets classes share weights of the last layer by what they are written with, and `auxiliary` is the
+    weight of the loss of a second, wider end of the network (`train.models.aids`); both are for networks of single
+    images, slots or fold=1, and neither is in what comes out.
     `average` is the decay per step of an exponential average of the weights, which then are what is evaluated and kept.
     `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN from f
     copies of it. `distill` is for fold > 1, and for whatever is given a teacher.
@@ -83,6 +86,8 @@ class Recipe:
     norm: StrictBool = False
     dropout: Share = 0.0
     init: Literal["reference", "torch"] = "reference"
+    characters: StrictBool = False
+    auxiliary: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     average: Share = 0.0
     slots: StrictBool = False
     between_slots: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -144,6 +149,8 @@ def recipe_of(
         muon_lr=recipe.muon_lr if recipe.optimizer == "muon" else MUON_LR,
         batch=stacked,
         slots=slots,
+        characters=recipe.characters and (slots or fold == 1),
+        auxiliary=recipe.auxiliary if slots or fold == 1 else 0.0,
         between_slots=recipe.between_slots if fold > 1 else 1.0,
         consistency=recipe.consistency if fold > 1 else 0.0,
         curriculum=recipe.curriculum if fold > 1 else None,

@@ -16,11 +16,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from textgen.errors import UserError
 from train.fold import slot_width, width
+from train.models.aids import CharacterLinear, Norm
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,8 @@ def build(
     norm: bool = False,
     dropout: float = 0.0,
     pool_first: bool = False,
+    shares: Tensor | None = None,
+    widen_last: int = 1,
 ) -> nn.Sequential:
     """The network for stacks of `fold` images: (b, fold·3, H, W) -> (b, fold·classes).
 
@@ -116,12 +117,13 @@ def build(
     ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
     fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1.
 
-    The rest is for training, and `bare` takes it out again; the names of the layers with weights, conv1, linear1 and so
-    on, stay. With `norm` a batch norm follows every convolution. With `dropout` there are Dropout layers behind the
-    second layer and its pool and before the last layer (§5.1, for NoScope's networks). `pool_first` has norm and ReLU
-    behind the pool that follows: as both rise with their input the network computes the same, its gradient is the same,
-    and with a pool of stride 2 they have a quarter of the work. The norm's mean and variance are then those of the
-    values that the pool lets through.
+    The rest is for training, and `train.models.aids.bare` takes it out again; the names of the layers with weights,
+    conv1, linear1 and so on, stay. With `norm` a batch norm follows every convolution. With `dropout` there are Dropout
+    layers behind the second layer and its pool and before the last layer (§5.1, for NoScope's networks). `pool_first`
+    has norm and ReLU behind the pool that follows: as both rise with their input the network computes the same, its
+    gradient is the same, and with a pool of stride 2 they have a quarter of the work. The norm's mean and variance are
+    then those of the values that the pool lets through. With `shares` (classes, s) the last layer is a
+    `CharacterLinear`; that is for fold=1. The last convolution has `widen_last` times its channels.
     """
     if fold < 1:
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
@@ -137,10 +139,12 @@ def build(
     features = 0  # once flat, instead of c, h, w
     weighted = 0  # layers so far that have weights
     waiting: list[tuple[str, nn.Module]] = []  # norm and ReLU of the convolution before
-    for layer, following in pairwise((*layers, None)):
+    last_conv = max((at for at, layer in enumerate(layers) if isinstance(layer, Conv)), default=None)
+    for at, (layer, following) in enumerate(pairwise((*layers, None))):
         if isinstance(layer, Conv):
-            add("conv", nn.Conv2d(c, wide(layer.channels), 3, padding=1, bias=not norm))
-            c = wide(layer.channels)
+            channels = wide(layer.channels) * (widen_last if at == last_conv else 1)
+            add("conv", nn.Conv2d(c, channels, 3, padding=1, bias=not norm))
+            c = channels
             waiting = [("norm", Norm(c))] * norm + [("relu", nn.ReLU(inplace=True))]
             weighted += 1
         elif isinstance(layer, Pool):
@@ -152,11 +156,14 @@ def build(
             if not features:
                 add("flatten", nn.Flatten())
                 features = c * h * w
-            out = fold * classes if layer.features is None else wide(layer.features)
-            add("linear", nn.Linear(features, out))
             if layer.features is not None:
+                add("linear", nn.Linear(features, wide(layer.features)))
                 add("relu", nn.ReLU(inplace=True))
-            features = out
+                features = wide(layer.features)
+            elif shares is not None:
+                add("linear", CharacterLinear(features, shares))
+            else:
+                add("linear", nn.Linear(features, fold * classes))
             weighted += 1
         if not (pool_first and isinstance(following, Pool)):
             for kind, module in waiting:
@@ -166,45 +173,6 @@ def build(
         if dropout and following is not None and (second or following == Linear(None)):
             add("dropout", nn.Dropout(dropout))
     return net
-
-
-class Norm(nn.BatchNorm2d):
-    """A batch norm with the magnitudes of `weight` as factors: being positive, it can change places with a max pool."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight.abs(),
-            self.bias,
-            self.training,
-            self.momentum or 0.0,
-            self.eps,
-        )
-
-
-@torch.no_grad()
-def bare(trained: nn.Module, plain: nn.Module) -> None:
-    """Give `plain`, the same network without norms and dropout, the weights that make it compute as `trained` does.
-
-    A batch norm that has been trained is a factor and an offset for each channel: the convolution before it takes both.
-    That is right across a pool too, as the factors are positive.
-    """
-    modules = dict(trained.named_modules())
-    for name, target in plain.named_modules():
-        if not isinstance(target, nn.Conv2d | nn.Linear):
-            continue
-        weight, bias = modules[name].weight, modules[name].bias
-        if isinstance(norm := modules.get(name.replace("conv", "norm")), Norm):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            weight, bias = fuse_conv_bn_weights(
-                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight.abs(), norm.bias
-            )
-        target.weight.copy_(weight)
-        assert target.bias is not None
-        target.bias.copy_(bias)
 
 
 @torch.no_grad()
