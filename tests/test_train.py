@@ -220,11 +220,11 @@ def test_the_paper_s_settings() -> None:
 def test_a_narrow_network_sees_more_images_by_what_it_is_cheaper() -> None:
     config = composed("game=sot_time")["recipe"]
     epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 2, 3, 4)]
-    assert epochs == [6, 12, 18, 24]
-    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 24
-    assert recipe_of(config, game="sot_time", fold=1, width=0.05, train_images=50_000).epochs == 36  # as for fold=6
+    assert epochs == [4, 8, 12, 16]
+    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 16
+    assert recipe_of(config, game="sot_time", fold=1, width=0.05, train_images=50_000).epochs == 24  # as for fold=6
     dense = {**config, "slots": False}
-    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
+    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 4
 
 
 @pytest.mark.parametrize("game", ["coral", "night", "roundabout", "taipei"])
@@ -240,6 +240,17 @@ def test_a_special_setting_that_is_none_is_named() -> None:
     config = composed("game=sot_time")["recipe"] | {"special": [{"games": ["sot_time"], "set": {"epoch": 3}}]}
     with pytest.raises(UserError, match=r"recipe.special\[0\].set.epoch is no setting; did you mean epochs"):
         recipe_of(config, game="sot_time", fold=1, train_images=1)
+
+
+def test_threads_are_one_a_core_and_one_less_beside_rendering() -> None:
+    script = "import torch; from train.machine import threads_of; torch.set_num_threads(7)"
+    script += "; print(threads_of(rendering=False), threads_of(rendering=True))"
+    for cores, expected in (("1", "1 1"), ("2", "2 1")):
+        environment = {**os.environ, "OMP_NUM_THREADS": cores}
+        told = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.split() == expected.split()
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:

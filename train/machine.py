@@ -13,6 +13,7 @@ import torch
 
 from textgen.errors import UserError
 
+CORES = torch.get_num_threads()  # before anyone changes it; OMP_NUM_THREADS has been heeded
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
 
@@ -33,6 +34,12 @@ def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
+def threads_of(*, rendering: bool) -> int:
+    """PyTorch's threads: one a core, less one where crops are rendered meanwhile. They wait for each other at every
+    operation, so that one which must share its core holds up all: on two cores, two are slower than one then."""
+    return max(CORES - rendering, 1)
 
 
 def versions() -> dict[str, str]:

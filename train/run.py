@@ -55,8 +55,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
         settings.data or data_of(config["recipe"]), definition, settings.path, settings.data_dir, settings.rebuild
     )
     _check(settings, _recipe(config, settings, task), task)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or machine.threads_of(rendering=task.kind == "live"))
     data = open_data(
         task,
         device,
