@@ -68,6 +68,7 @@ class Recipe:
     `curriculum`, `between_slots` and `consistency` are for fold > 1 without slots: the steps of weights that lead from
     one slot to another are `between_slots` times as long, and `consistency` times the divergence between the
     answers to a stack and to the same one turned is added to the loss (`train.together`).
+    `needs_start` refuses a run that begins from no trained network (`start=`).
     `special` settings go before the others, the later before the earlier.
     """
 
@@ -94,6 +95,7 @@ class Recipe:
     consistency: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     distill: Distill | None = None
     curriculum: Curriculum | None = None
+    needs_start: StrictBool = False
     special: tuple[Special, ...] = ()
 
 

@@ -247,6 +247,10 @@ def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
         )
     if settings.teacher:
         check_teacher(settings.teacher, task)
+    if recipe.needs_start and not settings.start:
+        raise UserError(
+            f"recipe={recipe.name} goes on from a trained network: give start=…, a run's folder or a model.safetensors"
+        )
     if settings.start:
         check_start(settings.start, task, arch=arch, pool=pool, fold=f, recipe=recipe)
         if recipe.distill and not settings.teacher:
