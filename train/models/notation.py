@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,19 @@ class Linear:
 
 
 Layer = Conv | Pool | Linear
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A layer with the sizes that it has in one network: `input` and `output` are (C, H, W) of one stack.
+
+    A linear layer takes the features flat, (C·H·W,), and gives (features, 1, 1).
+    """
+
+    name: str  # conv1, pool1, linear1 …
+    layer: Layer
+    input: tuple[int, int, int]
+    output: tuple[int, int, int]
 
 
 def parse(arch: str, pool: str) -> tuple[Layer, ...]:
@@ -98,6 +112,45 @@ def _pools(pool: str, count: int) -> list[Pool]:
     return [Pool(kernel, stride, kernel // 2 if match[5] else 0) for stride in strides]
 
 
+def sized(
+    layers: tuple[Layer, ...],
+    *,
+    size: tuple[int, int],
+    classes: int,
+    fold: int = 1,
+    slot_of: int = 1,
+    widen_last: int = 1,
+) -> tuple[Sized, ...]:
+    """The layers with their sizes, for stacks of `fold` images of `size` (H, W): what `build` builds, by arithmetic.
+
+    The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
+    ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
+    fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1. The last convolution has
+    `widen_last` times its channels. Raises `UserError` for images that are too small.
+    """
+    if fold < 1:
+        raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
+    wide: Callable[[int], int] = (lambda c: width(c, fold)) if slot_of == 1 else (lambda c: slot_width(c, slot_of))
+    last_conv = max((at for at, layer in enumerate(layers) if isinstance(layer, Conv)), default=None)
+    numbers: Counter[str] = Counter()
+    found = []
+    c, h, w = fold * 3, *size
+    for at, layer in enumerate(layers):
+        before = (c, h, w)
+        if isinstance(layer, Conv):
+            kind, c = "conv", wide(layer.channels) * (widen_last if at == last_conv else 1)
+        elif isinstance(layer, Pool):
+            kind = "pool"
+            h, w = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (h, w))
+            if h < 1 or w < 1:
+                raise UserError(f"images of {size[0]}×{size[1]} are too small for the pools of this arch: give fewer M")
+        else:
+            kind, c, h, w = "linear", fold * classes if layer.features is None else wide(layer.features), 1, 1
+        numbers[kind] += 1
+        found.append(Sized(f"{kind}{numbers[kind]}", layer, before, (c, h, w)))
+    return tuple(found)
+
+
 def build(
     layers: tuple[Layer, ...],
     *,
@@ -105,17 +158,13 @@ def build(
     classes: int,
     fold: int = 1,
     slot_of: int = 1,
+    widen_last: int = 1,
     norm: bool = False,
     dropout: float = 0.0,
     pool_first: bool = False,
     shares: Tensor | None = None,
-    widen_last: int = 1,
 ) -> nn.Sequential:
-    """The network for stacks of `fold` images: (b, fold·3, H, W) -> (b, fold·classes).
-
-    The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
-    ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
-    fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1.
+    """The network for stacks of `fold` images, (b, fold·3, H, W) -> (b, fold·classes), of layers as `sized` says.
 
     The rest is for training, and `train.models.aids.bare` takes it out again; the names of the layers with weights,
     conv1, linear1 and so on, stay. With `norm` a batch norm follows every convolution. With `dropout` there are Dropout
@@ -123,11 +172,8 @@ def build(
     has norm and ReLU behind the pool that follows: as both rise with their input the network computes the same, its
     gradient is the same, and with a pool of stride 2 they have a quarter of the work. The norm's mean and variance are
     then those of the values that the pool lets through. With `shares` (classes, s) the last layer is a
-    `CharacterLinear`; that is for fold=1. The last convolution has `widen_last` times its channels.
+    `CharacterLinear`; that is for fold=1.
     """
-    if fold < 1:
-        raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
-    wide: Callable[[int], int] = (lambda c: width(c, fold)) if slot_of == 1 else (lambda c: slot_width(c, slot_of))
     net = nn.Sequential()
     numbers: Counter[str] = Counter()
 
@@ -135,42 +181,36 @@ def build(
         numbers[kind] += 1
         net.add_module(f"{kind}{numbers[kind]}", module)
 
-    c, (h, w) = fold * 3, size
-    features = 0  # once flat, instead of c, h, w
     weighted = 0  # layers so far that have weights
     waiting: list[tuple[str, nn.Module]] = []  # norm and ReLU of the convolution before
-    last_conv = max((at for at, layer in enumerate(layers) if isinstance(layer, Conv)), default=None)
-    for at, (layer, following) in enumerate(pairwise((*layers, None))):
+    plan = sized(layers, size=size, classes=classes, fold=fold, slot_of=slot_of, widen_last=widen_last)
+    for at, following in pairwise((*plan, None)):
+        assert at is not None
+        layer, channels, last = at.layer, at.output[0], following is None
         if isinstance(layer, Conv):
-            channels = wide(layer.channels) * (widen_last if at == last_conv else 1)
-            add("conv", nn.Conv2d(c, channels, 3, padding=1, bias=not norm))
-            c = channels
-            waiting = [("norm", Norm(c))] * norm + [("relu", nn.ReLU(inplace=True))]
+            add("conv", nn.Conv2d(at.input[0], channels, 3, padding=1, bias=not norm))
+            waiting = [("norm", Norm(channels))] * norm + [("relu", nn.ReLU(inplace=True))]
             weighted += 1
         elif isinstance(layer, Pool):
             add("pool", nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
-            h, w = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (h, w))
-            if h < 1 or w < 1:
-                raise UserError(f"images of {size[0]}×{size[1]} are too small for the pools of this arch: give fewer M")
-        elif isinstance(layer, Linear):
-            if not features:
+        else:
+            if not numbers["flatten"]:
                 add("flatten", nn.Flatten())
-                features = c * h * w
-            if layer.features is not None:
-                add("linear", nn.Linear(features, wide(layer.features)))
+            features = prod(at.input)
+            add(
+                "linear",
+                CharacterLinear(features, shares) if last and shares is not None else nn.Linear(features, channels),
+            )
+            if not last:
                 add("relu", nn.ReLU(inplace=True))
-                features = wide(layer.features)
-            elif shares is not None:
-                add("linear", CharacterLinear(features, shares))
-            else:
-                add("linear", nn.Linear(features, fold * classes))
             weighted += 1
-        if not (pool_first and isinstance(following, Pool)):
+        pooled = following is not None and isinstance(following.layer, Pool)
+        if not (pool_first and pooled):
             for kind, module in waiting:
                 add(kind, module)
             waiting = []
-        second = weighted == 2 and not isinstance(following, Pool) and not numbers["dropout"]
-        if dropout and following is not None and (second or following == Linear(None)):
+        second = weighted == 2 and not pooled and not numbers["dropout"]
+        if dropout and following is not None and (second or following.layer == Linear(None)):
             add("dropout", nn.Dropout(dropout))
     return net
 
