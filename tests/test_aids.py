@@ -1,11 +1,13 @@
 """What a network has only while it is trained: it is gone in the network that comes out, which computes the same."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
 
 from train.models.aids import CharacterLinear, Norm, TwoEnds, bare, shares_of
-from train.models.notation import build, parse
+from train.models.notation import build, initialise, parse
 
 V = "3x3 strides 2,1,2"
 CLASSES = ("7", "17", "18", "none")
@@ -26,9 +28,11 @@ def test_what_training_adds_is_taken_out_and_the_network_computes_as_before(pool
         trained(x)  # the norms see data
     for parameter in trained.get_submodule("linear2").parameters():
         nn.init.normal_(parameter)
-    plain = build(layers, size=(21, 24), classes=4)
+    plain, again = (build(layers, size=(21, 24), classes=4) for _ in range(2))
     bare(trained, plain)
     assert torch.allclose(plain(x), trained.eval()(x), atol=1e-4)
+    bare(TwoEnds(trained, deepcopy(trained)), again)
+    assert torch.equal(again(x), plain(x))
 
 
 def test_classes_share_characters_at_their_place_from_the_end_and_their_length() -> None:
@@ -50,7 +54,11 @@ def test_classes_that_share_everything_begin_alike_and_can_be_told_apart() -> No
     nn.functional.cross_entropy(before, torch.tensor([0, 1] * 4)).backward()
     assert layer.weight.grad is not None
     assert not torch.equal(layer.weight.grad[0], layer.weight.grad[1])
-    weight, bias = layer.whole()
+    initialise(layer, "reference")
+    assert not layer.weight.any()
+    assert layer.shared.weight.std() < 0.02
+    weight, bias = CharacterLinear.whole(layer)
+    before = layer(x)
     assert torch.equal(nn.functional.linear(x, weight, bias), before)
 
 
@@ -71,7 +79,13 @@ def test_a_second_end_leaves_the_first_as_it_is_and_teaches_what_both_share() ->
     }
 
 
-def test_a_network_without_convolutions_has_one_end() -> None:
-    flat = build(parse("F8 F", V), size=(4, 4), classes=3)
-    with pytest.raises(ValueError, match="without convolutions"):
-        TwoEnds(flat, flat)
+@pytest.mark.parametrize("arch", ["F8 F", "C8 M F"])
+def test_two_ends_need_something_to_share(arch: str) -> None:
+    net = build(parse(arch, V), size=(9, 9), classes=3)
+    with pytest.raises(ValueError, match="nothing"):
+        TwoEnds(net, net)
+
+
+def test_shares_are_for_single_images() -> None:
+    with pytest.raises(ValueError, match="stacks of 2"):
+        build(parse("C8 M F", V), size=(9, 9), classes=4, fold=2, shares=shares_of(CLASSES))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from textgen.errors import UserError
-from train.models.notation import Conv, Linear, Pool, build, initialise, parse
+from train.models.notation import Conv, Linear, Pool, build, initialise, parse, sized
 
 V = "3x3 strides 2,1,2"
 
@@ -86,3 +86,16 @@ def test_norm_and_relu_behind_a_pool_compute_the_same_and_have_the_same_gradient
     for one, other in zip(before.parameters(), behind.parameters(), strict=True):
         assert one.grad is not None
         assert torch.equal(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("shape", [{"fold": 3}, {"slot_of": 3}, {"widen_last": 4}, {"fold": 2, "norm": True}])
+def test_sizes_by_arithmetic_are_those_of_the_network_that_is_built(shape: dict[str, int]) -> None:
+    layers, size = parse("C8 M C8 C4 M F16 F", V), (21, 24)
+    net = build(layers, size=size, classes=3, **shape)  # type: ignore[arg-type]
+    plan = sized(layers, size=size, classes=3, **{key: value for key, value in shape.items() if key != "norm"})
+    outputs, x = {}, torch.zeros(1, plan[0].input[0], *size)
+    for name, layer in net.named_children():
+        x = layer(x)
+        outputs[name] = (*x.shape[1:], 1, 1)[:3]
+    assert {at.name: at.output for at in plan} == {at.name: outputs[at.name] for at in plan}
+    assert [at.name for at in plan] == [name for name in outputs if name[:4] in ("conv", "pool", "line")]

@@ -7,10 +7,11 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -42,6 +43,8 @@ def run(main: Callable[[], object]) -> NoReturn:
         if error.filename is None:
             raise
         _fail(f"cannot use {error.filename}: {error.strerror}; choose another folder")
+    except BrokenPipeError:
+        _enough()
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)
         sys.exit(130)
@@ -64,8 +67,28 @@ def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             _fail(error.summary)
         except OmegaConfBaseException as error:
             _fail(str(error))
+        except BrokenPipeError:
+            _enough()
 
     return wrapped
+
+
+def check_choice(group: str, config: Mapping[str, Any]) -> None:
+    """Of a group that may be left out, Hydra takes a misspelt file for none: raise `UserError` for it."""
+    choice = HydraConfig.get().runtime.choices.get(group)
+    if choice is not None and group not in config:
+        raise UserError(no_option(group, str(choice), options_of(group)))
+
+
+def options_of(group: str) -> list[str]:
+    """The files of a config group."""
+    return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def _enough() -> NoReturn:
+    """Whoever read the output has closed it, as `… | head` does; the rest goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _fail(message: str) -> NoReturn:

@@ -21,14 +21,17 @@ class Taught:
             alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
             self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
 
-    def loss(self, of_labels: Tensor, logits: Tensor, x: Tensor, batch: Tensor) -> Tensor:
-        """See `train.recipe.Distill`. `x` (b, 3, H, W) is what the network was given, `batch` (b,) its indices."""
-        s = self._settings
+    def told(self, x: Tensor, batch: Tensor) -> Tensor:
+        """The teacher's logits (b, k) of what the network was given, `x` (b, 3, H, W), `batch` (b,) its indices."""
         if self._known is not None:
-            told = self._known[batch.to(logits.device)]
-        else:
-            with torch.no_grad():
-                told = self._teacher(x)
+            return self._known[batch.to(x.device)]
+        with torch.no_grad():
+            logits: Tensor = self._teacher(x)
+        return logits
+
+    def loss(self, of_labels: Tensor, logits: Tensor, told: Tensor) -> Tensor:
+        """See `train.recipe.Distill`."""
+        s = self._settings
         if s.loss == "mse":
             difference = functional.mse_loss(logits, told)
         else:

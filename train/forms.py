@@ -62,7 +62,7 @@ class Forms:
         net = learning(layers)
         initialise(net, recipe.init)
         trained: nn.Module = net
-        if recipe.auxiliary and any(isinstance(layer, Conv) for layer in layers):
+        if recipe.auxiliary and sum(isinstance(layer, Conv) for layer in layers) > 1:
             end = learning(layers, widen_last=WIDER)
             initialise(end, recipe.init)
             trained = TwoEnds(net, end)
@@ -86,8 +86,7 @@ class Forms:
 
     def settle(self) -> None:
         """Give `plain` what has been trained so far."""
-        trained = self.trained if self.averaged is None else self.averaged.module
-        bare(trained.net if isinstance(trained, TwoEnds) else trained, self.plain)
+        bare(self.trained if self.averaged is None else self.averaged.module, self.plain)
 
     def assemble(self) -> nn.Module:
         """`folded`, with the weights of `plain`."""

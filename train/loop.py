@@ -149,8 +149,9 @@ def train(
     def answer(x: Tensor) -> Tensor:
         return answers(x)[0]
 
-    def loss_of(logits: Tensor, y: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+    def loss_of(logits: Tensor, y: Tensor, told: Tensor | None) -> Tensor:
+        loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+        return loss if taught is None or told is None else taught.loss(loss, logits, told)
 
     def seconds() -> float:
         return seconds_before + clock() - begun
@@ -190,14 +191,13 @@ def train(
                     group["lr"] = factor * group["initial_lr"]
                 x = to_input(images)  # (b*f, 3, H, W)
                 logits, *auxiliary = answers(x)
-                loss = loss_of(logits, y)
-                if taught:
-                    loss = taught.loss(loss, logits, x, batch)
+                told = taught.told(x, batch) if taught else None
+                loss = loss_of(logits, y, told)
                 if recipe.consistency:
                     loss = loss + recipe.consistency * inconsistency(answer, x, logits, stack)
                 loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
                 for end in auxiliary:
-                    loss = loss + recipe.auxiliary * loss_of(end, y)
+                    loss = loss + recipe.auxiliary * loss_of(end, y, told)
                 net.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 with between:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import os
 import platform
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from textgen.errors import UserError
 
-CORES = torch.get_num_threads()  # before anyone changes it; OMP_NUM_THREADS has been heeded
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
 
@@ -36,10 +39,31 @@ def name_of(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
-def threads_of(*, rendering: bool) -> int:
-    """PyTorch's threads: one a core, less one where crops are rendered meanwhile. They wait for each other at every
-    operation, so that one which must share its core holds up all: on two cores, two are slower than one then."""
-    return max(CORES - rendering, 1)
+@contextmanager
+def threads(wanted: int | None, *, rendering: bool = False) -> Iterator[None]:
+    """Within it PyTorch has so many threads; None: as many as it had, less one where crops are rendered meanwhile.
+
+    They wait for each other at every operation, so that one which must share its core holds up all: on two cores, two
+    are slower than one beside rendering.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted or max(before - rendering, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def keep_memory() -> None:
+    """Have malloc keep what tensors give back, as the next step of a training needs as much again.
+
+    By default glibc returns large blocks to the system, and every page that comes again is first filled with zeros: one
+    to two thousand pages a step. The process then keeps the memory of its largest step. A user's own settings stand.
+    """
+    own = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
+    if sys.platform == "linux" and not own and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its maximum
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def versions() -> dict[str, str]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from textgen import cli
@@ -32,15 +30,11 @@ def _main(config: DictConfig) -> None:
 
 
 def _check_game(config: Mapping[str, Any]) -> None:
-    """A game may be left out for a folder of crops alone, and Hydra takes a misspelt name for that."""
-    if "game" in config:
-        return
-    choice = HydraConfig.get().runtime.choices.get("game")
-    options = GlobalHydra.instance().config_loader().get_group_options("game")
-    if choice is not None:
-        raise UserError(cli.no_option("game", str(choice), options))
-    if config["data"] != "folder":
-        raise UserError(f"which game? give game=… ({', '.join(options)}), or data=folder path=… for crops of your own")
+    """A game may be left out for a folder of crops alone."""
+    cli.check_choice("game", config)
+    if "game" not in config and config["data"] != "folder":
+        known = ", ".join(cli.options_of("game"))
+        raise UserError(f"which game? give game=… ({known}), or data=folder path=… for crops of your own")
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optim
     """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` for the
     convolutions, while AdamW has the rest. Every group keeps its rate as `initial_lr`, for a schedule to multiply."""
     kind = "adamw" if recipe.optimizer == "muon" else recipe.optimizer
-    fused = {"fused": True} if kind in ("adam", "adamw") else {}
+    device = next(net.parameters()).device.type
+    fused = {"fused": True} if kind in ("adam", "adamw") and device in ("cpu", "cuda") else {}
     convolutions = [p for p in net.parameters() if recipe.optimizer == "muon" and p.ndim == 4]
     rest = [p for p in net.parameters() if not (recipe.optimizer == "muon" and p.ndim == 4)]
     optimizers = {"usual": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}

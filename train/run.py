@@ -55,16 +55,17 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
         settings.data or data_of(config["recipe"]), definition, settings.path, settings.data_dir, settings.rebuild
     )
     _check(settings, _recipe(config, settings, task), task)
-    torch.set_num_threads(settings.threads or machine.threads_of(rendering=task.kind == "live"))
-    data = open_data(
-        task,
-        device,
-        data_dir=settings.data_dir,
-        workers=settings.workers,
-        rebuild=settings.rebuild,
-        real=settings.real,
-    )
-    return _Run.of(config, task, data, device).result()
+    machine.keep_memory()
+    with machine.threads(settings.threads):
+        data = open_data(
+            task,
+            device,
+            data_dir=settings.data_dir,
+            workers=settings.workers,
+            rebuild=settings.rebuild,
+            real=settings.real,
+        )
+        return _Run.of(config, task, data, device).result()
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class _Run:
                 name: xxhash.xxh3_64_hexdigest(s.images.cpu().numpy().tobytes()) for name, s in data.tests.items()
             },
             "network": [settings.arch(task.arch), settings.model.pool, settings.fold],
-            "recipe": asdict(recipe),
+            "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
             "teacher": teacher.identity if isinstance(teacher, _Run) else teacher and sha256(teacher),
             "start": settings.start and sha256(model_of(settings.start)),
             "autocast": settings.autocast,
@@ -154,29 +155,33 @@ class _Run:
             write_whole(folder / "model.safetensors", network.to_bytes(), ELSEWHERE)
 
         with log.opened(s.log, folder, s.runs, self.config) as told:
-            trained = train(
-                self.data.train,
-                self.data.val,
-                layers=parse(arch, s.model.pool),
-                classes=classes,
-                f=f,
-                recipe=self.recipe,
-                seed=s.seed,
-                folder=folder,
-                identity=self.identity,
-                keep=keep,
-                teacher=teacher,
-                start=load(model_of(s.start)).net if s.start else None,
-                speed=Speed(s.compile, s.autocast),
-                log=told,
-                save_every=s.save_every,
-            )
-            result = self._evaluated(folder, trained, about_teacher)
+            with machine.threads(s.threads, rendering=task.kind == "live"):
+                device = machine.name_of(self.device)
+                trained = train(
+                    self.data.train,
+                    self.data.val,
+                    layers=parse(arch, s.model.pool),
+                    classes=classes,
+                    f=f,
+                    recipe=self.recipe,
+                    seed=s.seed,
+                    folder=folder,
+                    identity=self.identity,
+                    keep=keep,
+                    teacher=teacher,
+                    start=load(model_of(s.start)).net if s.start else None,
+                    speed=Speed(s.compile, s.autocast),
+                    log=told,
+                    save_every=s.save_every,
+                )
+            result = self._evaluated(folder, trained, about_teacher, device)
             told({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
         write_whole(folder / "result.json", json.dumps(result, indent=1).encode(), ELSEWHERE)
         return result
 
-    def _evaluated(self, folder: Path, trained: Trained, about_teacher: dict[str, Any] | None) -> dict[str, Any]:
+    def _evaluated(
+        self, folder: Path, trained: Trained, about_teacher: dict[str, Any] | None, device: str
+    ) -> dict[str, Any]:
         s, task, f = self.settings, self.task, self.settings.fold
         measure = partial(evaluate, trained.net, f, classes=len(task.classes), groupings=s.groupings, seed=s.seed)
         evaluations = {name: measure(split, orders=name == "test") for name, split in self.data.tests.items()}
@@ -201,7 +206,7 @@ class _Run:
             "dataset_hash": self.data.hash,
             "versions": machine.versions(),
             "commit": machine.commit(),
-            "device": machine.name_of(self.device),
+            "device": device,
             "identity": self.identity,
         }
         report_page.write(result, trained.history, folder)

@@ -74,14 +74,14 @@ class TwoEnds(nn.Module):
     """A network whose layers from the last convolution on are there twice: its own, and those of `wider`.
 
     `wider` is the same architecture with more channels in its last convolution. (b, C, H, W) -> the logits of both,
-    (b, k) each. Raises `ValueError` for a network without convolutions.
+    (b, k) each. Raises `ValueError` for a network with less than two convolutions, whose ends would share nothing.
     """
 
     def __init__(self, net: nn.Sequential, wider: nn.Sequential):
         super().__init__()
         convolutions = [number for number, layer in enumerate(net) if isinstance(layer, nn.Conv2d)]
-        if not convolutions:
-            raise ValueError("a network without convolutions has one end")
+        if len(convolutions) < 2:
+            raise ValueError(f"two ends share what stands before the last of {len(convolutions)} convolutions: nothing")
         self._last = convolutions[-1]
         self.net = net
         self.wider = wider[self._last :]
@@ -99,9 +99,9 @@ def bare(trained: nn.Module, plain: nn.Module) -> None:
     """Give `plain`, the same network without norms, dropout and shared weights, those that make it compute the same.
 
     A batch norm that has been trained is a factor and an offset for each channel: the convolution before it takes both.
-    That is right across a pool too, as the factors are positive.
+    That is right across a pool too, as the factors are positive. Of two ends the network's own counts.
     """
-    modules = dict(trained.named_modules())
+    modules = dict((trained.net if isinstance(trained, TwoEnds) else trained).named_modules())
     for name, target in plain.named_modules():
         if not isinstance(target, nn.Conv2d | nn.Linear):
             continue

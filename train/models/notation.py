@@ -172,12 +172,14 @@ def build(
     has norm and ReLU behind the pool that follows: as both rise with their input the network computes the same, its
     gradient is the same, and with a pool of stride 2 they have a quarter of the work. The norm's mean and variance are
     then those of the values that the pool lets through. With `shares` (classes, s) the last layer is a
-    `CharacterLinear`; that is for fold=1.
+    `CharacterLinear`, for fold=1 alone: raises `ValueError` otherwise.
     """
+    if shares is not None and fold > 1:
+        raise ValueError(f"shares are for single images, not for stacks of {fold}")
     net = nn.Sequential()
     numbers: Counter[str] = Counter()
 
-    def add(kind: str, module: nn.Module) -> None:
+    def add(kind: str, module: nn.Module) -> None:  # what has no layer in the notation
         numbers[kind] += 1
         net.add_module(f"{kind}{numbers[kind]}", module)
 
@@ -188,17 +190,17 @@ def build(
         assert at is not None
         layer, channels, last = at.layer, at.output[0], following is None
         if isinstance(layer, Conv):
-            add("conv", nn.Conv2d(at.input[0], channels, 3, padding=1, bias=not norm))
+            net.add_module(at.name, nn.Conv2d(at.input[0], channels, 3, padding=1, bias=not norm))
             waiting = [("norm", Norm(channels))] * norm + [("relu", nn.ReLU(inplace=True))]
             weighted += 1
         elif isinstance(layer, Pool):
-            add("pool", nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
+            net.add_module(at.name, nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
         else:
             if not numbers["flatten"]:
                 add("flatten", nn.Flatten())
             features = prod(at.input)
-            add(
-                "linear",
+            net.add_module(
+                at.name,
                 CharacterLinear(features, shares) if last and shares is not None else nn.Linear(features, channels),
             )
             if not last:
@@ -225,7 +227,7 @@ def initialise(net: nn.Module, init: str) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight, nn.init.calculate_gain("relu"))
-        elif isinstance(layer, nn.Linear):
+        elif isinstance(layer, nn.Linear) and not isinstance(layer, CharacterLinear):  # whose own weights stay zero
             nn.init.normal_(layer.weight, 0.0, 0.01)
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)

@@ -1,0 +1,200 @@
+"""What networks cost: the paper's own figures, and the networks as they are built."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from math import inf, prod
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import load
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from textgen.errors import UserError
+from textgen.game import Game, validated
+from train.cost import Report, Settings, report_of
+from train.devices import DEVICES, here
+from train.intensity import NetworkCost, convolution, cost_of, intensity, linear
+from train.models.notation import build, parse
+
+V, N = "3x3 strides 2,1,2", "2x2 stride 2"
+IDS = {"V1": "lol_gold1", "V2": "apex_count", "V3": "sot_coin", "V4": "sot_time"}
+
+
+def of_game(name: str, fold: int = 1, form: str = "dense") -> NetworkCost:
+    game = validated(Game, load("game", name))
+    return cost_of(parse(game.arch, V), size=game.size, classes=len(game.classes), fold=fold, form=form)  # type: ignore[arg-type]
+
+
+def of_coral(fold: int = 1) -> NetworkCost:
+    return cost_of(parse("C16 C16 M F128 F", N), size=(50, 50), classes=2, fold=fold, form="dense")
+
+
+def test_table_6() -> None:
+    original, folded = convolution("", 32, 32, (11, 26)), convolution("", 64, 64, (11, 26))
+    assert 1024 * original.activations / 1e6 == pytest.approx(18.74, abs=0.005)
+    assert 256 * folded.activations / 1e6 == pytest.approx(9.37, abs=0.005)
+    assert [round(layer.weights / 1e6, 2) for layer in (original, folded)] == [0.01, 0.04]
+    assert 1024 * original.operations / 1e6 == pytest.approx(5398.07, abs=0.005)
+    assert 256 * folded.operations == 1024 * original.operations
+    assert original.traffic(1024, 2) / 1e6 == pytest.approx(37.51, abs=0.01)
+    assert folded.traffic(256, 2) / 1e6 == pytest.approx(18.82, abs=0.005)
+    assert original.intensity(1024, 2) == pytest.approx(143.93, abs=0.02)
+    assert folded.intensity(256, 2) == pytest.approx(286.87, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("task", "fold", "ratio"), [("V1", 4, 2.16), ("V2", 4, 2.15), ("V3", 4, 2.16), ("V4", 3, 1.78), ("V4", 4, 2.10)]
+)
+def test_intensities_of_table_5(task: str, fold: int, ratio: float) -> None:
+    folded, original = (of_game(IDS[task], f).intensity(inf, 2) for f in (fold, 1))
+    assert round(folded / original, 2) == ratio
+
+
+def test_intensities_of_the_originals_are_those_of_the_text() -> None:
+    """88 to 102 at large batch sizes (§2.2); V1, whose 87.04 is just below, is among them."""
+    found = {task: of_game(game).intensity(1024, 2) for task, game in IDS.items()}
+    assert {task: round(value) for task, value in found.items()} == {"V1": 87, "V2": 88, "V3": 88, "V4": 102}
+
+
+def test_traffic_of_figure_4() -> None:
+    """At 1024 images folding N1 by 4 takes 66.7 M elements of activations away and adds 3.9 M of weights (§3)."""
+    (before, weights), (after, more) = (of_coral(f).traffic(1024, 1) for f in (1, 4))
+    assert (before - after) / 1e6 == pytest.approx(66.7, abs=0.05)
+    assert (more - weights) / 1e6 == pytest.approx(3.9, abs=0.05)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(32, 4), (64, 4)])
+def test_group_convolutions_of_table_7(channels: int, groups: int) -> None:
+    original = convolution("", channels, channels, (50, 50), groups=groups)
+    plain = convolution("", channels, channels, (50, 50))
+    folded = convolution("", 2 * channels, 2 * channels, (50, 50), groups=groups)
+    assert original.intensity(inf, 2) == pytest.approx(plain.intensity(inf, 2) / groups)
+    assert folded.intensity(256, 2) / original.intensity(1024, 2) == pytest.approx(2, abs=0.01)
+    with pytest.raises(ValueError, match="3 groups"):
+        convolution("", 32, 32, (50, 50), groups=3)
+
+
+def test_eq_5_says_where_folding_begins_to_save() -> None:
+    original, folded = convolution("", 32, 32, (10, 14)), convolution("", 64, 64, (10, 14))
+    least = original.least_images(4)
+    for images in (8, 12, 40, 400):
+        saves = folded.traffic(images / 4, 2) < original.traffic(images, 2)
+        assert saves == (images > least)
+    assert 0 < linear("", 10, 10).least_images(4) < inf
+
+
+@pytest.mark.parametrize("form", ["dense", "slots", "control"])
+@pytest.mark.parametrize("fold", [1, 2, 3, 4])
+def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: str, fold: int) -> None:
+    game = validated(Game, load("game", "sot_time"))
+    layers, classes = parse(game.arch, V), len(game.classes)
+    cost = of_game("sot_time", fold, form)
+    shape = {"fold": fold} if form == "dense" else {"slot_of": fold}
+    net = build(layers, size=game.size, classes=classes, **shape)  # type: ignore[arg-type]
+    copies = fold if form == "slots" else 1
+    weights = [layer.weight.numel() for layer in net if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert [layer.weights for layer in cost.layers] == [copies * count for count in weights]
+    with FlopCounterMode(display=False) as counted:
+        net(torch.zeros(1, shape.get("fold", 1) * 3, *game.size))
+    assert sum(layer.operations for layer in cost.layers) == copies * counted.get_total_flops()
+
+
+def test_slots_are_as_group_convolutions_of_the_folded_widths() -> None:
+    dense, slots, control = (of_game("lol_gold1", 4, form) for form in ("dense", "slots", "control"))
+    assert [layer.channels for layer in slots.layers] == [layer.channels for layer in dense.layers]
+    assert slots.operations() == control.operations()
+    assert sum(layer.weights for layer in slots.layers) == 4 * sum(layer.weights for layer in control.layers)
+    assert slots.operations() == pytest.approx(of_game("lol_gold1").operations() / 4, rel=0.3)
+
+
+def test_winograd_has_16_products_for_36() -> None:
+    large = convolution("", 256, 256, (32, 32))
+    assert large.operations / large.winograd == pytest.approx(2.25, rel=0.05)
+    assert linear("", 8, 8).winograd == linear("", 8, 8).operations
+
+
+def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
+    cost = of_game("lol_gold1", 4)
+    operations, traffic = cost.operations() * 1024, sum(cost.traffic(1024, 2))
+    assert cost.seconds(1024, 2, peak=1e12, bandwidth=1e30) == pytest.approx(operations / 1e12)
+    assert cost.seconds(1024, 2, peak=1e30, bandwidth=1e9) == pytest.approx(traffic / 1e9)
+    assert cost.seconds(1023, 2, 1e12, 1e30) == pytest.approx(operations / 1e12)  # the last stack is filled up
+    assert intensity(cost.layers, 256, 2) == pytest.approx(operations / traffic)
+
+
+def test_devices_have_the_ratios_of_the_paper() -> None:
+    assert [round(DEVICES[name].ratio("fp16") or 0) for name in ("v100", "t4")] == [139, 203]
+    assert (DEVICES["tpu_v1"].ratio("int8") or 0) / 2 == pytest.approx(1350, rel=0.01)  # multiply-adds
+    measured = here()
+    assert (measured.ratio("fp32") or 0) > 0
+    assert measured.ratio("int8") is None
+
+
+def settings(**changes: object) -> Settings:
+    base = {"model": {"arch": None, "pool": V}, "fold": [4], "slots": True, "controls": True, "batch": 1024}
+    rest = {"precision": "fp16", "device": "v100", "format": "text", "out": None, "plots": None}
+    return validated(Settings, {**base, **rest, **changes})
+
+
+def report(**changes: object) -> Report:
+    return report_of(settings(**changes), validated(Game, load("game", "sot_time")))
+
+
+def test_the_report_puts_networks_beside_the_original() -> None:
+    made = report(fold=[1, 3], batch=1024)
+    original, folded, slots, control = made.to_dict()["networks"]
+    assert (original["network"], original["intensity_ratio"]) == ("original", 1)
+    assert [folded["images"], slots["images"], control["images"]] == [1026, 1026, 1024]  # stacks of 3
+    assert folded["layers"][0]["eq5_holds"]
+    assert slots["layers"][0]["eq5_holds"] is None
+    text = made.text()
+    assert "fold=3, dense" in text
+    assert "needs 139 operations a byte" in text
+    rows = list(csv.DictReader(io.StringIO(made.csv())))
+    assert len(rows) == 4 * (9 + 1)
+    assert float(rows[9]["intensity"]) == original["intensity"]
+
+
+def test_a_device_without_a_rate_gives_no_bound() -> None:
+    made = report(device="v100", precision="int8")
+    assert made.to_dict()["networks"][0]["images_per_second_bound"] is None
+    assert "has no rate for int8" in made.text()
+    assert "images/s" not in made.text()
+
+
+def test_one_of_game_and_network() -> None:
+    network = {"name": "coral", "size": [50, 50], "classes": 2}
+    with pytest.raises(UserError, match="of which network"):
+        report_of(settings(), None)
+    with pytest.raises(UserError, match="of which network"):
+        report(network=network)
+    with pytest.raises(UserError, match="of which network"):
+        report_of(settings(network=network), None)
+    made = report_of(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
+    assert made.networks[0].layers == of_coral().layers
+
+
+def test_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "train.cost"]
+    out, plots = tmp_path / "cost.json", tmp_path / "plots"
+    given = ["network=roundabout", "fold=[2]", "format=json", f"out={out}", f"plots={plots}"]
+    subprocess.run([*command, *given], check=True)
+    assert json.loads(out.read_text())["task"] == "roundabout"
+    assert [(plots / name).read_bytes()[:4] for name in ("roofline.png", "traffic.png")] == [b"\x89PNG"] * 2
+    for wrong, message in (("network=corl", "did you mean coral"), ("fold=[0]", "greater than or equal to 1")):
+        told = subprocess.run([*command, "network=coral", wrong], capture_output=True, text=True, check=False)
+        assert told.returncode == 2
+        assert message in told.stderr
+        assert told.stderr.count("\n") == 1
+
+
+def test_sizes_are_those_of_the_activations() -> None:
+    cost = of_game("lol_time", 4)
+    first = cost.layers[0]
+    assert first.inputs == prod((12, 15, 35))
+    assert first.outputs == prod((64, 15, 35))
