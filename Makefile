@@ -11,7 +11,7 @@ train: $(VENV)/installed
 
 # Linters, types and the whole suite but for what takes minutes.
 test: check
-	$(RUN) pytest -q -n auto
+	$(RUN) pytest -q -n auto --dist worksteal
 
 test-slow: $(VENV)/installed
 	$(RUN) pytest -q -m slow
