@@ -97,6 +97,15 @@ def test_a_misspelt_game_is_answered_with_the_right_one(run: Run, here: Path, pr
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+def test_a_misspelt_game_is_named_before_its_keys(run: Run, here: Path, tmp_path: Path, program: str) -> None:
+    (tmp_path / "mine/game").mkdir(parents=True)
+    (tmp_path / "mine/game/ammo.yaml").write_text("name: ammo")
+    arguments = ("game.images.train=3", "--config-dir", str(tmp_path / "mine"))
+    assert "did you mean sot_time?" in message(run(program, "game=sot_tmie", *arguments))
+    assert "did you mean ammo?" in message(run(program, "game=amo", *arguments))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_no_game_is_answered_with_all_of_them(run: Run, here: Path, program: str) -> None:
     error = message(run(program))
     assert all(name in error for name in ("game=", *GAMES))

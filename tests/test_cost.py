@@ -163,7 +163,9 @@ def test_the_report_puts_networks_beside_the_original() -> None:
 def test_a_device_without_a_rate_gives_no_bound() -> None:
     made = report(device="v100", precision="int8")
     assert made.to_dict()["networks"][0]["images_per_second_bound"] is None
-    assert "has no rate for int8" in made.text()
+    assert "has no rate for int8, give precision=fp32 or fp16" in made.text()
+    assert report(precision=None).precision == "fp16"
+    assert report(precision=None, device="tpu_v1").precision == "int8"
     assert "images/s" not in made.text()
 
 
@@ -171,9 +173,9 @@ def test_one_of_game_and_network() -> None:
     network = {"name": "coral", "size": [50, 50], "classes": 2}
     with pytest.raises(UserError, match="of which network"):
         report_of(settings(), None)
-    with pytest.raises(UserError, match="of which network"):
+    with pytest.raises(UserError, match="not both"):
         report(network=network)
-    with pytest.raises(UserError, match="of which network"):
+    with pytest.raises(UserError, match=r"give model\.arch"):
         report_of(settings(network=network), None)
     made = report_of(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
     assert made.networks[0].layers == of_coral().layers

@@ -28,6 +28,7 @@ def test_a_loaded_network_classifies_any_number_of_crops_as_the_saved_one(
     path = tmp_path / "model.safetensors"
     path.write_bytes(network.to_bytes())
     loaded = load(path)
+    assert load(tmp_path).classes == loaded.classes  # a run's folder
     assert (loaded.classes, loaded.size, loaded.fold) == (network.classes, network.size, network.fold)
     crops = torch.randint(0, 256, (n, 9, 12, 3), dtype=torch.uint8)
     labels = loaded.classify(crops)

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -18,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+import conf
 from textgen.errors import UserError
 
 
@@ -100,14 +102,32 @@ def _override(message: str) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
     if "LexerNoViableAlt" in message:
         given = message.split()[1] if len(message.split()) > 1 else ""
-        return f"cannot read {given!r}: special characters, such as ~, take quotes within quotes: \"key='~/x'\""
+        quoting = "a list has no spaces, and special characters, such as ~, take quotes within quotes"
+        return f"cannot read {given!r}: {quoting}: \"key='~/x'\""
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
         return message
+    if match[1].startswith("game.") and (unknown := _unknown_game(sys.argv[1:])):
+        return unknown
     mend = "check its spelling"
     if match[1].startswith(("game.", "augment.", "recipe.")):
         mend += f"; a key that a file leaves out takes a +: {match[2]}"
     return f"no setting {match[1]!r} here: {mend}"
+
+
+def _unknown_game(arguments: Sequence[str]) -> str | None:
+    """Hydra finds a key of the game wrong before it finds that there is no such game: the message for that."""
+    folders = [Path(conf.__file__).parent]
+    for at, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            folders.append(Path(value or "".join(arguments[at + 1 : at + 2])))
+    known = sorted({path.stem for folder in folders for path in (folder / "game").glob("*.yaml")})
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "game" and re.fullmatch(r"[\w.-]+", value) and value not in known:
+            return no_option("game", value, known)
+    return None
 
 
 def _missing(error: MissingConfigException) -> str:

@@ -108,7 +108,7 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     }
     Game.of({**game, "text": {**game["text"], "fonts": ["-"]}})  # name and size, before anything is drawn
     game["text"] = {"fonts": _fonts(game, a.fonts), **game["text"]}
-    notes = []
+    notes = _letters(a.spec, {*fields, label})
     if crops:
         proposal = measure.proposal(crops, game)
         game["text"].update(proposal.text)
@@ -139,6 +139,15 @@ def _check_name(name: str) -> None:
         raise UserError(
             f"Hydra reads {name} as no word in game={name}: begin the name with a letter, and avoid true and null"
         )
+
+
+def _letters(spec: str, meant: set[str]) -> list[str]:
+    """A note on capitals that nobody said anything of, as in "HP N/M": they may be meant as they are."""
+    plain = sorted({run[1] for run in RUN.finditer(spec) if run[1]} - meant)
+    if not plain:
+        return []
+    escaped = "".join(f"\\{letter}" for letter in plain)
+    return [f"{', '.join(plain)} in {spec!r} stand for digits; for the letters themselves write {escaped}"]
 
 
 def _fields(spec: str, given: Sequence[str]) -> dict[str, Any]:

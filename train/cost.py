@@ -49,7 +49,7 @@ class Settings:
     slots: StrictBool
     controls: StrictBool
     batch: Positive
-    precision: Literal["fp32", "fp16", "bf16", "int8"]
+    precision: Literal["fp32", "fp16", "bf16", "int8"] | None  # None: fp16 where the device has a rate for it
     device: Literal["v100", "t4", "a100", "h100", "tpu_v1", "here"]
     format: Literal["text", "csv", "json"]
     out: UserPath | None
@@ -148,7 +148,11 @@ class Report:
     def text(self) -> str:
         """A table a network and one of all."""
         about, needed = self.to_dict(), self.device.ratio(self.precision)
-        needs = f"needs {needed:.0f} operations a byte" if needed else f"has no rate for {self.precision}"
+        needs = (
+            f"needs {needed:.0f} operations a byte"
+            if needed
+            else f"has no rate for {self.precision}, give precision={' or '.join(self.device.peak)}"
+        )
         lines = [f"{self.task}, batch of {self.batch} images, {self.precision}; {self.device.name} {needs}"]
         for network in about["networks"]:
             folded = network["layers"][0]["eq5_least_images"] is not None
@@ -165,8 +169,18 @@ class Report:
                     row.append(f"{layer['eq5_least_images']:.1f} images: {holds}")
                 rows.append(row)
             lines += ["", network["network"], *_columns(head, rows)]
-        head = ["an image", "operations", "Winograd", "activations", "weights", "intensity", "×", "limit", "×"]
-        head += ["images/s at most", "×"] * (needed is not None)
+        head = [
+            "an image",
+            "operations",
+            "Winograd",
+            "activations",
+            "weights",
+            "intensity",
+            "×original",
+            "limit",
+            "×original",
+        ]
+        head += ["images/s at most", "×original"] * (needed is not None)
         rows = []
         for network in about["networks"]:
             row = [network["network"]]
@@ -191,8 +205,12 @@ def report_of(s: Settings, game: Game | None) -> Report:
         name, size, classes, arch = game.name, game.size, len(game.classes), s.model.arch or game.arch
     elif game is None and s.network is not None and s.model.arch is not None:
         name, size, classes, arch = s.network.name, s.network.size, s.network.classes, s.model.arch
+    elif game is not None:
+        raise UserError("of which network? give game=… or network=…, not both")
+    elif s.network is not None:
+        raise UserError(f"network {s.network.name} names no network: give model.arch=…")
     else:
-        raise UserError("of which network? give one of game=… and network=…, which names its model.arch")
+        raise UserError("of which network? give game=… or network=…")
     layers = parse(arch, s.model.pool)
     networks = [cost_of(layers, size=size, classes=classes, fold=1, form="dense")]
     for f in sorted(set(s.fold) - {1}):
@@ -202,7 +220,8 @@ def report_of(s: Settings, game: Game | None) -> Report:
         if s.controls:
             networks.append(cost_of(layers, size=size, classes=classes, fold=f, form="control"))
     device = here() if s.device == "here" else DEVICES[s.device]
-    return Report(name, tuple(networks), s.batch, s.precision, device)
+    usual = "fp16" if "fp16" in device.peak else min(device.peak)
+    return Report(name, tuple(networks), s.batch, s.precision or usual, device)
 
 
 def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:

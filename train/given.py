@@ -12,19 +12,14 @@ from train.recipe import Recipe
 from train.task import Task
 
 
-def model_of(path: Path) -> Path:
-    """A run's folder stands for its network."""
-    return path / "model.safetensors" if path.is_dir() else path
-
-
 def check_teacher(path: Path, task: Task) -> None:
     """Raise `UserError` unless `path` holds a network for single images of the task."""
-    _fits(f"teacher={path}", load(model_of(path)), task, fold=1)
+    _fits(f"teacher={path}", load(path), task, fold=1)
 
 
 def check_start(path: Path, task: Task, *, arch: str, pool: str, fold: int, recipe: Recipe) -> None:
     """Raise `UserError` unless a training with these settings can begin from the network at `path`."""
-    network = load(model_of(path))
+    network = load(path)
     _fits(f"start={path}", network, task, fold)
     if parse(network.arch, network.pool) != parse(arch, pool):
         raise UserError(f"start={path} is {network.arch}, pools {network.pool}; this run is {arch}, pools {pool}")

@@ -53,8 +53,14 @@ class Network:
         return save(weights, {"network": json.dumps(notation)})
 
 
+def model_of(path: Path) -> Path:
+    """A run's folder stands for its network."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
 def load(path: str | Path) -> Network:
-    """The network of a run's `model.safetensors`. Raises `UserError` for a file that is none or is damaged."""
+    """The network of a `model.safetensors`, or of a run's folder. Raises `UserError` for what is none or is damaged."""
+    path = model_of(Path(path))
     try:
         with safe_open(path, framework="pt") as file:
             notation = json.loads(file.metadata()["network"])

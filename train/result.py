@@ -71,7 +71,8 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
     lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
-    lines.append(f"trained {result['epochs']} epochs in {result['train_seconds']:.0f} s; see {folder}")
+    epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
+    lines.append(f"trained {epochs} in {result['train_seconds']:.0f} s; see {folder}")
     return "\n".join(lines)
 
 

@@ -29,10 +29,10 @@ from textgen.main import definition_of
 from train import checkpoint, log, machine, plots, report_page
 from train.curriculum import classes_in, order_of
 from train.evaluate import evaluate
-from train.given import check_start, check_teacher, model_of
+from train.given import check_start, check_teacher
 from train.loop import Speed, Trained, train
 from train.models.notation import build, parse
-from train.network import Network, load
+from train.network import Network, load, model_of
 from train.recipe import Recipe, data_of, recipe_of
 from train.result import result_of, summary
 from train.settings import Settings
@@ -169,7 +169,7 @@ class _Run:
                     identity=self.identity,
                     keep=keep,
                     teacher=teacher,
-                    start=load(model_of(s.start)).net if s.start else None,
+                    start=load(s.start).net if s.start else None,
                     speed=Speed(s.compile, s.autocast),
                     log=told,
                     save_every=s.save_every,
