@@ -21,7 +21,7 @@ KERNEL = 3  # of every convolution of the notation
 class LayerCost:
     """One layer: elements of its activations for one stack, elements of its weights, operations for one stack.
 
-    `channels` are (C_i, C_o), features of a linear layer; `size` is (H, W), 1×1 of a linear layer.
+    `channels` are (C_i, C_o), features of a linear layer; `size` is (H, W) of the output, 1×1 of a linear layer.
     """
 
     name: str
@@ -54,29 +54,41 @@ class LayerCost:
 
 
 def convolution(
-    name: str, c_in: int, c_out: int, size: tuple[int, int], *, groups: int = 1, kernel: int = KERNEL
+    name: str,
+    c_in: int,
+    c_out: int,
+    size: tuple[int, int],
+    *,
+    output: tuple[int, int] | None = None,
+    groups: int = 1,
+    kernel: int | tuple[int, int] = KERNEL,
+    winograd: bool = True,
 ) -> LayerCost:
-    """A convolution of stride 1 whose output is of the size of its input, with groups (§C: operations and weights /G).
+    """A convolution with groups (§C: operations and weights /G), of images of `size` (H, W).
 
-    Winograd's F(2×2, 3×3) has for every 2×2 tile of the output 16 multiply-adds instead of 36 for each pair of
-    channels, 32 additions a channel of the input and 24 a channel of the output (Lavin & Gray, 2016); its filters are
-    transformed beforehand. Raises `ValueError` unless the groups divide both numbers of channels.
+    `output` (H, W) is the size of what it gives, where stride or padding make it another. Winograd's F(2×2, 3×3), which
+    a stride, a dilation (`winograd=False`) or another kernel rules out, has for every 2×2 tile of the output 16
+    multiply-adds instead of 36 for each pair of channels, 32 additions a channel of the input and 24 a channel of the
+    output (Lavin & Gray, 2016); its filters are transformed beforehand. Raises `ValueError` unless the groups divide
+    both numbers of channels.
     """
     if c_in % groups or c_out % groups:
         raise ValueError(f"{groups} groups do not divide {c_in} and {c_out} channels")
-    h, w = size
+    h, w = output or size
+    across, down = (kernel, kernel) if isinstance(kernel, int) else kernel
     pairs = c_in * c_out // groups
-    direct = 2 * h * w * pairs * kernel**2
+    weights = pairs * across * down
+    direct = 2 * h * w * weights
     tiles = ceil(h / 2) * ceil(w / 2)
     return LayerCost(
         name,
         (c_in, c_out),
-        size,
-        inputs=c_in * h * w,
+        (h, w),
+        inputs=c_in * prod(size),
         outputs=c_out * h * w,
-        weights=pairs * kernel**2,
+        weights=weights,
         operations=direct,
-        winograd=tiles * (2 * 16 * pairs + 32 * c_in + 24 * c_out) if kernel == 3 else direct,
+        winograd=tiles * (2 * 16 * pairs + 32 * c_in + 24 * c_out) if winograd and across == down == 3 else direct,
     )
 
 
