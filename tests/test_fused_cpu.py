@@ -1,0 +1,156 @@
+"""Machine code against PyTorch: every game's network, every kind of vector, integers against what they round."""
+
+import platform
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from textgen.errors import UserError
+from train.data import to_input
+from train.fold import assemble_slots, fold, unfold
+from train.kernels import fused_cpu
+from train.kernels.cpu_code import Target, generate
+from train.kernels.fused_cpu import LARGEST, USUAL, FusedCPU, host, optimised
+from train.models.notation import build, parse
+from train.network import Network
+
+POOL = "3x3 strides 2,1,2"
+FIVE, EIGHT = "C32 M B M C8 M F", "C32 M B M B M C8 M F"
+PLAIN = Target(4, 16)  # the narrowest vectors, and none of a processor's own instructions
+
+
+def network(arch, pool, size, classes, f, *, slots=False, seed=0):
+    torch.manual_seed(seed)
+    layers = parse(arch, pool)
+    net = build(layers, size=size, classes=classes, fold=f).eval()
+    if slots:
+        assemble_slots(build(layers, size=size, classes=classes, slot_of=f), net, f)
+    return Network(net, arch, pool, size, tuple(map(str, range(classes))), f)
+
+
+def crops(n, size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *size, 3), dtype=np.uint8)
+
+
+@torch.no_grad()
+def expected(network, images, clip=None):
+    """Logits by PyTorch; `clip` are the largest values behind each ReLU."""
+    f, n = network.fold, len(images)
+    images = np.concatenate([images, np.repeat(images[-1:], -n % f, axis=0)])
+    x, limits = fold(to_input(torch.from_numpy(images)), f), iter(clip or ())
+    for layer in network.net.children():
+        x = layer(x)
+        if isinstance(layer, nn.ReLU) and clip:
+            x = x.clamp(max=next(limits))
+    return unfold(x, f).numpy()[:n]
+
+
+def off(found, wanted):
+    return np.abs(found - wanted).max() / np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("arch", "pool", "size", "classes", "f", "n"),
+    [
+        (FIVE, POOL, (22, 52), 11, 1, 3),
+        (FIVE, POOL, (22, 52), 11, 4, 6),
+        (FIVE, POOL, (19, 25), 22, 3, 100),
+        (EIGHT, POOL, (22, 30), 27, 2, 5),
+        (FIVE, POOL, (22, 52), 111, 2, 1),
+        (FIVE, "3x3 stride 1 padded", (15, 35), 62, 3, 4),
+        ("C16 C16 M F128 F", "2x2 stride 2", (50, 50), 2, 2, 60),
+        ("C7 M C5 C3 F9 F", "2x2 stride 2 padded", (9, 11), 3, 1, 30),
+        ("C1 F", POOL, (1, 1), 1, 1, 2),
+    ],
+)
+def test_float32_is_what_pytorch_computes(arch, pool, size, classes, f, n):
+    net = network(arch, pool, size, classes, f)
+    images = crops(n, size)
+    found = FusedCPU(net)(images)
+    assert found.shape == (n, classes)
+    assert off(found, expected(net, images)) < 1e-5
+
+
+@pytest.mark.parametrize("f", [1, 2, 4])
+def test_integers_are_close_and_slots_are_one_network(f):
+    net = network(FIVE, POOL, (19, 25), 22, f, slots=f > 1)
+    images = crops(49, (19, 25))
+    fused = FusedCPU(net, precision="int16", calibration=crops(40, (19, 25), 1))
+    assert off(fused(images), expected(net, images)) < 5e-3
+    order = np.random.default_rng(0).permutation(len(images))
+    np.testing.assert_array_equal(fused(images[order]), fused(images)[order])
+
+
+def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around():
+    net = network(FIVE, POOL, (19, 25), 22, 1)
+    for name, parameter in net.net.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.zero_()
+    grey = np.full((2, 19, 25, 3), 128, np.uint8) + crops(2, (19, 25)) // 64
+    images, largest, x = crops(20, (19, 25)), [], to_input(torch.from_numpy(grey))
+    with torch.no_grad():
+        for layer in net.net.children():
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                largest.append(x.max().item() * LARGEST / USUAL)
+    found = FusedCPU(net, precision="int16", calibration=grey)(images)
+    wanted = expected(net, images, clip=largest)
+    assert off(wanted, expected(net, images)) > 0.1, "nothing was cut off"
+    assert off(found, wanted) < 2e-2
+
+
+def test_every_kind_of_vector_computes_the_same_integers():
+    net = network("C20 M C9 M F", POOL, (12, 16), 5, 2)
+    images, calibration = crops(51, (12, 16)), crops(8, (12, 16), 1)
+    results = [
+        FusedCPU(net, precision="int16", calibration=calibration, target=target)(images)
+        for target in (PLAIN, host(), Target(8, 12), Target(16, 31))
+    ]
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+    plain = FusedCPU(net, target=PLAIN)(images)
+    assert off(plain, expected(net, images)) < 1e-5
+
+
+def test_threads_share_a_call_and_change_nothing():
+    net = network("C8 M F", POOL, (12, 16), 5, 3)
+    images = crops(301, (12, 16))
+    one, three = FusedCPU(net), FusedCPU(net, threads=3)
+    for n in (301, 100, 2, 1, 0):
+        np.testing.assert_array_equal(one(images[:n]), three(images[:n]))
+
+
+def test_a_view_of_a_larger_array_is_read_as_it_is():
+    net = network("C8 M F", POOL, (12, 16), 5, 1)
+    frames = crops(4, (30, 40))
+    view = frames[:, 5:17, 3:19]
+    assert off(FusedCPU(net)(view), expected(net, np.ascontiguousarray(view))) < 1e-5
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the processors are of x86")
+def test_newer_processors_add_products_to_sums_in_one_instruction(monkeypatch):
+    texts = []
+    monkeypatch.setattr(fused_cpu, "generate", lambda *of: texts.append(generate(*of)) or texts[-1])
+    net = network("C16 M C16 F", POOL, (12, 16), 5, 1)
+    target = Target(8, 15, "llvm.x86.avx2.pmadd.wd")
+    FusedCPU(net, precision="int16", calibration=crops(2, (12, 16)), target=target)
+    for cpu, instruction in (("haswell", "vpmaddwd"), ("alderlake", "vpdpwssd")):
+        machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, opt=3)
+        assert instruction in machine.emit_assembly(optimised(texts[0], machine))
+
+
+def test_what_cannot_be_run_is_named():
+    size = (12, 16)
+    with pytest.raises(UserError, match="does not begin with a convolution"):
+        FusedCPU(network("M C8 F", "2x2 stride 2", size, 5, 1))
+    net = network("C8 M F", POOL, size, 5, 3)
+    with pytest.raises(ValueError, match="int16 needs calibration crops, 3 or more"):
+        FusedCPU(net, precision="int16", calibration=crops(2, size))
+    fused = FusedCPU(net)
+    with pytest.raises(ValueError, match=r"crops are uint8 \(n, 12, 16, 3\), not float32"):
+        fused(crops(2, size).astype(np.float32))
+    with pytest.raises(ValueError, match=r"not uint8 \(2, 16, 12, 3\)"):
+        fused(crops(2, (16, 12)))

@@ -1,0 +1,274 @@
+"""A network of the notation as machine code for this processor: the whole of it for one image after the other."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from math import prod
+from threading import Lock
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from textgen.errors import UserError
+from train.data import to_input
+from train.fold import fold
+from train.kernels.cpu_code import BLOCK, Buffer, Dot, MaxPool, Plan, Precision, Target, generate, packed
+from train.models.grouped import narrow
+from train.models.notation import Conv, Linear, Pool, Sized, parse, sized
+from train.network import Network
+
+USUAL, LARGEST = 8191, 32767  # int16 of the largest activation that calibration saw, and of the largest at all
+SUM = 2**31 - 2**16  # what no sum of integer products reaches
+
+
+class FusedCPU:
+    """Crops in, logits out, by code that is compiled for one network and this processor.
+
+    `int16` computes with integers: sums are exact, activations have 13 bits and weights about 10, so that hardly
+    anything is lost; `calibration`, crops uint8 (n, H, W, 3) as they come in use, tells how large activations become.
+    `fp32` needs none. A FoldedCNN of slots runs as its narrow network, image by image. `threads` share a call's images.
+    Raises `UserError` for a network without convolutions, `ValueError` for int16 without calibration.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        precision: Precision = "fp32",
+        calibration: NDArray[np.uint8] | None = None,
+        threads: int = 1,
+        target: Target | None = None,
+    ):
+        self._shape, self._classes = (*network.size, 3), len(network.classes)
+        slots = _slots(network)
+        net, self._stack = (network.net, network.fold) if slots is None else (slots, 1)
+        steps = sized(
+            parse(network.arch, network.pool),
+            size=network.size,
+            classes=self._classes,
+            fold=self._stack,
+            slot_of=1 if slots is None else network.fold,
+        )
+        target = target or host()
+        units = None
+        if precision == "int16":
+            if calibration is None or len(calibration) < self._stack:
+                raise ValueError(f"int16 needs calibration crops, {self._stack} or more")
+            units = _units(net, self._checked(calibration), self._stack)
+        plan, constants = _planned(steps, net.state_dict(), units, self._stack, target)
+        self._plan, self._constants = plan, _aligned(len(constants))
+        self._constants[:] = np.frombuffer(constants, np.uint8)
+        self._engine = _compiled(generate(plan, target))
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3)
+        self._run = kind(self._engine.get_function_address("run"))
+        self._memories = [_aligned(plan.bytes) for _ in range(threads)]
+        self._workers = ThreadPoolExecutor(threads)  # which start when they are first needed
+        self._busy = Lock()  # of the memories
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (n, H, W, 3) -> float32 (n, classes), for any n; images that follow each other share a stack."""
+        images = self._checked(images)
+        n, stack = len(images), self._stack
+        if n % stack:
+            images = np.concatenate([images, np.repeat(images[-1:], -n % stack, axis=0)])
+        logits = np.empty((len(images), self._classes), np.float32)
+        stacks = len(images) // stack
+        share = -(-stacks // len(self._memories) // BLOCK) * BLOCK or BLOCK
+        parts = [(memory, at * share, min((at + 1) * share, stacks)) for at, memory in enumerate(self._memories)]
+        with self._busy:
+            if len(parts) == 1:
+                self._part(images, logits, *parts[0])
+            else:
+                list(self._workers.map(lambda part: self._part(images, logits, *part), parts))
+        return logits[:n]
+
+    def _part(
+        self, images: NDArray[np.uint8], logits: NDArray[np.float32], memory: NDArray[np.uint8], begin: int, end: int
+    ) -> None:
+        """Stacks `begin` to `end`; without Python's lock."""
+        if begin < end:
+            data = images.ctypes.data + begin * self._stack * prod(self._shape)
+            into = logits.ctypes.data + begin * self._stack * self._classes * 4
+            self._run(data, end - begin, into, memory.ctypes.data, self._constants.ctypes.data)
+
+    def _checked(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if images.dtype != np.uint8 or images.shape[1:] != self._shape:
+            raise ValueError(
+                f"crops are uint8 (n, {', '.join(map(str, self._shape))}), not {images.dtype} {images.shape}"
+            )
+        return np.ascontiguousarray(images)
+
+
+def host() -> Target:
+    """This processor's vectors. Of x86's registers one is left to LLVM, which else keeps some sums in memory."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512bw"):
+        return Target(16, 31, "llvm.x86.avx512.pmaddw.d.512")
+    if features.get("avx2"):
+        return Target(8, 15, "llvm.x86.avx2.pmadd.wd")
+    return Target(4, 16, "llvm.x86.sse2.pmadd.wd" if features.get("sse2") else None)
+
+
+def _slots(network: Network) -> nn.Module | None:
+    """The narrow network of one slot, if the network is `fold` copies of it."""
+    try:
+        return narrow(network) if network.fold > 1 else None
+    except ValueError:
+        return None
+
+
+@torch.no_grad()
+def _units(net: nn.Module, images: NDArray[np.uint8], stack: int) -> list[float]:
+    """What 1 is worth in the output of each ReLU, in their order."""
+    largest: list[float] = []
+    whole = len(images) // stack * stack
+    for part in torch.split(torch.from_numpy(images[:whole]), 64 * stack):
+        x, found = fold(to_input(part), stack), []
+        for layer in net.children():
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                found.append(x.max().item())
+        largest = found if not largest else [max(pair) for pair in zip(largest, found, strict=True)]
+    return [value / USUAL if value > 0 else 1.0 for value in largest]
+
+
+def _planned(
+    steps: Sequence[Sized],
+    weights: dict[str, torch.Tensor],
+    units: Sequence[float] | None,
+    stack: int,
+    target: Target,
+) -> tuple[Plan, bytes]:
+    """The plan and its constants. `units` are those of `_units`, None for float32."""
+    if not isinstance(steps[0].layer, Conv):
+        raise UserError("this network does not begin with a convolution: run it with another engine")
+    size, used = 4 if units is None else 2, 0
+
+    def buffer(shape: tuple[int, int, int], border: int, element: int) -> Buffer:
+        nonlocal used
+        made = Buffer(shape, border, used, element)
+        used = (used + made.bytes + 4 * target.lanes * 4 + 63) // 64 * 64  # vectors are stored beyond the end
+        return made
+
+    c, h, w = steps[0].input
+    source = start = buffer((h, w, c), 1, size)
+    spatial: list[Dot | MaxPool] = []
+    flat: list[Dot] = []
+    constants = bytearray()
+    unit, largest = 1 / 255, 255  # of the input, and its largest integer
+    rest = iter(units or ())
+    features: Buffer | None = None
+    for at, step in enumerate(steps):
+        c, h, w = step.output
+        following = steps[at + 1].layer if at + 1 < len(steps) else None
+        if isinstance(step.layer, Linear):
+            assert features is not None
+            last = following is None
+            into = buffer((1, BLOCK, c), 0, 4 if last else size)
+        elif isinstance(following, Linear):
+            features = buffer((1, BLOCK, c * h * w), 0, size)
+            into = Buffer((h, w, c), 0, features.offset, size)
+        elif isinstance(following, Pool):
+            into = buffer((_met(h, following), _met(w, following), c), following.padding, size)
+        else:
+            into = buffer((h, w, c), 1, size)
+        if isinstance(step.layer, Pool):
+            spatial.append(MaxPool(source, into, step.layer.kernel, step.layer.stride))
+        else:
+            weight, bias = (weights[f"{step.name}.{kind}"].double().numpy() for kind in ("weight", "bias"))
+            rows = _as_rows(weight, step.input)
+            if not constants:  # the input is 2x - 255, see `cpu_code`
+                rows = rows / 255 if units is None else rows
+            relu = following is not None
+            dot = Dot(source, into, rows.shape[1], rows.shape[2], relu, 0, len(constants))
+            scale: NDArray[np.float32] | None = None
+            if units is None:
+                rows, bias = rows.astype(np.float32), bias.astype(np.float32)
+            elif relu:
+                unit_out = next(rest)
+                shift, rows, bias = _shifted(rows, bias, unit, largest, unit_out)
+                dot = replace(dot, shift=shift)
+                unit, largest = unit_out, LARGEST
+            else:
+                rows, bias, scale = _scaled(rows, bias, unit, largest)
+            constants += packed(dot, target, rows, bias, scale)
+            (flat if isinstance(step.layer, Linear) else spatial).append(dot)
+        if features is not None and not isinstance(step.layer, Linear):
+            into = features
+        source = into
+    assert features is not None  # `parse` wants a last fully connected layer
+    precision: Precision = "fp32" if units is None else "int16"
+    return Plan(precision, stack, start, tuple(spatial), features, tuple(flat), used), bytes(constants)
+
+
+def _met(side: int, pool: Pool) -> int:
+    """How many rows or columns of so many a pool's windows meet; a stride may leave the last ones out."""
+    return min(side, (side + 2 * pool.padding - pool.kernel) // pool.stride * pool.stride + pool.kernel - pool.padding)
+
+
+def _as_rows(weight: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """(outputs, rows, run), with channels as the last of a pixel: of a convolution (o, c, 3, 3), or (o, c·h·w)."""
+    if weight.ndim == 4:
+        return weight.transpose(0, 2, 3, 1).reshape(len(weight), weight.shape[2], -1)
+    return weight.reshape(len(weight), *shape).transpose(0, 2, 3, 1).reshape(len(weight), 1, -1)
+
+
+def _finest(weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int) -> NDArray[Any]:
+    """The finest unit of each output's weights with which no sum leaves 32 bits, for inputs up to `largest`·`unit`."""
+    flat = np.abs(weight).reshape(len(weight), -1)
+    fine = np.maximum(flat.max(1) / LARGEST, (flat.sum(1) * largest + np.abs(bias) / unit) / SUM)
+    return np.where(fine > 0, fine, 1.0)
+
+
+def _shifted(
+    weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, unit_out: float
+) -> tuple[int, NDArray[np.int16], NDArray[np.int32]]:
+    """Integers whose sums, shifted by so many bits, are outputs in their unit; half a unit is added to round."""
+    shift = int(np.floor(np.log2(unit_out / (unit * _finest(weight, bias, unit, largest).max()))))
+    fine = unit_out / unit / 2.0**shift
+    half = 1 << (shift - 1) if shift > 0 else 0
+    return shift, np.rint(weight / fine).astype(np.int16), np.rint(bias / (unit * fine) + half).astype(np.int32)
+
+
+def _scaled(
+    weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int
+) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32]]:
+    """Integers, and by what each output's sum is multiplied."""
+    fine = _finest(weight, bias, unit, largest)
+    whole = np.rint(weight / fine[:, None, None]).astype(np.int16)
+    return whole, np.rint(bias / (unit * fine)).astype(np.int32), (unit * fine).astype(np.float32)
+
+
+def _aligned(count: int) -> NDArray[np.uint8]:
+    """So many zero bytes from the beginning of a cache line."""
+    memory = np.zeros(count + 64, np.uint8)
+    return memory[-memory.ctypes.data % 64 :][:count]
+
+
+def optimised(assembly: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """LLVM's own work on the code, for one kind of processor."""
+    module = llvm.parse_assembly(assembly)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def _compiled(assembly: str) -> llvm.ExecutionEngine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+    )
+    engine = llvm.create_mcjit_compiler(optimised(assembly, machine), machine)
+    engine.finalize_object()
+    return engine
