@@ -7,32 +7,37 @@ device, operation by operation: sizes are worked out and nothing is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from inspect import Parameter, signature
-from math import lcm, prod
+from math import prod
 from operator import attrgetter
 from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import Node, map_arg
-from torch.nn import functional
-from torch.nn.modules import activation, batchnorm, dropout, instancenorm, padding, pooling, upsampling
+from torch.nn.modules import activation, batchnorm, dropout, padding, pooling, upsampling
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.nn.parameter import UninitializedParameter
 
 from textgen.errors import UserError
 from train.fold import width
+from train.traced import (
+    BATCH,
+    ELEMENTWISE,
+    SIZED,
+    Plan,
+    holds_data,
+    name_of,
+    place_of,
+    plan_of,
+    run,
+    shape_of,
+    told,
+    traced,
+    value_of,
+)
 
-BATCH = 7  # of the runs on the meta device: a number that sizes of layers seldom are
-SIDES = (32, 224, 28, 64, 96, 128, 256, 299)  # of images, tried where no size is given
 PROBE = 16  # a fold whose widths are exact: what is wide is wide by 4 there, and nothing fails for being rounded
-
-WEIGHTED = (_ConvNd, nn.Linear)
-NORMS = (batchnorm._BatchNorm, instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
-SIZED = (*WEIGHTED, *NORMS, nn.PReLU)  # modules that have sizes
 
 # Modules and functions that work for any number of channels. Those of the first kind keep channels apart and in order,
 # so that they may also stand behind the last layer, where those of the second would mix the images of a stack.
@@ -55,9 +60,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ELEMENTWISE = _words(
-    "add sub mul div truediv true_divide pow maximum minimum iadd isub imul itruediv add_ sub_ mul_ div_"
-)
 RESHAPING = _words("view reshape")
 APART = (
     ELEMENTWISE
@@ -74,13 +76,6 @@ APART = (
 MIXING = _words("""
     cat concat concatenate stack chunk softmax log_softmax softmin normalize max min transpose permute matmul bmm repeat
 """)
-DROPOUTS: dict[Any, Callable[[float], nn.Module]] = {
-    functional.dropout: nn.Dropout,
-    functional.dropout1d: nn.Dropout1d,
-    functional.dropout2d: nn.Dropout2d,
-    functional.alpha_dropout: nn.AlphaDropout,
-    functional.feature_alpha_dropout: nn.FeatureAlphaDropout,
-}
 
 
 def fold_model(net: nn.Module, f: int, size: tuple[int, int, int] | None = None) -> nn.Module:
@@ -101,11 +96,11 @@ def fold_model(net: nn.Module, f: int, size: tuple[int, int, int] | None = None)
     """
     if f < 1:
         raise UserError(f"f={f}: it counts the images of a stack, give 1 (the same sizes), 2, 3, 4…")
-    original = _traced(net)
+    original = traced(net)
     meta = deepcopy(original).to("meta")
     with torch.no_grad(), torch.device("meta"):
-        values = _run(meta, size)
-        plan = _plan(meta, values)
+        values = run(meta, size)
+        plan = plan_of(meta, values)
         _Folding(meta, values, plan, PROBE, probing=True).run()
         folding = _Folding(meta, values, plan, f, probing=False)
         folding.run()
@@ -120,203 +115,6 @@ def fold_model(net: nn.Module, f: int, size: tuple[int, int, int] | None = None)
     return fx.GraphModule(parts, meta.graph, type(net).__name__).train()
 
 
-# ---- Tracing, and what the trace says of the original.
-
-
-class _Tracer(fx.Tracer):
-    """Layers that have sizes stay whole, of classes derived from PyTorch's too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside = [""]  # paths of the modules that are being traced
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SIZED) or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        self.inside.append(self.path_of_module(m))
-        made = super().call_module(m, forward, args, kwargs)
-        self.inside.pop()  # not where tracing fails: the last one is to blame then
-        return made
-
-
-def _traced(net: nn.Module) -> fx.GraphModule:
-    """A copy of the network as a graph. A dropout function that `self.training` switches becomes a module."""
-    name = type(net).__name__
-    for path, tensor in net.named_parameters():
-        if isinstance(tensor, UninitializedParameter):
-            raise UserError(f"{path}: it has no size yet, run the network once before it is folded")
-    evaluated, trained = (_trace(deepcopy(net).train(training)) for training in (False, True))
-    graph = evaluated.graph
-    if len(graph.nodes) != len(trained.graph.nodes):
-        raise UserError(f"{name} runs other layers in training than in evaluation, which cannot be folded")
-    for node, twin in zip(list(graph.nodes), list(trained.graph.nodes), strict=True):
-        if node.target in DROPOUTS and node.target == twin.target and _active(twin) and not _active(node):
-            path = node.name
-            while hasattr(evaluated, path):
-                path += "_"
-            x = node.args[0] if node.args else node.kwargs["input"]
-            p = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-            evaluated.add_module(path, DROPOUTS[node.target](cast(float, p)))
-            node.op, node.target, node.args, node.kwargs = "call_module", path, (x,), {}
-        elif node.format_node() != twin.format_node():
-            raise UserError(f"{_place(node)} is not the same in training and in evaluation, which cannot be folded")
-    return evaluated
-
-
-def _trace(net: nn.Module) -> fx.GraphModule:
-    parameters = list(signature(net.forward).parameters.values())
-    taken = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
-    if not taken or any(p.default is Parameter.empty for p in taken[1:]):
-        names = ", ".join(p.name for p in taken) or "nothing"
-        raise UserError(f"{type(net).__name__} takes {names}: what folds is a network of one input, images")
-    tracer = _Tracer()
-    try:
-        graph = tracer.trace(net, concrete_args={p.name: p.default for p in taken[1:]} or None)
-    except Exception as error:  # whatever the user's code raises when it meets torch.fx's proxies
-        path = tracer.inside[-1]
-        place = f"{path}: {type(net.get_submodule(path)).__name__}" if path else type(net).__name__
-        told = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{place} cannot be traced by torch.fx: {told}") from error
-    for node in [node for node in graph.nodes if node.op == "placeholder"][1:]:  # they have their defaults by now
-        for user in reversed([*_users(node)]):
-            graph.erase_node(user)
-        graph.erase_node(node)
-    return fx.GraphModule(net, graph, type(net).__name__)
-
-
-def _users(node: Node) -> Iterator[Node]:
-    for user in node.users:
-        yield user
-        yield from _users(user)
-
-
-def _active(node: Node) -> bool:
-    return bool(node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True))
-
-
-def _run(meta: fx.GraphModule, size: tuple[int, int, int] | None) -> dict[Node, Any]:
-    """What every node of the original gives, as tensors without contents."""
-    if size is None:
-        first = next((m for _, m in _calls(meta) if isinstance(m, _ConvNd)), None)
-        if not isinstance(first, nn.Conv2d):
-            raise UserError("for images of which size? give size=(C, H, W)")
-        for side in SIDES:
-            try:
-                return _run(meta, (first.in_channels, side, side))
-            except UserError as error:
-                failure = error
-        sides = ", ".join(map(str, SIDES))
-        raise UserError(f"images of no usual size ({sides}) fit: give size=(C, H, W); for the last, {failure}")
-    values: dict[Node, Any] = {}
-    for node in meta.graph.nodes:
-        try:
-            values[node] = _value(meta, values, node, size)
-        except Exception as error:  # PyTorch's own, of any class
-            given = "×".join(map(str, size))
-            raise UserError(f"{_place(node)} does not run on images of {given}: {_told(error)}") from None
-    return values
-
-
-def _value(meta: fx.GraphModule, values: dict[Node, Any], node: Node, size: tuple[int, ...]) -> Any:
-    """Of one node, whose inputs have theirs."""
-    args, kwargs = map_arg((node.args, node.kwargs), lambda of: values[of])
-    if node.op == "placeholder":
-        dtype = next((p.dtype for p in meta.parameters() if p.is_floating_point()), torch.float32)
-        return torch.empty(BATCH, *size, dtype=dtype)
-    if node.op == "get_attr":
-        return attrgetter(str(node.target))(meta)
-    if node.op == "call_module":
-        return meta.get_submodule(str(node.target)).eval()(*args, **kwargs)
-    if node.op == "call_method":
-        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    if node.op == "call_function":
-        return cast(Callable[..., Any], node.target)(*args, **kwargs)
-    return args[0]
-
-
-def _calls(meta: fx.GraphModule) -> Iterator[tuple[Node, nn.Module]]:
-    return ((node, meta.get_submodule(node.target)) for node in meta.graph.nodes if node.op == "call_module")
-
-
-def _place(node: Node) -> str:
-    """Where a user finds it: a layer's path, or the path of the module that calls a function."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path, of = next(reversed(stack.values()), ("", nn.Module))
-    if node.op == "call_module":
-        return f"{node.target}: {of.__name__}"
-    return f"{path}: {_name(node)}" if path else f"forward: {_name(node)}"
-
-
-def _name(node: Node) -> str:
-    return str(node.target) if node.op == "call_method" else str(getattr(node.target, "__name__", node.target))
-
-
-def _told(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _holds_data(value: Any) -> bool:
-    """Tensors, not sizes."""
-    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(_holds_data, value)))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What folding needs to know of the whole network."""
-
-    last: set[str]  # the layers that give the logits, by their paths
-    behind: set[Node]  # what stands between them and the output
-    multiples: dict[int, int]  # of what the widths of layers with so many channels are multiples, for groups
-    kept: set[str]  # layers that give as many channels as before, as they weight places and not channels
-
-
-def _plan(meta: fx.GraphModule, values: dict[Node, Any]) -> _Plan:
-    result = next(node for node in meta.graph.nodes if node.op == "output").args[0]
-    given = values.get(result) if isinstance(result, Node) else None
-    if not isinstance(given, Tensor) or given.ndim != 2 or given.shape[0] != BATCH:
-        of = f"a tensor of {_shape(given)} for {BATCH} images" if isinstance(given, Tensor) else type(result).__name__
-        raise UserError(f"the network gives {of}; what folds gives logits (b, k) for images (b, C, H, W)")
-    last: set[str] = set()
-    behind: set[Node] = set()
-    ahead = [cast(Node, result)]
-    while ahead:
-        node = ahead.pop()
-        if node.op == "call_module" and isinstance(meta.get_submodule(str(node.target)), WEIGHTED):
-            last.add(str(node.target))
-        elif node not in behind:
-            behind.add(node)
-            ahead += [of for of in node.all_input_nodes if _holds_data(values[of])]
-    if not last:
-        raise UserError("the network has no convolution and no linear layer before its output: it has nothing to fold")
-
-    multiples: dict[int, int] = {}
-    for _, layer in _calls(meta):
-        if isinstance(layer, _ConvNd) and 1 < layer.groups < layer.in_channels:
-            for channels in (layer.in_channels, layer.out_channels):
-                multiples[channels] = lcm(multiples.get(channels, 1), layer.groups)
-        elif isinstance(layer, nn.GroupNorm) and 1 < layer.num_groups < layer.num_channels:
-            multiples[layer.num_channels] = lcm(multiples.get(layer.num_channels, 1), layer.num_groups)
-
-    kept: set[str] = set()
-    for node in meta.graph.nodes:
-        if _name(node) in ELEMENTWISE:
-            tensors = [of for of in node.all_input_nodes if isinstance(values[of], Tensor) and values[of].ndim > 1]
-            if len({values[of].shape[1] for of in tensors}) == 2:  # one channel, spread over all those of the other
-                narrow = min(tensors, key=lambda of: values[of].shape[1])
-                while isinstance(values[narrow], Tensor) and values[narrow].ndim > 1 and values[narrow].shape[1] == 1:
-                    if narrow.op == "call_module" and isinstance(meta.get_submodule(str(narrow.target)), WEIGHTED):
-                        kept.add(str(narrow.target))
-                        break
-                    if not narrow.all_input_nodes:
-                        break
-                    narrow = narrow.all_input_nodes[0]
-    return _Plan(last, behind, multiples, kept - last)
-
-
-# ---- Folding.
-
-
 class _Folding:
     """The folded network beside the original, node by node: `made` are its layers, `tensors` its other parameters.
 
@@ -324,7 +122,7 @@ class _Folding:
     in it are changed.
     """
 
-    def __init__(self, meta: fx.GraphModule, values: dict[Node, Any], plan: _Plan, f: int, probing: bool):
+    def __init__(self, meta: fx.GraphModule, values: dict[Node, Any], plan: Plan, f: int, probing: bool):
         self.meta, self.before, self.plan, self.f, self.probing = meta, values, plan, f, probing
         self.after: dict[Node, Any] = {}
         self.made: dict[str, nn.Module] = {}
@@ -338,13 +136,13 @@ class _Folding:
             if isinstance(before, Tensor) and node.op != "get_attr":
                 kept = before.ndim == after.ndim and (before.shape[:1] != (BATCH,) or after.shape[:1] == (BATCH,))
                 if not kept:
-                    self._refuse(node, f"it gives {_shape(after)} instead of {_shape(before)}")
+                    self._refuse(node, f"it gives {shape_of(after)} instead of {shape_of(before)}")
             if node.op == "output" and after.shape[1] != self.f * before.shape[1]:
                 logits = f"{self.f} times {before.shape[1]} logits"
                 raise UserError(f"the folded network would not give {logits} but {after.shape[1]}")
 
     def _fold(self, node: Node) -> Any:
-        inputs = [of for of in node.all_input_nodes if _holds_data(self.before[of])]
+        inputs = [of for of in node.all_input_nodes if holds_data(self.before[of])]
         if node.op == "placeholder":
             self.images.add(node)
             _, c, h, w = self.before[node].shape
@@ -359,12 +157,12 @@ class _Folding:
                 self._refuse(node, "of layers with weights, convolutions, linear layers, norms and PReLU fold")
             apart, mixing = type(layer) in APART_MODULES, type(layer) in MIXING_MODULES
         else:
-            if not inputs and not _holds_data(self.before[node]):
+            if not inputs and not holds_data(self.before[node]):
                 return self._evaluate(node)  # arithmetic with sizes
             own = getattr(node.target, "__module__", None) or "torch"  # where a function is from
             known = node.op == "call_method" or own.partition(".")[0] in ("torch", "_operator", "builtins")
-            apart, mixing = known and _name(node) in APART, known and _name(node) in MIXING
-            apart &= _name(node) != "getattr" or not _holds_data(self.before[node])  # x.shape, but not x.T
+            apart, mixing = known and name_of(node) in APART, known and name_of(node) in MIXING
+            apart &= name_of(node) != "getattr" or not holds_data(self.before[node])  # x.shape, but not x.T
         if not apart and not mixing:
             self._refuse(node, "it may be written for a number of channels, and is not among what is known to fold")
         if mixing and node in self.plan.behind:
@@ -373,9 +171,9 @@ class _Folding:
         if apart and data and self.images.issuperset(data):
             self.images.add(node)
         if node.op != "call_module":
-            if _name(node) in RESHAPING:
+            if name_of(node) in RESHAPING:
                 return self._reshape(node)
-            if _name(node) == "getitem" and isinstance(self.before[inputs[0]], Tensor):
+            if name_of(node) == "getitem" and isinstance(self.before[inputs[0]], Tensor):
                 self._check_index(node, inputs[0])
             if any(of.op == "get_attr" and self.before[of].numel() > 1 for of in inputs):
                 self._widen_tensors(node, inputs)
@@ -386,16 +184,16 @@ class _Folding:
             if module is not None:
                 args, kwargs = map_arg((node.args, node.kwargs), lambda of: self.after[of])
                 return module.eval()(*args, **kwargs)
-            return _value(self.meta, self.after, node, size)
+            return value_of(self.meta, self.after, node, size)
         except Exception as error:  # PyTorch's own, of any class
             shapes = [
                 [v[of] for of in node.all_input_nodes if isinstance(v[of], Tensor)] for v in (self.after, self.before)
             ]
-            after, before = (" and ".join(map(_shape, of)) for of in shapes)
-            self._refuse(node, f"it would take {after} where it took {before}: {_told(error)}")
+            after, before = (" and ".join(map(shape_of, of)) for of in shapes)
+            self._refuse(node, f"it would take {after} where it took {before}: {told(error)}")
 
     def _refuse(self, node: Node, why: str) -> NoReturn:
-        raise UserError(f"{_place(node)} cannot be folded: {why}")
+        raise UserError(f"{place_of(node)} cannot be folded: {why}")
 
     def _width(self, channels: int) -> int:
         """⌊C·√f⌋, or the multiple nearest to it."""
@@ -478,7 +276,7 @@ class _Folding:
         if self.probing:
             node.args = args
         if len(made.shape) != len(wanted) or any(w not in (None, h) for w, h in zip(wanted, made.shape, strict=True)):
-            self._refuse(node, f"it gives {_shape(made)} where it gave {_shape(self.before[node])}")
+            self._refuse(node, f"it gives {shape_of(made)} where it gave {shape_of(self.before[node])}")
         return cast(Tensor, made)
 
     def _check_index(self, node: Node, of: Node) -> None:
@@ -505,9 +303,9 @@ class _Folding:
             path, tensor = str(of.target), self.before[of]
             if of.op != "get_attr" or tensor.numel() == 1:
                 continue
-            if len(data) != 1 or _name(node) not in ELEMENTWISE:
+            if len(data) != 1 or name_of(node) not in ELEMENTWISE:
                 self._refuse(
-                    node, f"of {path} with {_shape(tensor)} entries: tensors fold where a channel has one each"
+                    node, f"of {path} with {shape_of(tensor)} entries: tensors fold where a channel has one each"
                 )
             (other,) = data
             wide, narrow = (v[other].shape[max(v[other].ndim - tensor.ndim, 0) :] for v in (self.after, self.before))
@@ -574,7 +372,3 @@ def _tensor(original: nn.Module, path: str, size: tuple[int, ...] | None, images
             f"{path} cannot be folded: its values differ, so how it begins is unknown; give an untrained net"
         )
     return nn.Parameter(made) if isinstance(attrgetter(path)(original), nn.Parameter) else made
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "one number"
