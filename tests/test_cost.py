@@ -16,10 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from textgen.errors import UserError
 from textgen.game import Game, validated
-from train.cost import Report, Settings, report_of
+from train.cost import BATCHES, Report, Settings, report_of
+from train.cost_table import csv_of, text_of
+from train.cost_tiles import padded_operations, whole_tiles
 from train.devices import DEVICES, here
 from train.intensity import NetworkCost, convolution, cost_of, intensity, linear
 from train.models.notation import build, parse
+from train.models.scaling import Scaling, resized, scaled
 
 V, N = "3x3 strides 2,1,2", "2x2 stride 2"
 IDS = {"V1": "lol_gold1", "V2": "apex_count", "V3": "sot_coin", "V4": "sot_time"}
@@ -136,7 +139,8 @@ def test_devices_have_the_ratios_of_the_paper() -> None:
 
 
 def settings(**changes: object) -> Settings:
-    base = {"model": {"arch": None, "pool": V}, "fold": [4], "slots": True, "controls": True, "batch": 1024}
+    base = {"model": {"arch": None, "pool": V}, "fold": [4], "slots": True, "controls": True, "scaling": []}
+    base |= {"align": None, "align_to": "nearest", "batch": 1024, "tile": None}
     rest = {"precision": "fp16", "device": "v100", "format": "text", "out": None, "plots": None}
     return validated(Settings, {**base, **rest, **changes})
 
@@ -152,21 +156,24 @@ def test_the_report_puts_networks_beside_the_original() -> None:
     assert [folded["images"], slots["images"], control["images"]] == [1026, 1026, 1024]  # stacks of 3
     assert folded["layers"][0]["eq5_holds"]
     assert slots["layers"][0]["eq5_holds"] is None
-    text = made.text()
+    text = text_of(made.to_dict(), made.device)
     assert "fold=3, dense" in text
     assert "needs 139 operations a byte" in text
-    rows = list(csv.DictReader(io.StringIO(made.csv())))
+    rows = list(csv.DictReader(io.StringIO(csv_of(made.to_dict()))))
     assert len(rows) == 4 * (9 + 1)
     assert float(rows[9]["intensity"]) == original["intensity"]
 
 
 def test_a_device_without_a_rate_gives_no_bound() -> None:
     made = report(device="v100", precision="int8")
-    assert made.to_dict()["networks"][0]["images_per_second_bound"] is None
-    assert "has no rate for int8, give precision=fp32 or fp16" in made.text()
+    about = made.to_dict()
+    assert about["networks"][0]["images_per_second_bound"] is None
+    text = text_of(about, made.device)
+    assert "has no rate for int8, give precision=fp32 or fp16" in text
+    assert "images/s" not in text
+    assert [point["utilization"] for point in about["networks"][0]["batches"]] == [None] * len(BATCHES)
     assert report(precision=None).precision == "fp16"
     assert report(precision=None, device="tpu_v1").precision == "int8"
-    assert "images/s" not in made.text()
 
 
 def test_one_of_game_and_network() -> None:
@@ -178,21 +185,137 @@ def test_one_of_game_and_network() -> None:
     with pytest.raises(UserError, match=r"give model\.arch"):
         report_of(settings(network=network), None)
     made = report_of(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
-    assert made.networks[0].layers == of_coral().layers
+    assert made.networks[0].cost == of_coral()
 
 
 def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "train.cost"]
     out, plots = tmp_path / "cost.json", tmp_path / "plots"
-    given = ["network=roundabout", "fold=[2]", "format=json", f"out={out}", f"plots={plots}"]
+    given = ["network=roundabout", "fold=[2]", "align=8", "format=json", f"out={out}", f"plots={plots}"]
     subprocess.run([*command, *given], check=True)
-    assert json.loads(out.read_text())["task"] == "roundabout"
-    assert [(plots / name).read_bytes()[:4] for name in ("roofline.png", "traffic.png")] == [b"\x89PNG"] * 2
+    about = json.loads(out.read_text())
+    assert about["task"] == "roundabout"
+    assert [network["network"] for network in about["networks"]] == [
+        *("original", "fold=2, dense", "fold=2, dense, align=8", "fold=2, slots", "fold=2, slots, align=8"),
+        *("control of fold=2", "control of fold=2, align=8", "EfficientNet", "EfficientNet, reference"),
+    ]
+    pictures = ("roofline.png", "traffic.png", "batches.png")
+    assert [(plots / name).read_bytes()[:4] for name in pictures] == [b"\x89PNG"] * 3
     for wrong, message in (("network=corl", "did you mean coral"), ("fold=[0]", "greater than or equal to 1")):
         told = subprocess.run([*command, "network=coral", wrong], capture_output=True, text=True, check=False)
         assert told.returncode == 2
         assert message in told.stderr
         assert told.stderr.count("\n") == 1
+
+
+def of_efficientnet(how: Scaling, name: str) -> NetworkCost:
+    game = validated(Game, load("game", name))
+    arch, pool, size = scaled(how, game.arch, V, game.size)
+    layers = parse(resized(arch, size), pool)
+    return cost_of(layers, size=game.size, classes=len(game.classes), fold=1, form="dense")
+
+
+def ratios_of_efficientnet(how: Scaling, images: float) -> list[tuple[float, float]]:
+    """Intensity of the scaled V1 to V4 to that of the original, and the original's operations to the scaled one's."""
+    pairs = [(of_efficientnet(how, name), of_game(name)) for name in IDS.values()]
+    return [
+        (round(one.intensity(images, 2) / other.intensity(images, 2), 2), other.operations() / one.operations())
+        for one, other in pairs
+    ]
+
+
+@pytest.mark.parametrize("images", [1024, inf])
+def test_efficientnet_of_table_5_is_that_of_the_published_code(images: float) -> None:
+    found = ratios_of_efficientnet("reference", images)
+    assert [intensity for intensity, _ in found] == [0.91, 0.88, 0.87, 0.91]
+    assert [round(cheaper, 2) for _, cheaper in found] == [1.60, 1.90, 1.95, 1.62]  # "roughly 2×"
+
+
+def test_efficientnet_of_the_text_has_less_intensity_and_half_the_operations() -> None:
+    found = ratios_of_efficientnet("efficientnet", 1024)
+    assert [intensity for intensity, _ in found] == [0.87, 0.84, 0.86, 0.82]
+    assert [round(cheaper, 2) for _, cheaper in found] == [1.75, 1.84, 1.76, 2.08]
+
+
+def test_resnet_18_has_the_intensity_of_the_text() -> None:
+    """430, and 24 % of its layers are below what a V100 needs (§5.4)."""
+    network = {"name": "resnet18", "size": [32, 32], "classes": 10, "module": "resnet18"}
+    made = report_of(settings(network=network, scaling=["efficientnet"]), None).to_dict()
+    original, folded = made["networks"]
+    assert round(original["intensity"]) == 430
+    memory = [layer["bound_by"] == "memory" for layer in original["layers"]]
+    assert (sum(memory), len(memory)) == (5, 21)  # 24 %
+    assert folded["intensity_limit_ratio"] == pytest.approx(2, abs=0.01)
+    assert [layer["channels"][1] for layer in folded["layers"][:2]] == [128, 128]
+    with pytest.raises(UserError, match="align=8 is for networks of the notation"):
+        report_of(settings(network=network, align=8), None)
+
+
+@pytest.mark.parametrize("task", IDS)
+def test_figure_3_intensity_and_utilization_plateau_below_what_a_v100_needs(task: str) -> None:
+    made = report_of(settings(fold=[1]), validated(Game, load("game", IDS[task])))
+    points = made.to_dict()["networks"][0]["batches"]
+    assert [point["images"] for point in points] == [2**n for n in range(13)]
+    for key in ("intensity", "utilization"):
+        values = [point[key] for point in points]
+        assert values == sorted(values)
+        assert values[-1] < 1.005 * values[8]  # from 256 images to 4096
+        assert values[0] < 0.8 * values[-1]
+    assert points[-1]["intensity"] < (DEVICES["v100"].ratio("fp16") or 0)
+    assert 0.17 < points[-1]["utilization"] < 0.75  # the measured 17 % are below the roofline
+
+
+def test_channels_are_filled_up_to_tiles() -> None:
+    layer = convolution("", 45, 45, (10, 14))
+    assert padded_operations(layer, 8) == convolution("", 48, 48, (10, 14)).operations
+    assert padded_operations(layer, 1) == layer.operations
+    assert [whole_tiles(layer, tile) for tile in (1, 3, 8)] == [True, True, False]
+    grouped = convolution("", 60, 40, (10, 14), groups=4)  # groups of 15 and 10
+    assert padded_operations(grouped, 8, 4) == convolution("", 64, 64, (10, 14), groups=4).operations
+    assert [whole_tiles(grouped, tile, 4) for tile in (5, 10)] == [True, False]
+    assert padded_operations(linear("", 9, 1), 8) == linear("", 16, 8).operations
+
+
+def test_tiles_of_64_channels_explain_n4() -> None:
+    """§H: at f=2 more is lost by 90 channels being computed as 128 than folding gains; f=3 and f=4 gain."""
+    network = {"name": "taipei", "size": [50, 50], "classes": 2}
+    model = {"arch": "C64 C64 M F32 F", "pool": N}
+    asked = {"network": network, "model": model, "fold": [2, 3, 4], "slots": False, "controls": False}
+    rows = report_of(settings(tile=64, **asked), None).to_dict()["networks"]
+    first = rows[0]["images_per_second_padded"]
+    f2, f3, f4 = (row["images_per_second_padded"] / first for row in rows[1:])
+    assert f2 < 1 < f3 < f4  # measured: 0.90, 1.07 and 1.41
+    assert [row["layers"][1]["whole_tiles"] for row in rows] == [True, False, False, True]
+    assert all(row["images_per_second_bound"] > rows[0]["images_per_second_bound"] for row in rows[1:])
+
+
+def test_aligned_networks_stand_beside_those_that_are_not() -> None:
+    made = report(fold=[2, 4], slots=False, controls=False, align=8)
+    assert [row.name for row in made.networks] == [
+        *("original", "fold=2, dense", "fold=2, dense, align=8", "fold=4, dense")
+    ]
+    _, unaligned, rounded, _ = made.to_dict()["networks"]
+    assert unaligned["operations"] < rounded["operations"] < rounded["padded_operations"]
+    assert [layer["layer"] for layer in rounded["layers"] if not layer["whole_tiles"]] == ["conv1", "linear1"]
+    inner = [
+        [layer["padded_operations"] == layer["operations"] for layer in network["layers"][1:-1]]
+        for network in (unaligned, rounded)
+    ]
+    assert not any(inner[0])
+    assert all(inner[1])
+    text = text_of(made.to_dict(), made.device)
+    assert "45→45*" in text
+    assert "* channels are no multiple of 8" in text
+    plain = text_of(report(precision="fp32").to_dict(), made.device)  # no tensor cores, no tiles
+    assert "filled up" not in plain
+    assert "*" not in plain
+
+
+def test_tiles_of_devices() -> None:
+    assert [DEVICES["v100"].tile(precision) for precision in ("fp16", "fp32")] == [8, 1]
+    assert [DEVICES["a100"].tile("int8"), DEVICES["tpu_v1"].tile("int8")] == [16, 256]
+    assert here().tile("fp32") in (4, 8, 16)
+    assert report(tile=32).tile == 32
 
 
 def test_sizes_are_those_of_the_activations() -> None:

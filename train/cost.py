@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Annotated, Any, Literal
 
 import hydra
+import torch
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
@@ -20,24 +19,33 @@ from textgen.atomic import write_whole
 from textgen.errors import UserError
 from textgen.game import Game, UserPath, validated
 from textgen.main import plain
-from train import cost_plots
+from train import cost_plots, cost_table
+from train.cost_tiles import padded_operations, whole_tiles
 from train.curriculum import Positive
 from train.devices import DEVICES, ELEMENT, Device, here
-from train.intensity import LayerCost, NetworkCost, cost_of
-from train.models.notation import parse
+from train.fold_model import fold_model
+from train.intensity import Form, LayerCost, NetworkCost, cost_of
+from train.models.notation import Rounding, aligned, parse
+from train.models.resnet import resnet18
+from train.models.scaling import Scaling, resized, scaled
+from train.module_cost import costs_of_module
 from train.settings import Model
 
 ELSEWHERE = "another place with out=… or plots=…"
 MAX_FOLD = 64
+BATCHES = tuple(2**n for n in range(13))  # images, of Figure 3: 1 to 4096
+SCALINGS: dict[Scaling, str] = {"efficientnet": "EfficientNet", "reference": "EfficientNet, reference"}
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Network:
-    """The group `network`: a network's sizes, where there is no game. `classes` counts them."""
+    """The group `network`: a network's sizes, where there is no game. `classes` counts them. `module` is a network that
+    is no row of letters, of `train.models`, and None one of `model.arch`."""
 
     name: str
     size: tuple[Positive, Positive]
     classes: Positive
+    module: Literal["resnet18"] | None = None
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -48,9 +56,13 @@ class Settings:
     fold: tuple[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)], ...]
     slots: StrictBool
     controls: StrictBool
+    scaling: tuple[Scaling, ...]
+    align: Annotated[StrictInt, Field(ge=2, le=256)] | None
+    align_to: Rounding
     batch: Positive
     precision: Literal["fp32", "fp16", "bf16", "int8"] | None  # None: fp16 where the device has a rate for it
     device: Literal["v100", "t4", "a100", "h100", "tpu_v1", "here"]
+    tile: Positive | None  # None: the device's
     format: Literal["text", "csv", "json"]
     out: UserPath | None
     plots: UserPath | None
@@ -58,14 +70,37 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A network of the report. `kind` is its form, or "scaled" with EfficientNet's scaling; `align` what its widths are
+    multiples of."""
+
+    name: str
+    kind: Form | Literal["scaled"]
+    cost: NetworkCost
+    align: int | None = None
+
+    @property
+    def groups(self) -> int:
+        """Of every layer."""
+        return self.cost.fold if self.kind == "slots" else 1
+
+    def padded(self, tile: int) -> NetworkCost:
+        """With the operations of a device that fills up channels to multiples of `tile`."""
+        layers = self.cost.layers
+        padded = [replace(layer, operations=padded_operations(layer, tile, self.groups)) for layer in layers]
+        return replace(self.cost, layers=tuple(padded))
+
+
+@dataclass(frozen=True)
 class Report:
-    """Networks for one task beside each other; the first is the original."""
+    """Networks for one task beside each other; the first is the original. `tile` counts channels (§H)."""
 
     task: str
-    networks: tuple[NetworkCost, ...]
+    networks: tuple[Row, ...]
     batch: int
     precision: str
     device: Device
+    tile: int
 
     @property
     def element(self) -> int:
@@ -78,21 +113,24 @@ class Report:
             "task": self.task,
             "batch": self.batch,
             "precision": self.precision,
-            "device": {"name": self.device.name, "ratio": needed, "source": self.device.source},
-            "networks": [self._network(network) for network in self.networks],
+            "device": {"name": self.device.name, "ratio": needed, "source": self.device.source, "tile": self.tile},
+            "networks": [self._network(row) for row in self.networks],
         }
 
-    def _network(self, network: NetworkCost) -> dict[str, Any]:
-        original, element, images = self.networks[0], self.element, self.batch
+    def _network(self, row: Row) -> dict[str, Any]:
+        network, original, element, images = row.cost, self.networks[0].cost, self.element, self.batch
         activations, weights = network.traffic(images, element)
         intensity = network.intensity(images, element)
         limit = network.intensity(inf, element)
+        padded = row.padded(self.tile)
         return {
-            "network": network.name,
+            "network": row.name,
             "fold": network.fold,
-            "form": network.form,
+            "form": row.kind,
+            "align": row.align,
             "images": network.stacks(images) * network.stack,
             "operations": network.operations(),
+            "padded_operations": padded.operations(),
             "winograd_operations": network.operations(winograd=True),
             "activation_bytes": activations / images,
             "weight_bytes": weights / images,
@@ -100,28 +138,37 @@ class Report:
             "intensity_ratio": intensity / original.intensity(images, element),
             "intensity_limit": limit,
             "intensity_limit_ratio": limit / original.intensity(inf, element),
-            "images_per_second_bound": self._bound(network),
-            "layers": [
-                self._layer(network, layer, before)
-                for layer, before in zip(network.layers, original.layers, strict=True)
-            ],
+            "images_per_second_bound": self._bound(network, images),
+            "images_per_second_padded": self._bound(padded, images),
+            "batches": [self._of_batch(network, count) for count in BATCHES],
+            "layers": [self._layer(row, layer, at) for at, layer in enumerate(network.layers)],
         }
 
-    def _bound(self, network: NetworkCost) -> float | None:
+    def _bound(self, network: NetworkCost, images: int) -> float | None:
         if self.precision not in self.device.peak:
             return None
         peak, bandwidth = self.device.peak[self.precision], self.device.bandwidth
-        return self.batch / network.seconds(self.batch, self.element, peak, bandwidth)
+        return images / network.seconds(images, self.element, peak, bandwidth)
 
-    def _layer(self, network: NetworkCost, layer: LayerCost, before: LayerCost) -> dict[str, Any]:
+    def _of_batch(self, network: NetworkCost, images: int) -> dict[str, Any]:
+        """A point of Figure 3: the share of the device's peak that the roofline leaves, for a batch of `images`."""
+        bound = self._bound(network, images)
+        used = None if bound is None else bound * network.operations() / self.device.peak[self.precision]
+        return {"images": images, "intensity": network.intensity(images, self.element), "utilization": used}
+
+    def _layer(self, row: Row, layer: LayerCost, at: int) -> dict[str, Any]:
+        network, original = row.cost, self.networks[0].cost
         stacks, needed = network.stacks(self.batch), self.device.ratio(self.precision)
         intensity = layer.intensity(stacks, self.element)
-        least = before.least_images(network.fold) if network.fold > 1 and network.form == "dense" else None
+        folded = network.fold > 1 and row.kind == "dense"
+        least = original.layers[at].least_images(network.fold) if folded else None
         return {
             "layer": layer.name,
             "channels": list(layer.channels),
             "size": list(layer.size),
             "operations": layer.operations / network.stack,
+            "padded_operations": padded_operations(layer, self.tile, row.groups) / network.stack,
+            "whole_tiles": whole_tiles(layer, self.tile, row.groups),
             "activation_bytes": self.element * layer.activations / network.stack,
             "weight_bytes": self.element * layer.weights,
             "intensity": intensity,
@@ -131,120 +178,59 @@ class Report:
             "eq5_holds": None if least is None else self.batch > least,
         }
 
-    def csv(self) -> str:
-        """A row a layer, and one for the whole of each network."""
-        rows: list[dict[str, Any]] = []
-        for network in self.to_dict()["networks"]:
-            whole = {key: value for key, value in network.items() if key != "layers"}
-            rows += [{"network": network["network"], **_flat(layer)} for layer in network["layers"]]
-            rows.append({"layer": "all", **whole})
-        names = list(dict.fromkeys(key for row in rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
-
-    def text(self) -> str:
-        """A table a network and one of all."""
-        about, needed = self.to_dict(), self.device.ratio(self.precision)
-        needs = (
-            f"needs {needed:.0f} operations a byte"
-            if needed
-            else f"has no rate for {self.precision}, give precision={' or '.join(self.device.peak)}"
-        )
-        lines = [f"{self.task}, batch of {self.batch} images, {self.precision}; {self.device.name} {needs}"]
-        for network in about["networks"]:
-            folded = network["layers"][0]["eq5_least_images"] is not None
-            head = ["layer", "channels", "size", "operations", "activations", "weights", "intensity", "limit"]
-            head += ["bound by"] * (needed is not None) + ["Eq. 5: above"] * folded
-            rows = []
-            for layer in network["layers"]:
-                row = [layer["layer"], "→".join(map(str, layer["channels"])), "×".join(map(str, layer["size"]))]
-                row += [_short(layer[key]) for key in ("operations", "activation_bytes", "weight_bytes")]
-                row += [f"{layer[key]:.1f}" for key in ("intensity", "intensity_limit")]
-                row += [layer["bound_by"]] * (needed is not None)
-                if folded:
-                    holds = "holds" if layer["eq5_holds"] else "does not"
-                    row.append(f"{layer['eq5_least_images']:.1f} images: {holds}")
-                rows.append(row)
-            lines += ["", network["network"], *_columns(head, rows)]
-        head = [
-            "an image",
-            "operations",
-            "Winograd",
-            "activations",
-            "weights",
-            "intensity",
-            "×original",
-            "limit",
-            "×original",
-        ]
-        head += ["images/s at most", "×original"] * (needed is not None)
-        rows = []
-        for network in about["networks"]:
-            row = [network["network"]]
-            row += [_short(network[key]) for key in ("operations", "winograd_operations")]
-            row += [_short(network[key]) for key in ("activation_bytes", "weight_bytes")]
-            for key in ("intensity", "intensity_limit"):
-                row += [f"{network[key]:.1f}", f"{network[f'{key}_ratio']:.2f}"]
-            if needed is not None:
-                bound, first = network["images_per_second_bound"], about["networks"][0]["images_per_second_bound"]
-                row += [_short(bound), f"{bound / first:.2f}"]
-            rows.append(row)
-        lines += ["", *_columns(head, rows), "", f"{'device':20}{'operations a byte that it needs (Eq. 1)'}"]
-        for device in [*DEVICES.values(), *([self.device] if self.device not in DEVICES.values() else [])]:
-            ratios = ", ".join(f"{precision} {device.ratio(precision):.0f}" for precision in device.peak)
-            lines.append(f"{device.name:20}{ratios} ({device.source})")
-        return "\n".join(lines)
-
 
 def report_of(s: Settings, game: Game | None) -> Report:
     """The networks that `s` asks for, for `game` or for the network of `s`. Raises `UserError`."""
     if game is not None and s.network is None:
-        name, size, classes, arch = game.name, game.size, len(game.classes), s.model.arch or game.arch
+        name = game.name
+        rows = _of_notation(s, s.model.arch or game.arch, game.size, len(game.classes))
+    elif game is None and s.network is not None and s.network.module is not None:
+        name = s.network.name
+        rows = _of_module(s, s.network)
     elif game is None and s.network is not None and s.model.arch is not None:
-        name, size, classes, arch = s.network.name, s.network.size, s.network.classes, s.model.arch
+        name = s.network.name
+        rows = _of_notation(s, s.model.arch, s.network.size, s.network.classes)
     elif game is not None:
         raise UserError("of which network? give game=… or network=…, not both")
     elif s.network is not None:
         raise UserError(f"network {s.network.name} names no network: give model.arch=…")
     else:
         raise UserError("of which network? give game=… or network=…")
-    layers = parse(arch, s.model.pool)
-    networks = [cost_of(layers, size=size, classes=classes, fold=1, form="dense")]
-    for f in sorted(set(s.fold) - {1}):
-        networks.append(cost_of(layers, size=size, classes=classes, fold=f, form="dense"))
-        if s.slots:
-            networks.append(cost_of(layers, size=size, classes=classes, fold=f, form="slots"))
-        if s.controls:
-            networks.append(cost_of(layers, size=size, classes=classes, fold=f, form="control"))
     device = here() if s.device == "here" else DEVICES[s.device]
-    usual = "fp16" if "fp16" in device.peak else min(device.peak)
-    return Report(name, tuple(networks), s.batch, s.precision or usual, device)
+    precision = s.precision or ("fp16" if "fp16" in device.peak else min(device.peak))
+    return Report(name, tuple(rows), s.batch, precision, device, s.tile or device.tile(precision))
 
 
-def _flat(layer: Mapping[str, Any]) -> dict[str, Any]:
-    (c_in, c_out), (h, w) = layer["channels"], layer["size"]
-    kept = {key: value for key, value in layer.items() if key not in ("channels", "size")}
-    return {"layer": kept.pop("layer"), "c_in": c_in, "c_out": c_out, "height": h, "width": w, **kept}
+def _of_notation(s: Settings, arch: str, size: tuple[int, int], classes: int) -> Iterator[Row]:
+    """With `align` also what it makes another."""
+    pool, layers = s.model.pool, parse(arch, s.model.pool)
+    rounded = parse(aligned(arch, s.align, s.align_to), pool) if s.align else layers
+    yield Row("original", "dense", cost_of(layers, size=size, classes=classes, fold=1, form="dense"))
+    forms: list[Form] = ["dense", *["slots"] * s.slots, *["control"] * s.controls]  # type: ignore[list-item]
+    for fold in sorted({*s.fold} - {1}):
+        for form in forms:
+            cost, other = (cost_of(of, size=size, classes=classes, fold=fold, form=form) for of in (layers, rounded))
+            yield Row(cost.name, form, cost)
+            if other != cost:
+                yield Row(f"{other.name}, align={s.align}", form, other, s.align)
+    for how in s.scaling:
+        narrow, pools, smaller = scaled(how, arch, pool, size)
+        small = parse(resized(narrow, smaller), pools)
+        yield Row(SCALINGS[how], "scaled", cost_of(small, size=size, classes=classes, fold=1, form="dense"))
 
 
-def _short(number: float) -> str:
-    """12345678 -> 12.3 M."""
-    for unit, power in (("G", 9), ("M", 6), ("k", 3)):
-        if number >= 10**power:
-            return f"{number / 10**power:.3g} {unit}"
-    return f"{number:.3g}"
-
-
-def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned, the first column to the left."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(n) if at else cell.ljust(n) for at, (cell, n) in enumerate(zip(row, widths, strict=True)))
-        for row in (head, *rows)
-    ]
+def _of_module(s: Settings, network: Network) -> Iterator[Row]:
+    """The original and its FoldedCNNs."""
+    if s.align:
+        raise UserError(f"align={s.align} is for networks of the notation: leave it out, {network.name} is none")
+    size = (3, *network.size)
+    with torch.device("meta"):  # sizes alone
+        net = resnet18(network.classes)
+        yield Row("original", "dense", NetworkCost(1, "dense", costs_of_module(net, size)))
+        for fold in sorted({*s.fold} - {1}):
+            layers = costs_of_module(fold_model(net, fold, size), (3 * fold, *network.size))
+            cost = NetworkCost(fold, "dense", layers)
+            yield Row(cost.name, "dense", cost)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="cost")
@@ -255,12 +241,21 @@ def _main(config: DictConfig) -> None:
         cli.check_choice(group, c)
     s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
     report = report_of(s, validated(Game, c["game"], "game") if "game" in c else None)
-    texts = {"json": lambda: json.dumps(report.to_dict(), indent=1), "csv": report.csv, "text": report.text}
-    text = texts[s.format]().rstrip("\n")
+    about = report.to_dict()
+    if s.format == "json":
+        text = json.dumps(about, indent=1)
+    else:
+        text = cost_table.csv_of(about) if s.format == "csv" else cost_table.text_of(about, report.device)
     if s.plots is not None:
         s.plots.mkdir(parents=True, exist_ok=True)
-        write_whole(s.plots / "roofline.png", cost_plots.roofline(report.to_dict(), report.device), ELSEWHERE)
-        write_whole(s.plots / "traffic.png", cost_plots.traffic(report.to_dict()), ELSEWHERE)
+        pictures = {
+            "roofline.png": cost_plots.roofline(about, report.device),
+            "traffic.png": cost_plots.traffic(about),
+            "batches.png": cost_plots.batches(about),
+        }
+        for name, picture in pictures.items():
+            write_whole(s.plots / name, picture, ELSEWHERE)
+    text = text.rstrip("\n")
     if s.out is None:
         print(text, flush=True)
     else:

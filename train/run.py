@@ -87,7 +87,8 @@ class _Run:
         recipe = _recipe(config, settings, task)
         teacher: _Run | Path | None = model_of(settings.teacher) if settings.teacher else None
         if recipe.distill and not teacher:
-            alone = {"fold": 1, "width": 1.0, "start": None, "out": None, "fresh": False}
+            original = {"fold": 1, "width": 1.0, "scaling": None, "align": None}
+            alone = {**original, "start": None, "out": None, "fresh": False}
             teacher = cls.of({**config, **alone}, task, data, device)
         decides = {
             "trainer": TRAINER,
@@ -95,7 +96,7 @@ class _Run:
             "tests": {
                 name: xxhash.xxh3_64_hexdigest(s.images.cpu().numpy().tobytes()) for name, s in data.tests.items()
             },
-            "network": [settings.arch(task.arch), settings.model.pool, settings.fold],
+            "network": [*settings.notation(task.arch, task.size), settings.fold],
             "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
             "teacher": teacher.identity if isinstance(teacher, _Run) else teacher and sha256(teacher),
             "start": settings.start and sha256(model_of(settings.start)),
@@ -109,8 +110,7 @@ class _Run:
     @property
     def folder(self) -> Path:
         s = self.settings
-        width = f"_w{s.width:g}" if s.width < 1 else ""
-        name = f"{self.task.name}_f{s.fold}{width}_{self.recipe.name}_s{s.seed}_{self.identity[:8]}"
+        name = f"{self.task.name}_f{s.fold}{s.variant}_{self.recipe.name}_s{s.seed}_{self.identity[:8]}"
         return s.out or s.runs / name
 
     def result(self) -> dict[str, Any]:
@@ -147,11 +147,11 @@ class _Run:
 
     def _done(self, folder: Path, teacher: nn.Module | None, about_teacher: dict[str, Any] | None) -> dict[str, Any]:
         s, task, f = self.settings, self.task, self.settings.fold
-        arch, classes = s.arch(task.arch), task.classes
+        (arch, pool), classes = s.notation(task.arch, task.size), task.classes
         write_whole(folder / "config.yaml", yaml.safe_dump(_plain(self.config), sort_keys=False).encode(), ELSEWHERE)
 
         def keep(net: nn.Module) -> None:
-            network = Network(net, arch, s.model.pool, task.size, classes, f)
+            network = Network(net, arch, pool, task.size, classes, f)
             write_whole(folder / "model.safetensors", network.to_bytes(), ELSEWHERE)
 
         with log.opened(s.log, folder, s.runs, self.config) as told:
@@ -160,7 +160,7 @@ class _Run:
                 trained = train(
                     self.data.train,
                     self.data.val,
-                    layers=parse(arch, s.model.pool),
+                    layers=parse(arch, pool),
                     classes=classes,
                     f=f,
                     recipe=self.recipe,
@@ -196,7 +196,9 @@ class _Run:
             "game": task.name,
             "fold": f,
             "width": s.width,
-            "arch": s.arch(task.arch),
+            "scaling": s.scaling,
+            "align": s.align,
+            "arch": s.notation(task.arch, task.size)[0],
             **result_of(self.recipe, trained, evaluations, task.classes),
             "teacher": about_teacher,
             "start": s.start and str(s.start),
@@ -230,14 +232,16 @@ def _recipe_hash(config: Mapping[str, Any], settings: Settings, task: Task) -> s
     """Of what is the same in all runs of a table: the recipe before it is fitted to a game and a fold."""
     recipe = {key: value for key, value in config["recipe"].items() if key != "data"}
     same = [TRAINER, task.kind, recipe, *(config[key] for key in ("model", "epochs", "batch", "autocast"))]
-    given = [settings.teacher is not None, settings.start and sha256(model_of(settings.start))]
+    given: list[object] = [settings.teacher is not None, settings.start and sha256(model_of(settings.start))]
+    if settings.scaling or settings.align:
+        given += [settings.scaling, settings.align, settings.align_to]
     return hashlib.sha256(json.dumps([same, given], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
     """Whatever can be known before the data set is built."""
     f, classes = settings.fold, task.classes
-    arch, pool = settings.arch(task.arch), settings.model.pool
+    arch, pool = settings.notation(task.arch, task.size)
     build(parse(arch, pool), size=task.size, classes=len(classes), fold=f)  # an arch that does not fit is refused now
     images = sum(task.per_class)
     if recipe.curriculum:

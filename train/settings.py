@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 from textgen.game import UserPath, validated
 from textgen.main import DEFINITION
 from train.curriculum import Positive
-from train.models.notation import narrowed
+from train.models.notation import Rounding, aligned, narrowed, parse
+from train.models.scaling import Scaling, resized, scaled
 from train.task import Kind
 
 MAX_FOLD = 6  # the evaluator goes through all f! orders
@@ -37,6 +38,9 @@ class Settings:
     real: UserPath | None
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
     width: Annotated[float, Field(gt=0, le=1)]
+    scaling: Scaling | None
+    align: Annotated[StrictInt, Field(ge=2, le=256)] | None
+    align_to: Rounding
     teacher: UserPath | None
     start: UserPath | None
     seed: Seed
@@ -66,7 +70,21 @@ class Settings:
             own["log"] = [own["log"]]
         return validated(cls, own)
 
-    def arch(self, of_game: str) -> str:
-        """The network in the paper's notation, `width` applied."""
-        arch = self.model.arch or of_game
-        return narrowed(arch, self.width) if self.width < 1 else arch
+    def notation(self, of_game: str, size: tuple[int, int]) -> tuple[str, str]:
+        """`arch` and `pool` of the network in the paper's notation, for crops of `size` (H, W): `width`, `scaling` and
+        `align` applied. Raises `UserError`."""
+        arch, pool = self.model.arch or of_game, self.model.pool
+        parse(arch, pool)
+        if self.width < 1:
+            arch = narrowed(arch, self.width)
+        if self.scaling:
+            arch, pool, smaller = scaled(self.scaling, arch, pool, size)
+            arch = resized(arch, smaller)
+        return (aligned(arch, self.align, self.align_to) if self.align else arch), pool
+
+    @property
+    def variant(self) -> str:
+        """What makes the network another than that of the game and the fold, for a name: _w0.5, _efficientnet, _a8."""
+        width = f"_w{self.width:g}" if self.width < 1 else ""
+        scaling = f"_{self.scaling}" if self.scaling else ""
+        return width + scaling + (f"_a{self.align}{self.align_to.replace('nearest', '')}" if self.align else "")

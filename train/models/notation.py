@@ -4,16 +4,20 @@
 `F128` a fully connected layer, `F` the last one, with an output a class, and `B` short for `C32 C32 C32`. ReLU follows
 every convolution and every `F` but the last. `pool` says what `M` is: "3x3 strides 2,1,2" gives the kernel and the
 strides of the first, the inner and the last pool; one stride serves for all; "padded" pads by half a kernel.
+
+Beyond the paper's letters, `R19x26` before all else resizes images to 19×26, and a width may be of a multiple, for
+devices that compute in tiles (§H): `C32/8` is the multiple of 8 nearest to what the width comes to in a folded network,
+`C32/8+` the next above and `C32/8-` the one below.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +25,22 @@ from torch import Tensor, nn
 from textgen.errors import UserError
 from train.fold import slot_width, width
 from train.models.aids import CharacterLinear, Norm
+from train.models.scaling import Resized
+
+Rounding = Literal["nearest", "up", "down"]
+_SIGNS: dict[Rounding, str] = {"nearest": "", "up": "+", "down": "-"}
+
+
+@dataclass(frozen=True)
+class Align:
+    """Widths are rounded to a multiple of `multiple`, at least one; "nearest" rounds what lies in the middle up."""
+
+    multiple: int = 1
+    to: Rounding = "nearest"
+
+    def __call__(self, width: int) -> int:
+        added = {"nearest": self.multiple // 2, "up": self.multiple - 1, "down": 0}[self.to]
+        return max((width + added) // self.multiple, 1) * self.multiple
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class Conv:
     """A 3×3 convolution, padding 1, stride 1, with `channels` outputs in the original network; then ReLU."""
 
     channels: int
+    align: Align = Align()
 
 
 @dataclass(frozen=True)
@@ -44,9 +65,17 @@ class Linear:
     """A fully connected layer, `features` outputs in the original network, then ReLU; None: one a class, the last."""
 
     features: int | None
+    align: Align = Align()
 
 
-Layer = Conv | Pool | Linear
+@dataclass(frozen=True)
+class Resize:
+    """Images resized to `size` (H, W), bilinear and antialiased."""
+
+    size: tuple[int, int]
+
+
+Layer = Conv | Pool | Linear | Resize
 
 
 @dataclass(frozen=True)
@@ -56,7 +85,7 @@ class Sized:
     A linear layer takes the features flat, (C·H·W,), and gives (features, 1, 1).
     """
 
-    name: str  # conv1, pool1, linear1 …
+    name: str  # conv1, pool1, linear1, resize1 …
     layer: Layer
     input: tuple[int, int, int]
     output: tuple[int, int, int]
@@ -65,24 +94,28 @@ class Sized:
 def parse(arch: str, pool: str) -> tuple[Layer, ...]:
     """The layers of the original network. Raises `UserError` that names the word which is wrong.
 
-    >>> parse("C32 M F", "3x3 strides 2,1,2")
-    (Conv(channels=32), Pool(kernel=3, stride=2, padding=0), Linear(features=None))
+    >>> parse("C32 M F", "3x3 strides 2,1,2") == (Conv(32), Pool(3, stride=2, padding=0), Linear(None))
+    True
+    >>> parse("R9x12 C32/8+ F", "3x3 stride 2") == (Resize((9, 12)), Conv(32, Align(8, "up")), Linear(None))
+    True
     """
     words = [word for token in arch.split() for word in (["C32"] * 3 if token == "B" else [token])]
     pools = iter(_pools(pool, words.count("M")))
     layers: list[Layer] = []
-    for word in words:
-        match = re.fullmatch(r"([CF])([1-9][0-9]{0,4})|M|F", word)
-        if not match:
-            raise UserError(f"arch {arch!r}: {word!r} is no layer; write C32, F128, F, M or B")
+    for at, word in enumerate(words):
+        wide = re.fullmatch(r"([CF])([1-9][0-9]{0,4})(?:/([1-9][0-9]{0,2})([+-]?))?", word)
+        size = re.fullmatch(r"R([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", word)
         if word == "M":
             layers.append(next(pools))
         elif word == "F":
             layers.append(Linear(None))
-        elif match[1] == "C":
-            layers.append(Conv(int(match[2])))
+        elif wide:
+            to = next(to for to, sign in _SIGNS.items() if sign == (wide[4] or ""))
+            layers.append((Conv if wide[1] == "C" else Linear)(int(wide[2]), Align(int(wide[3] or 1), to)))
+        elif size and at == 0:
+            layers.append(Resize((int(size[1]), int(size[2]))))
         else:
-            layers.append(Linear(int(match[2])))
+            raise UserError(f"arch {arch!r}: {word!r} is no layer; write C32, F128, F, M or B, or R19x26 before them")
     flat = [isinstance(layer, Linear) for layer in layers]
     if not layers or layers[-1] != Linear(None) or layers.count(Linear(None)) != 1 or flat != sorted(flat):
         raise UserError(f"arch {arch!r}: convolutions and pools come first, then F layers, and one bare F ends it")
@@ -99,6 +132,17 @@ def narrowed(arch: str, width: float) -> str:
         r"([CF])([0-9]+)",
         lambda match: f"{match[1]}{max(int(int(match[2]) * width), 1)}",
         re.sub(r"\bB\b", "C32 C32 C32", arch),
+    )
+
+
+def aligned(arch: str, multiple: int, to: Rounding) -> str:
+    """`arch` with every width but the last of a multiple of `multiple`, instead of what multiples it had.
+
+    >>> aligned("C32 M B M C8 M F128 F", 8, "up")
+    'C32/8+ M C32/8+ C32/8+ C32/8+ M C8/8+ M F128/8+ F'
+    """
+    return re.sub(
+        r"([CF][0-9]+)(/[0-9]+[+-]?)?", rf"\g<1>/{multiple}{_SIGNS[to]}", re.sub(r"\bB\b", "C32 C32 C32", arch)
     )
 
 
@@ -124,28 +168,41 @@ def sized(
     """The layers with their sizes, for stacks of `fold` images of `size` (H, W): what `build` builds, by arithmetic.
 
     The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
-    ⌊C·√fold⌋ wide, fully connected layers too (§4.1). With `slot_of=f` it is the narrow network for single images that
-    fills one of f slots of such a network (`train.fold.assemble_slots`); `fold` stays 1. The last convolution has
-    `widen_last` times its channels. Raises `UserError` for images that are too small.
+    ⌊C·√fold⌋ wide, fully connected layers too (§4.1), or the multiple that a layer asks for. With `slot_of=f` it is the
+    narrow network for single images that fills one of f slots of such a network (`train.fold.assemble_slots`), an f-th
+    of its width, rounded down; `fold` stays 1. The last convolution has `widen_last` times its channels. Raises
+    `UserError` for images that are too small.
     """
     if fold < 1:
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
-    wide: Callable[[int], int] = (lambda c: width(c, fold)) if slot_of == 1 else (lambda c: slot_width(c, slot_of))
+
+    def wide(channels: int, align: Align) -> int:
+        if slot_of == 1:
+            return align(width(channels, fold))
+        if align.multiple == 1:
+            return slot_width(channels, slot_of)
+        return max(align(width(channels, slot_of)) // slot_of, 1)
+
     last_conv = max((at for at, layer in enumerate(layers) if isinstance(layer, Conv)), default=None)
     numbers: Counter[str] = Counter()
     found = []
+    seen = layers[0].size if layers and isinstance(layers[0], Resize) else size
     c, h, w = fold * 3, *size
     for at, layer in enumerate(layers):
         before = (c, h, w)
         if isinstance(layer, Conv):
-            kind, c = "conv", wide(layer.channels) * (widen_last if at == last_conv else 1)
+            kind, c = "conv", wide(layer.channels, layer.align) * (widen_last if at == last_conv else 1)
         elif isinstance(layer, Pool):
             kind = "pool"
             h, w = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (h, w))
             if h < 1 or w < 1:
-                raise UserError(f"images of {size[0]}×{size[1]} are too small for the pools of this arch: give fewer M")
+                raise UserError(f"images of {seen[0]}×{seen[1]} are too small for the pools of this arch: give fewer M")
+        elif isinstance(layer, Resize):
+            kind, (h, w) = "resize", layer.size
+        elif layer.features is None:
+            kind, c, h, w = "linear", fold * classes, 1, 1
         else:
-            kind, c, h, w = "linear", fold * classes if layer.features is None else wide(layer.features), 1, 1
+            kind, c, h, w = "linear", wide(layer.features, layer.align), 1, 1
         numbers[kind] += 1
         found.append(Sized(f"{kind}{numbers[kind]}", layer, before, (c, h, w)))
     return tuple(found)
@@ -195,6 +252,8 @@ def build(
             weighted += 1
         elif isinstance(layer, Pool):
             net.add_module(at.name, nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
+        elif isinstance(layer, Resize):
+            net.add_module(at.name, Resized(at.input[1:], layer.size))
         else:
             if not numbers["flatten"]:
                 add("flatten", nn.Flatten())
