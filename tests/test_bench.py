@@ -1,0 +1,150 @@
+"""train.bench: every engine that is here, on the same crops, in real processes."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from textgen.errors import UserError
+from train import bench_table
+from train.bench import Settings, bench
+from train.engines import PRECISIONS, Engines, missing
+from train.models.notation import build, parse
+from train.network import Network
+from train.settings import Model
+
+QUICK = {
+    "model": Model("C16 M C8 F", "2x2 stride 2"),
+    "runs": (),
+    "fold": (3,),
+    "scaled": False,
+    "forms": ("dense", "grouped", "narrow"),
+    "engines": ("eager", "winograd", "onnxruntime", "openvino", "tensorrt", "fused"),
+    "precisions": None,
+    "batch": (1, 32),
+    "trials": 2,
+    "seconds": 0.001,
+    "calibration_crops": 20,
+    "device": "cpu",
+    "threads": 1,
+    "pin": True,
+    "seed": 0,
+    "data_dir": None,
+    "format": "text",
+    "out": None,
+    "plots": None,
+    "network": {"name": "tiny", "size": (12, 20), "classes": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def report():
+    return bench(Settings(**QUICK | {"scaled": True}), None)
+
+
+def test_every_engine_gives_the_labels_of_pytorch(report):
+    for row in report["rows"]:
+        assert row["labels_as_pytorch"] == 1 or row["precision"].startswith("int"), row
+    kinds = {(row["engine"], row["precision"]) for row in report["rows"]}
+    assert kinds == {(e, p) for e in QUICK["engines"] for p in PRECISIONS[e]["cpu"] if p != "bf16"}
+    assert report["notes"] == ["tensorrt is missing: it does not run on cpu"] + [
+        f"fused {precision}, EfficientNet: this network does not begin with a convolution: run it with another engine"
+        for precision in ("fp32", "int16")
+    ]
+
+
+def test_images_are_those_really_processed_and_ratios_are_of_the_fastest_original(report):
+    rows = report["rows"]
+    assert {row["images"] for row in rows if row["batch"] == 32 and row["form"] != "narrow" and row["fold"] == 3} == {
+        30
+    }
+    assert {row["images"] for row in rows if row["batch"] == 1 and row["form"] != "narrow" and row["fold"] == 3} == {3}
+    assert {row["images"] for row in rows if row["batch"] == 32 and row["form"] == "narrow"} == {32}
+    for batch in (1, 32):
+        of_batch = [row for row in rows if row["batch"] == batch]
+        floats = [row for row in of_batch if row["network"] == "original" and row["precision"] == "fp32"]
+        assert max(row["times_original"] for row in floats) == 1
+    for row in rows:
+        assert row["quartile_low"] <= row["images_per_second"] <= row["quartile_high"]
+        expected = row["images_per_second"] * row["operations"] / report["peak_fp32"]
+        assert row["utilization"] == pytest.approx(expected)
+        assert row["accuracy"] is None, "random weights have none"
+
+
+def test_tables_and_pictures(report):
+    rows = list(csv.DictReader(io.StringIO(bench_table.csv_of(report))))
+    assert [float(row["images_per_second"]) for row in rows] == [row["images_per_second"] for row in report["rows"]]
+    text = bench_table.text_of(report)
+    assert text.count("EfficientNet") >= 2
+    assert "weights and crops are random" in text
+    assert bench_table.batches(report).startswith(b"\x89PNG")
+
+
+def test_an_engine_that_cannot_be_used_says_why():
+    cuda = torch.device("cuda")
+    assert missing("tensorrt", torch.device("cpu")) == "it does not run on cpu"
+    assert missing("openvino", cuda) == "it does not run on cuda"
+    assert "onnxruntime-gpu" in missing("onnxruntime", cuda)
+    assert missing("onnxruntime", torch.device("cpu")) is None
+
+
+def test_a_library_that_is_not_there_is_named():
+    code = (
+        "import sys, torch; sys.modules['openvino'] = None; import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
+        "from train.engines import missing; print(missing('openvino', torch.device('cpu')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino not installed: pip install 'foldtext[export]'"
+
+
+def test_the_compiled_network_gives_the_same_labels():
+    assert missing("compile", torch.device("cpu")) is None
+    layers = parse("C8 M F", "2x2 stride 2")
+    net = build(layers, size=(8, 8), classes=5, fold=2).requires_grad_(False).eval()
+    network = Network(net, "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 2)
+    crops = np.random.default_rng(0).integers(0, 256, (31, 8, 8, 3), np.uint8)
+    engines = Engines(torch.device("cpu"))
+    run = {name: engines.prepare(name, "fp32", network, "dense") for name in ("eager", "compile")}
+    for n in (31, 8):
+        np.testing.assert_array_equal(run["eager"].labels(crops[:n]), run["compile"].labels(crops[:n]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"network": None}, "of which network"),
+        ({"engines": ("tensorrt",)}, "nothing is left to measure: tensorrt is missing"),
+        ({"device": "mps"}, "device=mps"),
+        ({"model": Model(None, "2x2 stride 2")}, "has no row of letters"),
+    ],
+)
+def test_mistakes_are_named(changed, told):
+    with pytest.raises(UserError, match=told):
+        bench(Settings(**QUICK | changed), None)
+
+
+def test_the_command(tmp_path):
+    command = [sys.executable, "-m", "train.bench", "game=apex_count", "model.arch=C8 M F", "fold=[2]", "batch=[8]"]
+    command += ["engines=[eager,fused]", "precisions=[fp32,int8]", "trials=1", "seconds=0.001", "format=json"]
+    done = subprocess.run(
+        [*command, "out=a.json", "plots=p"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert {row["network"] for row in report["rows"]} == {
+        "original",
+        "fold=2",
+        "fold=2, grouped",
+        "fold=2, narrow (control)",
+    }
+    assert report["notes"] == ["eager has no int8 here", "fused has no int8 here"]
+    assert (tmp_path / "p" / "batches.png").stat().st_size > 5000
+    done = subprocess.run([*command, "runs=[nowhere]"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

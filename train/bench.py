@@ -1,0 +1,359 @@
+"""`python -m train.bench game=… fold=[2,4]`: crops a second of a network's forms, in engines beside each other.
+
+docs/bench.md explains it. Everything is measured in one process, turn by turn, from the same crops to probabilities.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import hydra
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
+from pydantic import dataclasses as checked
+from tqdm import tqdm
+
+from textgen import cli
+from textgen.atomic import write_whole
+from textgen.errors import UserError
+from textgen.game import Game, UserPath, validated
+from textgen.main import plain
+from train import bench_table, machine
+from train.cost import ELSEWHERE, MAX_FOLD
+from train.cost import Network as Sizes
+from train.curriculum import Positive
+from train.deploy import Form, forms
+from train.devices import here
+from train.done import data_of_run, result_of_run
+from train.engines import PRECISIONS, Crops, Engine, Engines, Precision, Runner, missing
+from train.fold import assemble_slots, whole_stacks
+from train.intensity import NetworkCost, cost_of
+from train.models.notation import build, parse
+from train.models.scaling import resized, scaled
+from train.network import Network, load
+from train.settings import Model
+
+NAMES: dict[Form, str] = {"dense": "", "grouped": ", grouped", "narrow": ", narrow (control)"}
+USUAL: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8", "int16"), "cuda": ("fp16",)}
+
+
+@checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """The settings of conf/bench.yaml outside `game`."""
+
+    model: Model
+    runs: tuple[UserPath, ...]
+    fold: tuple[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)], ...]
+    scaled: StrictBool
+    forms: tuple[Form, ...]
+    engines: tuple[Engine, ...]
+    precisions: tuple[Precision, ...] | None
+    batch: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    trials: Positive
+    seconds: Annotated[float, Field(gt=0, le=60)]
+    calibration_crops: Positive
+    device: str
+    threads: Positive
+    pin: StrictBool
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    data_dir: UserPath | None
+    format: Literal["text", "csv", "json"]
+    out: UserPath | None
+    plots: UserPath | None
+    network: Sizes | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in a form; `cost` counts its operations. `trained` says whether its accuracy means something."""
+
+    name: str
+    network: Network
+    form: Form
+    cost: NetworkCost
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is measured: crops uint8 (n, H, W, 3) to time and to calibrate with; of runs, a test set and its labels."""
+
+    name: str
+    subjects: tuple[Subject, ...]
+    crops: Crops
+    calibration: Crops
+    labels: NDArray[np.int64] | None
+
+
+def bench(s: Settings, game: Game | None) -> dict[str, Any]:
+    """Everything that `s` asks for, measured: plain dicts, lists, strings and numbers. Raises `UserError`."""
+    device = machine.device_of(s.device)
+    if device.type not in USUAL:
+        raise UserError(f"device={s.device}: engines run on cpu and cuda")
+    with machine.threads(s.threads), _pinned(s.threads if s.pin else None):
+        task = _task(s, game)
+        runners, notes = _runners(s, task, device)
+        if not runners:
+            raise UserError(f"nothing is left to measure: {'; '.join(notes)}")
+        peaks = [here()] if device.type == "cpu" else []
+        accuracies = [_accuracy(runner, subject, task, s.batch[0]) for subject, _, _, runner in runners]
+        rows: list[dict[str, Any]] = []
+        for batch in s.batch:
+            sizes = [whole_stacks(max(batch, subject.cost.stack), subject.cost.stack) for subject, *_ in runners]
+            times = _times(s, batch, [(runner, task.crops[:n]) for (*_, runner), n in zip(runners, sizes, strict=True)])
+            for (subject, engine, precision, _), images, seconds, accuracy in zip(
+                runners, sizes, times, accuracies, strict=True
+            ):
+                rows.append(
+                    {
+                        "network": subject.name,
+                        "fold": subject.network.fold,
+                        "form": subject.form,
+                        "engine": engine,
+                        "precision": precision,
+                        "batch": batch,
+                        "images": images,
+                        **_rates([images / second for second in seconds]),
+                        "operations": subject.cost.operations(),
+                        **accuracy,
+                    }
+                )
+        best = {batch: _best_original(rows, batch) for batch in s.batch}
+        peaks += [here()] if peaks else []
+        peak = max((device.peak["fp32"] for device in peaks), default=None)
+        for row in rows:
+            original = best[row["batch"]]
+            row["times_original"] = row["images_per_second"] / original if original else None
+            row["utilization"] = row["images_per_second"] * row["operations"] / peak if peak else None
+    return {
+        "task": task.name,
+        "runs": [run.name for run in s.runs],
+        "device": machine.name_of(device),
+        "threads": s.threads,
+        "trials": s.trials,
+        "peak_fp32": peak,
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+        "notes": notes,
+        "rows": rows,
+    }
+
+
+def _task(s: Settings, game: Game | None) -> Task:
+    rng = np.random.default_rng(s.seed)
+    longest = max(s.batch)
+    if s.runs:
+        if game is not None or s.network is not None:
+            raise UserError("runs=… say of which game they are: leave out game=… and network=…")
+        name, networks, data = _of_runs(s)
+        test = next(iter(data.tests.values()))
+        crops = test.images.numpy()
+        order = torch.from_numpy(rng.permutation(len(data.train.labels))[: s.calibration_crops])
+        calibration = next(iter(data.train.batches(0, [order]))).numpy()
+        labels: NDArray[np.int64] | None = test.labels.numpy()
+    else:
+        name, size, classes, arch = _sizes(s, game)
+        networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *s.fold)}
+        crops = rng.integers(0, 256, (longest, *size, 3), np.uint8)
+        calibration, labels = crops[: s.calibration_crops], None
+    original = networks[1]
+    subjects = [Subject("original", original, "dense", _cost(original, "dense"), labels is not None)]
+    for f in sorted(set(networks) - {1}):
+        for form in forms(networks[f]):
+            if form in s.forms:
+                cost = _cost(networks[f], form)
+                subjects.append(Subject(f"fold={f}{NAMES[form]}", networks[f], form, cost, labels is not None))
+    if s.scaled:
+        arch, pool, size = scaled("efficientnet", original.arch, original.pool, original.size)
+        small = _random(resized(arch, size), pool, original.size, len(original.classes), 1, s.seed)
+        subjects.append(Subject("EfficientNet", small, "dense", _cost(small, "dense"), False))
+    if len(crops) < longest:
+        crops = np.concatenate([crops] * -(-longest // len(crops)))
+    return Task(name, tuple(subjects), crops, calibration, labels)
+
+
+def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Any]:
+    """The game of the runs, their networks by fold, and the data of the first."""
+    networks: dict[int, Network] = {}
+    games = {run: result_of_run(run)["game"] for run in s.runs}
+    if len(set(games.values())) > 1:
+        told = ", ".join(f"{run.name} of {game}" for run, game in games.items())
+        raise UserError(f"runs=… are of several games: {told}; give those of one")
+    for run in s.runs:
+        network = load(run)
+        if network.fold in networks:
+            raise UserError(f"runs=… hold two with fold={network.fold}, the second is {run.name}: give one")
+        networks[network.fold] = network
+    if 1 not in networks:
+        raise UserError("runs=… hold none with fold=1, the original, beside which the others stand: give it too")
+    wanted = {f: network for f, network in networks.items() if f in (1, *s.fold)}
+    return games[s.runs[0]], wanted, data_of_run(s.runs[0], networks[1], data_dir=s.data_dir)
+
+
+def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
+    """A network of slots with random weights, whose labels all forms and engines should agree on."""
+    torch.manual_seed(seed)
+    layers = parse(arch, pool)
+    net = build(layers, size=size, classes=classes, fold=f)
+    if f > 1:
+        assemble_slots(build(layers, size=size, classes=classes, slot_of=f), net, f)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Network(net.requires_grad_(False).eval(), arch, pool, size, tuple(map(str, range(classes))), f)
+
+
+def _cost(network: Network, form: Form) -> NetworkCost:
+    counted: dict[Form, Literal["dense", "slots", "control"]] = {
+        "dense": "dense",
+        "grouped": "slots",
+        "narrow": "control",
+    }
+    layers = parse(network.arch, network.pool)
+    return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=counted[form])
+
+
+def _runners(
+    s: Settings, task: Task, device: torch.device
+) -> tuple[list[tuple[Subject, Engine, Precision, Runner]], list[str]]:
+    """What is measured, and what cannot be."""
+    wanted = s.precisions or USUAL[device.type]
+    found: list[tuple[Subject, Engine, Precision, Runner]] = []
+    notes = []
+    able: list[tuple[Engine, Precision]] = []
+    for engine in s.engines:
+        if reason := missing(engine, device):
+            notes.append(f"{engine} is missing: {reason}")
+            continue
+        here_ = PRECISIONS[engine][device.type]
+        able += [(engine, precision) for precision in wanted if precision in here_]
+        if lacking := [precision for precision in s.precisions or () if precision not in here_]:
+            notes.append(f"{engine} has no {', '.join(lacking)} here")
+    engines = Engines(device, threads=s.threads, calibration=task.calibration)
+    for subject in tqdm(task.subjects, desc="prepared", leave=False, disable=None):
+        slots = len(forms(subject.network)) > 1
+        for engine, precision in able:
+            if engine == "fused" and slots and subject.form != "narrow":
+                continue  # it runs slots as their narrow network whatever the form
+            try:
+                runner = engines.prepare(engine, precision, subject.network, subject.form)
+            except UserError as error:
+                notes.append(f"{engine} {precision}, {subject.name}: {error}")
+            else:
+                found.append((subject, engine, precision, runner))
+    return found, notes
+
+
+def _accuracy(runner: Runner, subject: Subject, task: Task, batch: int) -> dict[str, float | None]:
+    """The share of labels that are those of PyTorch in float32 and, of a trained network, of right ones, on the test
+    set; with random crops on the first batch alone."""
+    crops = task.crops[: len(task.labels)] if task.labels is not None else task.crops[:batch]
+    per = whole_stacks(max(batch, subject.network.fold), subject.network.fold)
+    labels = np.concatenate([runner.labels(crops[at : at + per]) for at in range(0, len(crops), per)])
+    number = {name: label for label, name in enumerate(subject.network.classes)}
+    usual = np.array([number[name] for name in subject.network.classify(crops)])
+    right = float((labels == task.labels).mean()) if subject.trained and task.labels is not None else None
+    return {"labels_as_pytorch": float((labels == usual).mean()), "accuracy": right}
+
+
+def _times(s: Settings, batch: int, runners: Sequence[tuple[Runner, Crops]]) -> list[list[float]]:
+    """Seconds that each of `runners` takes for its crops, of every trial."""
+    work = [(runner.run, runner.place(np.ascontiguousarray(crops))) for runner, crops in runners]
+    for run, crops in work:
+        for _ in range(3):  # memory, caches, what is compiled for this size
+            run(crops)
+    seconds: list[list[float]] = [[] for _ in work]
+    turns = random.Random(s.seed)
+    for _ in tqdm(range(s.trials), desc=f"batch {batch}", leave=False, disable=None):
+        for at in turns.sample(range(len(work)), len(work)):
+            run, crops = work[at]
+            count, begun = 0, time.perf_counter()
+            while (passed := time.perf_counter() - begun) < s.seconds or not count:
+                run(crops)
+                count += 1
+            seconds[at].append(passed / count)
+    return seconds
+
+
+def _rates(rates: Sequence[float]) -> dict[str, float]:
+    """Crops a second: the median of the trials, and the quartiles."""
+    low, median, high = statistics.quantiles(rates, n=4, method="inclusive") if len(rates) > 1 else [*rates] * 3
+    return {"images_per_second": median, "quartile_low": low, "quartile_high": high}
+
+
+def _best_original(rows: Sequence[Mapping[str, Any]], batch: int) -> float | None:
+    """Crops a second of the original network in the engine that is fastest with floats: in float32 on a CPU."""
+    rates = [
+        row["images_per_second"]
+        for row in rows
+        if row["batch"] == batch and row["network"] == "original" and not row["precision"].startswith("int")
+    ]
+    return max(rates, default=None)
+
+
+def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, str]:
+    """Name, size, number of classes and arch of the network."""
+    if game is not None and s.network is None:
+        return game.name, game.size, len(game.classes), s.model.arch or game.arch
+    if game is None and s.network is not None and s.model.arch is not None:
+        return s.network.name, s.network.size, s.network.classes, s.model.arch
+    if game is None and s.network is not None:
+        raise UserError(f"network {s.network.name} has no row of letters: give model.arch=…, or another network=…")
+    raise UserError("of which network? give runs=…, game=… or network=…, one of them")
+
+
+@contextlib.contextmanager
+def _pinned(cores: int | None) -> Iterator[None]:
+    """Within it the process stays on so many of its cores, where the system can do that; None: on all."""
+    if cores is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="bench")
+@cli.task
+def _main(config: DictConfig) -> None:
+    c = plain(config)
+    for group in ("game", "network"):
+        cli.check_choice(group, c)
+    s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
+    report = bench(s, validated(Game, c["game"], "game") if "game" in c else None)
+    texts = {
+        "json": lambda: json.dumps(report, indent=1),
+        "csv": lambda: bench_table.csv_of(report),
+        "text": lambda: bench_table.text_of(report),
+    }
+    text = texts[s.format]().rstrip("\n")
+    if s.plots is not None:
+        s.plots.mkdir(parents=True, exist_ok=True)
+        write_whole(s.plots / "batches.png", bench_table.batches(report), ELSEWHERE)
+        if s.runs:
+            write_whole(s.plots / "accuracy.png", bench_table.accuracy(report), ELSEWHERE)
+    if s.out is None:
+        print(text, flush=True)
+    else:
+        write_whole(s.out, f"{text}\n".encode(), ELSEWHERE)
+
+
+def main() -> None:
+    """The console script."""
+    cli.run(_main)
+
+
+if __name__ == "__main__":
+    main()
