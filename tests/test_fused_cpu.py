@@ -74,17 +74,18 @@ def test_float32_is_what_pytorch_computes(arch, pool, size, classes, f, n):
     assert off(found, expected(net, images)) < 1e-5
 
 
-@pytest.mark.parametrize("f", [1, 2, 4])
-def test_integers_are_close_and_slots_are_one_network(f):
+@pytest.mark.parametrize(("f", "precision", "within"), [(1, "int16", 5e-3), (2, "int16", 5e-3), (4, "int8", 0.1)])
+def test_integers_are_close_and_slots_are_one_network(f, precision, within):
     net = network(FIVE, POOL, (19, 25), 22, f, slots=f > 1)
     images = crops(49, (19, 25))
-    fused = FusedCPU(net, precision="int16", calibration=crops(40, (19, 25), 1))
-    assert off(fused(images), expected(net, images)) < 5e-3
+    fused = FusedCPU(net, precision=precision, calibration=crops(40, (19, 25), 1))
+    assert off(fused(images), expected(net, images)) < within
     order = np.random.default_rng(0).permutation(len(images))
     np.testing.assert_array_equal(fused(images[order]), fused(images)[order])
 
 
-def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around():
+@pytest.mark.parametrize("precision", ["int16", "int8"])
+def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around(precision):
     net = network(FIVE, POOL, (19, 25), 22, 1)
     for name, parameter in net.net.named_parameters():
         if name.endswith("bias"):
@@ -95,22 +96,50 @@ def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around():
         for layer in net.net.children():
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                largest.append(x.max().item() * LARGEST / USUAL)
-    found = FusedCPU(net, precision="int16", calibration=grey)(images)
+                largest.append(x.max().item() * LARGEST[precision] / USUAL[precision])
+    found = FusedCPU(net, precision=precision, calibration=grey)(images)
     wanted = expected(net, images, clip=largest)
     assert off(wanted, expected(net, images)) > 0.1, "nothing was cut off"
-    assert off(found, wanted) < 2e-2
+    assert off(found, wanted) < {"int16": 2e-2, "int8": 0.1}[precision]
+
+
+@torch.no_grad()
+def test_int8_is_exactly_what_its_integers_say():
+    """One convolution in int16, one in int8, and a linear layer in int8, computed again with PyTorch's integers."""
+    net = network("C5 C6 F", POOL, (4, 6), 3, 1)
+    images, calibration = crops(30, (4, 6)), crops(50, (4, 6), 1)
+    found = FusedCPU(net, precision="int8", calibration=calibration)(images)
+    layers = dict(net.net.named_children())
+    largest, x = [], to_input(torch.from_numpy(calibration))
+    for layer in layers.values():
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            largest.append(x.max().item())
+    first, second = (value / 127 for value in largest)
+    x = layers["relu1"](layers["conv1"](to_input(torch.from_numpy(images)).double().float()))
+    x = (x / first).round().clamp(max=127).double()  # the first layer is as fine as float32, nearly
+    for layer, unit, into in ((layers["conv2"], first, second), (layers["linear1"], second, None)):
+        fine = layer.weight.abs().flatten(1).amax(1).double() / 64
+        whole = (layer.weight.double() / fine.view(-1, *[1] * (layer.weight.ndim - 1))).round()
+        bias = (layer.bias.double() / (unit * fine)).round()
+        assert whole.abs().max() == 64
+        if into is None:
+            logits = nn.functional.linear(x.flatten(1), whole, bias) * (unit * fine)
+        else:
+            sums = nn.functional.conv2d(x, whole, bias, padding=1) * (unit * fine / into).view(-1, 1, 1)
+            x = (sums + 0.5).floor().clamp(0, 127)
+    assert off(found, logits.numpy()) < 2e-2
+    assert np.median(np.abs(found - logits.numpy())) < 1e-5, "most images have not one number rounded otherwise"
 
 
 def test_every_kind_of_vector_computes_the_same_integers():
     net = network("C20 M C9 M F", POOL, (12, 16), 5, 2)
     images, calibration = crops(51, (12, 16)), crops(8, (12, 16), 1)
-    results = [
-        FusedCPU(net, precision="int16", calibration=calibration, target=target)(images)
-        for target in (PLAIN, host(), Target(8, 12), Target(16, 31))
-    ]
-    for other in results[1:]:
-        np.testing.assert_array_equal(results[0], other)
+    for precision, targets in (("int16", (host(), Target(8, 12), Target(16, 31))), ("int8", (host(), Target(16, 31)))):
+        plain = FusedCPU(net, precision=precision, calibration=calibration, target=PLAIN)(images)
+        for target in targets:
+            other = FusedCPU(net, precision=precision, calibration=calibration, target=target)(images)
+            np.testing.assert_array_equal(plain, other)
     plain = FusedCPU(net, target=PLAIN)(images)
     assert off(plain, expected(net, images)) < 1e-5
 

@@ -102,6 +102,7 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     if device.type not in USUAL:
         raise UserError(f"device={s.device}: engines run on cpu and cuda")
     with machine.threads(s.threads), _pinned(s.threads if s.pin else None):
+        name = machine.name_of(device)
         task = _task(s, game)
         runners, notes = _runners(s, task, device)
         if not runners:
@@ -139,7 +140,7 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     return {
         "task": task.name,
         "runs": [run.name for run in s.runs],
-        "device": machine.name_of(device),
+        "device": name,
         "threads": s.threads,
         "trials": s.trials,
         "peak_fp32": peak,

@@ -30,7 +30,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int16"]
 Crops = NDArray[np.uint8]
 EXTRA = "pip install 'foldtext[export]'"
 
-# What an engine computes with, on a CPU and on a GPU. `fused` has integers of 16 bits where others have 8.
+# What an engine computes with, on a CPU and on a GPU.
 PRECISIONS: dict[Engine, dict[str, tuple[Precision, ...]]] = {
     "eager": {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16", "bf16")},
     "winograd": {"cpu": ("fp32",), "cuda": ("fp32",)},  # PyTorch, see train.models.winograd
@@ -38,7 +38,7 @@ PRECISIONS: dict[Engine, dict[str, tuple[Precision, ...]]] = {
     "onnxruntime": {"cpu": ("fp32", "int8"), "cuda": ("fp32",)},
     "openvino": {"cpu": ("fp32", "bf16", "int8"), "cuda": ()},
     "tensorrt": {"cpu": (), "cuda": ("fp32", "fp16")},
-    "fused": {"cpu": ("fp32", "int16"), "cuda": ("fp32", "fp16")},
+    "fused": {"cpu": ("fp32", "int16", "int8"), "cuda": ("fp32", "fp16")},
 }
 TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -201,9 +201,8 @@ def _fused(
         return Runner(
             lambda crops: torch.from_numpy(crops).to(device), run_there, lambda outputs: outputs.cpu().numpy()
         )
-    on_cpu = FusedCPU(
-        network, precision="int16" if precision == "int16" else "fp32", calibration=calibration, threads=threads
-    )
+    assert precision in ("fp32", "int16", "int8")
+    on_cpu = FusedCPU(network, precision=precision, calibration=calibration, threads=threads)
     return Runner(lambda crops: crops, lambda crops: _softmax(on_cpu(crops)), lambda outputs: outputs)
 
 

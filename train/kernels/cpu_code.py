@@ -12,7 +12,8 @@ them, and the sums of P pixels × V vectors stay in registers. Activations lie a
 the next layer pads.
 
 In int16 two products are added before they meet the sum, which is int32: x86's `pmaddwd`, 32 multiply-adds a cycle with
-256 bits where float32 has 16. LLVM makes one `vpdpwssd` of it and the addition where the processor has that.
+256 bits where float32 has 16. LLVM makes one `vpdpwssd` of it and the addition where the processor has that. In int8
+four products are added in int16, as numbers have seven bits: two `pmaddubsw`, then a `pmaddwd` with ones.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-Precision = Literal["fp32", "int16"]
+Precision = Literal["fp32", "int16", "int8"]
 BLOCK = 24  # stacks, whose features wait for the fully connected layers
 SHORT = 6  # steps of a loop that is written out
 I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -38,7 +39,9 @@ class Target:
 
     lanes: int
     registers: int
-    madd: str | None = None  # its sum of products of pairs of int16, as LLVM calls it; None: in plain steps
+    # Its sums of products of pairs, of int16, and of uint8 with int8, as LLVM calls them; None: in plain steps.
+    madd: str | None = None
+    maddubs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,35 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Dot:
-    """A convolution or a fully connected layer; its constants lie at `constants`, see `packed`."""
+    """A convolution or a fully connected layer; its constants lie at `constants`, see `packed`.
+
+    Of integers, sums are shifted by `shift` bits, or with None multiplied by a scale an output; behind ReLU they are
+    cut off at `largest`.
+    """
 
     source: Buffer
     target: Buffer
     rows: int  # of the kernel: 3; of a fully connected layer 1
     run: int  # numbers behind each other that a row of the kernel meets
     relu: bool
-    shift: int  # of integers: by how many bits a sum is shifted; logits have a scale for each instead
     constants: int
+    shift: int | None = None
+    largest: int = 0
 
     @property
     def outputs(self) -> int:
         return self.target.size[2]
+
+    @property
+    def group(self) -> int:
+        """Numbers of the input that are multiplied and added at once: those of 32 bits."""
+        return 4 // self.source.element
+
+    @property
+    def steps(self) -> int:
+        """Groups of a row of the kernel; of four bytes an even number, as two are added first."""
+        steps = -(-self.run // self.group)
+        return steps + steps % 2 if self.group == 4 else steps
 
 
 @dataclass(frozen=True)
@@ -138,12 +157,12 @@ def tiles(width: int, vectors: int, registers: int) -> tuple[int, list[int]]:
 
 
 def packed(dot: Dot, target: Target, weight: NDArray[Any], bias: NDArray[Any], scale: NDArray[Any] | None) -> bytes:
-    """The constants of a layer: biases, scales (only where logits come of integers), weights as they are read.
+    """The constants of a layer: biases, scales (of integers without a shift), weights as they are read.
 
-    weight (outputs, rows, run), float32 or int16; bias (outputs,); scale (outputs,), by which a sum is multiplied.
+    weight (outputs, rows, run), float32, int16 or int8; bias (outputs,); scale (outputs,), what sums are multiplied by.
     """
-    lanes, group = target.lanes, 2 if weight.dtype == np.int16 else 1
-    vectors, steps = -(-dot.outputs // lanes), -(-dot.run // group)
+    lanes, group, steps = target.lanes, dot.group, dot.steps
+    vectors = -(-dot.outputs // lanes)
     filled = np.zeros((vectors * lanes, dot.rows, steps * group), weight.dtype)
     filled[: dot.outputs, :, : dot.run] = weight
     _, share = tiles(dot.target.size[1], vectors, target.registers)
@@ -151,7 +170,9 @@ def packed(dot: Dot, target: Target, weight: NDArray[Any], bias: NDArray[Any], s
     first = 0
     for count in share:
         some = filled[first * lanes : (first + count) * lanes]
-        some = some.reshape(count, lanes, dot.rows, steps, group).transpose(2, 3, 0, 1, 4)  # (r, k, vector, lane, pair)
+        some = some.reshape(count, lanes, dot.rows, steps, group).transpose(
+            2, 3, 0, 1, 4
+        )  # (r, k, vector, lane, group)
         parts.append(np.ascontiguousarray(some))
         first += count
     return b"".join(part.tobytes() for part in parts)
@@ -172,7 +193,7 @@ class _Writer:
 
     def __init__(self, plan: Plan, target: Target):
         self.plan, self.target = plan, target
-        self.integer = plan.precision == "int16"
+        self.integer = plan.precision != "fp32"
         self.module = ir.Module("network")
         pointer = I8.as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [pointer, I64, pointer, pointer, pointer])
@@ -234,9 +255,8 @@ class _Writer:
         h, w, outputs = dot.target.size
         vectors = -(-outputs // lanes)
         pixels, share = tiles(w, vectors, self.target.registers)
-        group = 2 if self.integer else 1
-        steps = -(-dot.run // group)
-        head = dot.constants + vectors * lanes * 4 * (2 if self.integer and not dot.relu else 1)
+        steps = dot.steps
+        head = dot.constants + vectors * lanes * 4 * (2 if self.integer and dot.shift is None else 1)
         begins = [head + sum(share[:at]) * lanes * dot.rows * steps * 4 for at in range(len(share))]
         before = dot.source.offset if dot.rows > 1 else dot.source.inside
         with self._loop(h) as y, self._loop(-(-w // pixels)) as block:
@@ -250,7 +270,7 @@ class _Writer:
             for at in reversed(range(len(share))):
                 done = sum(share[:at])
                 constants = dot.constants + done * lanes * 4
-                sums = self._sums(dot, source, constants, begins[at], pixels, share[at], steps)
+                sums = self._sums(dot, source, constants, begins[at], pixels, share[at])
                 for p in range(pixels):
                     for v in range(share[at]):
                         scales = constants + (vectors + v) * lanes * 4
@@ -259,55 +279,71 @@ class _Writer:
                         b.store(result, self._at(target, to, result.type), align=dot.target.element)
 
     def _sums(
-        self, dot: Dot, source: ir.Value, biases: int, weights: int, pixels: int, vectors: int, steps: int
+        self, dot: Dot, source: ir.Value, biases: int, weights: int, pixels: int, vectors: int
     ) -> list[list[ir.Value]]:
         """The sums of P pixels × V vectors, as variables that LLVM keeps in registers."""
-        b, lanes = self.b, self.target.lanes
+        b, lanes, steps = self.b, self.target.lanes, dot.steps
         kind = ir.VectorType(I32 if self.integer else F32, lanes)
         sums = [[self.entry.alloca(kind) for _ in range(vectors)] for _ in range(pixels)]
         for v in range(vectors):
             bias = self._load(self.constants, biases + v * lanes * 4, kind)
             for p in range(pixels):
                 b.store(bias, sums[p][v])
+        together = 2 if dot.group == 4 else 1  # steps
         unrolled = steps if steps <= SHORT else 2 if self.integer and steps % 2 == 0 else 1
         for r in range(dot.rows):
             with self._loop(steps, unrolled) as k:
                 data = b.gep(source, [self._times(k, 4)])
                 constant = b.gep(self.constants, [self._times(k, vectors * lanes * 4)])
-                for u in range(unrolled):
-                    place = weights + (r * steps + u) * vectors * lanes * 4
-                    weight = [self._load(constant, place + v * lanes * 4, self._pairs(kind)) for v in range(vectors)]
+                for u in range(0, unrolled, together):
+                    which = range(u, u + together)
+                    places = [weights + (r * steps + each) * vectors * lanes * 4 for each in which]
+                    weight = [
+                        [self._load(constant, place + v * lanes * 4, self._numbers(dot)) for place in places]
+                        for v in range(vectors)
+                    ]
                     for p in range(pixels):
-                        value = self._broadcast(data, r * dot.source.row + p * dot.source.pixel + 4 * u)
+                        start = r * dot.source.row + p * dot.source.pixel
+                        values = [self._broadcast(dot, data, start + 4 * each) for each in which]
                         for v in range(vectors):
-                            b.store(self._multiply_add(value, weight[v], b.load(sums[p][v])), sums[p][v])
+                            total = self._multiply_add(dot, values, weight[v], b.load(sums[p][v]))
+                            b.store(total, sums[p][v])
         return sums
 
-    def _pairs(self, kind: ir.VectorType) -> ir.VectorType:
-        return ir.VectorType(I16, 2 * kind.count) if self.integer else kind
+    def _numbers(self, dot: Dot) -> ir.VectorType:
+        """As many as a vector holds."""
+        of = {1: F32, 2: I16, 4: I8}[dot.group]
+        return ir.VectorType(of, dot.group * self.target.lanes)
 
-    def _broadcast(self, base: ir.Value, offset: int) -> ir.Value:
-        """A number of the input, or a pair of int16, in every lane."""
+    def _broadcast(self, dot: Dot, base: ir.Value, offset: int) -> ir.Value:
+        """A number of the input, or a group, in every lane."""
         b, lanes = self.b, self.target.lanes
         value = self._load(base, offset, I32 if self.integer else F32)
         kind = ir.VectorType(value.type, lanes)
         undefined = ir.Constant(kind, ir.Undefined)
         one = b.insert_element(undefined, value, I32(0))
         all_ = b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
-        return b.bitcast(all_, ir.VectorType(I16, 2 * lanes)) if self.integer else all_
+        return b.bitcast(all_, self._numbers(dot)) if self.integer else all_
 
-    def _multiply_add(self, value: ir.Value, weight: ir.Value, total: ir.Value) -> ir.Value:
-        b, lanes = self.b, self.target.lanes
+    def _multiply_add(self, dot: Dot, values: list[ir.Value], weights: list[ir.Value], total: ir.Value) -> ir.Value:
+        """`total` and the products, of two steps of four bytes or one step of others."""
+        b, lanes, target = self.b, self.target.lanes, self.target
         if not self.integer:
-            return self._call(f"llvm.fmuladd.v{lanes}f32", total.type, [value, weight, total])
-        if self.target.madd:
-            return b.add(total, self._call(self.target.madd, total.type, [value, weight]))
-        wide = ir.VectorType(I32, 2 * lanes)
-        products = b.mul(b.sext(value, wide), b.sext(weight, wide))
-        undefined = ir.Constant(wide, ir.Undefined)
-        for odd in (0, 1):
-            mask = ir.Constant(ir.VectorType(I32, lanes), list(range(odd, 2 * lanes, 2)))
-            total = b.add(total, b.shuffle_vector(products, undefined, mask))
+            return self._call(f"llvm.fmuladd.v{lanes}f32", total.type, [*values, *weights, total])
+        if dot.group == 2 and target.madd:
+            return b.add(total, self._call(target.madd, total.type, [*values, *weights]))
+        if dot.group == 4 and target.madd and target.maddubs:
+            pairs = ir.VectorType(I16, 2 * lanes)
+            first, second = (self._call(target.maddubs, pairs, list(of)) for of in zip(values, weights, strict=True))
+            ones = self._all(pairs, 1)
+            return b.add(total, self._call(target.madd, total.type, [b.add(first, second), ones]))
+        wide = ir.VectorType(I32, dot.group * lanes)
+        for value, weight in zip(values, weights, strict=True):
+            extended = b.zext(value, wide) if dot.group == 4 else b.sext(value, wide)
+            products = b.mul(extended, b.sext(weight, wide))
+            for at in range(dot.group):
+                mask = ir.Constant(ir.VectorType(I32, lanes), list(range(at, dot.group * lanes, dot.group)))
+                total = b.add(total, b.shuffle_vector(products, ir.Constant(wide, ir.Undefined), mask))
         return total
 
     def _call(self, name: str, result: ir.Type, arguments: list[ir.Value]) -> ir.Value:
@@ -316,17 +352,23 @@ class _Writer:
         return self.b.call(self.module.globals.get(name) or ir.Function(self.module, kind, name), arguments)
 
     def _finish(self, total: ir.Value, dot: Dot, scales: int) -> ir.Value:
-        """What is stored: behind ReLU, and of integers as int16, in the units of the next layer."""
+        """What is stored: behind ReLU, and of integers in the units of the next layer."""
         b, kind = self.b, total.type
         if not self.integer:
             return self._largest(total, self._all(kind, 0.0)) if dot.relu else total
-        if not dot.relu:
+        if dot.shift is None:
             floats = ir.VectorType(F32, kind.count)
-            return b.fmul(b.sitofp(total, floats), self._load(self.constants, scales, floats))
-        shifted = self._largest(b.ashr(total, self._all(kind, dot.shift)), self._all(kind, 0))
-        most = self._all(kind, 32767)
-        clipped = b.select(b.icmp_signed("<", shifted, most), shifted, most)
-        return b.trunc(clipped, ir.VectorType(I16, kind.count))
+            scaled = b.fmul(b.sitofp(total, floats), self._load(self.constants, scales, floats))
+            if not dot.relu:
+                return scaled
+            scaled = self._largest(b.fadd(scaled, self._all(floats, 0.5)), self._all(floats, 0.0))
+            most: ir.Constant = self._all(floats, dot.largest)
+            whole = b.fptosi(b.select(b.fcmp_ordered("<", scaled, most), scaled, most), kind)
+        else:
+            shifted = self._largest(b.ashr(total, self._all(kind, dot.shift)), self._all(kind, 0))
+            most = self._all(kind, dot.largest)
+            whole = b.select(b.icmp_signed("<", shifted, most), shifted, most)
+        return b.trunc(whole, ir.VectorType(I8 if dot.target.element == 1 else I16, kind.count))
 
     def _max_pool(self, pool: MaxPool, moved: ir.Value) -> None:
         b = self.b
@@ -341,7 +383,7 @@ class _Writer:
             done = 0
             while done < channels:
                 count = min(16, 1 << ((channels - done).bit_length() - 1))
-                kind = ir.VectorType(I16 if self.integer else F32, count)
+                kind = ir.VectorType({1: I8, 2: I16, 4: F32}[pool.source.element], count)
                 best = None
                 for r in range(pool.kernel):
                     for k in range(pool.kernel):
@@ -379,7 +421,7 @@ class _Writer:
 
     def _load(self, base: ir.Value, offset: ir.Value | int, kind: Any) -> ir.Value:
         """From any place, aligned or not, for the numbers of a kernel's row begin anywhere."""
-        return self.b.load(self._at(base, offset, kind), align=2)
+        return self.b.load(self._at(base, offset, kind), align=1)
 
     def _times(self, i: ir.Value, factor: int) -> ir.Value:
         return self.b.mul(i, I64(factor))

@@ -24,17 +24,20 @@ from train.models.grouped import narrow
 from train.models.notation import Conv, Linear, Pool, Sized, parse, sized
 from train.network import Network
 
-USUAL, LARGEST = 8191, 32767  # int16 of the largest activation that calibration saw, and of the largest at all
+# Of integer activations: what the largest that calibration saw becomes, and the largest at all.
+USUAL, LARGEST = {"int16": 8191, "int8": 127}, {"int16": 32767, "int8": 127}
 SUM = 2**31 - 2**16  # what no sum of integer products reaches
+WEIGHT = {2: 32767, 1: 64}  # the largest weight, by bytes: of bytes four products, 4·64·127, stay below 2**15
 
 
 class FusedCPU:
     """Crops in, logits out, by code that is compiled for one network and this processor.
 
-    `int16` computes with integers: sums are exact, activations have 13 bits and weights about 10, so that hardly
-    anything is lost; `calibration`, crops uint8 (n, H, W, 3) as they come in use, tells how large activations become.
-    `fp32` needs none. A FoldedCNN of slots runs as its narrow network, image by image. `threads` share a call's images.
-    Raises `UserError` for a network without convolutions, `ValueError` for int16 without calibration.
+    `int16` and `int8` compute with integers, whose sums are exact. In int16 activations have 13 bits and weights about
+    10, so that hardly anything is lost; in int8 both have seven, but in the first layer, which is as in int16.
+    `calibration`, crops uint8 (n, H, W, 3) as they come in use, tells how large activations become; `fp32` needs none.
+    A FoldedCNN of slots runs as its narrow network, image by image. `threads` share a call's images.
+    Raises `UserError` for a network without convolutions, `ValueError` for integers without calibration.
     """
 
     def __init__(
@@ -57,12 +60,13 @@ class FusedCPU:
             slot_of=1 if slots is None else network.fold,
         )
         target = target or host()
-        units = None
-        if precision == "int16":
+        units: list[float] = []
+        if precision != "fp32":
             if calibration is None or len(calibration) < self._stack:
-                raise ValueError(f"int16 needs calibration crops, {self._stack} or more")
-            units = _units(net, self._checked(calibration), self._stack)
-        plan, constants = _planned(steps, net.state_dict(), units, self._stack, target)
+                raise ValueError(f"{precision} needs calibration crops, {self._stack} or more")
+            largest = _largest(net, self._checked(calibration), self._stack)
+            units = [value / USUAL[precision] if value > 0 else 1.0 for value in largest]
+        plan, constants = _planned(steps, net.state_dict(), precision, units, self._stack, target)
         self._plan, self._constants = plan, _aligned(len(constants))
         self._constants[:] = np.frombuffer(constants, np.uint8)
         self._engine = _compiled(generate(plan, target))
@@ -110,10 +114,10 @@ def host() -> Target:
     """This processor's vectors. Of x86's registers one is left to LLVM, which else keeps some sums in memory."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512bw"):
-        return Target(16, 31, "llvm.x86.avx512.pmaddw.d.512")
+        return Target(16, 31, "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pmaddubs.w.512")
     if features.get("avx2"):
-        return Target(8, 15, "llvm.x86.avx2.pmadd.wd")
-    return Target(4, 16, "llvm.x86.sse2.pmadd.wd" if features.get("sse2") else None)
+        return Target(8, 15, "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pmadd.ub.sw")
+    return Target(4, 16)
 
 
 def _slots(network: Network) -> nn.Module | None:
@@ -125,8 +129,8 @@ def _slots(network: Network) -> nn.Module | None:
 
 
 @torch.no_grad()
-def _units(net: nn.Module, images: NDArray[np.uint8], stack: int) -> list[float]:
-    """What 1 is worth in the output of each ReLU, in their order."""
+def _largest(net: nn.Module, images: NDArray[np.uint8], stack: int) -> list[float]:
+    """The largest output of each ReLU, in their order."""
     largest: list[float] = []
     whole = len(images) // stack * stack
     for part in torch.split(torch.from_numpy(images[:whole]), 64 * stack):
@@ -136,20 +140,21 @@ def _units(net: nn.Module, images: NDArray[np.uint8], stack: int) -> list[float]
             if isinstance(layer, nn.ReLU):
                 found.append(x.max().item())
         largest = found if not largest else [max(pair) for pair in zip(largest, found, strict=True)]
-    return [value / USUAL if value > 0 else 1.0 for value in largest]
+    return largest
 
 
 def _planned(
     steps: Sequence[Sized],
     weights: dict[str, torch.Tensor],
-    units: Sequence[float] | None,
+    precision: Precision,
+    units: Sequence[float],
     stack: int,
     target: Target,
 ) -> tuple[Plan, bytes]:
-    """The plan and its constants. `units` are those of `_units`, None for float32."""
+    """The plan and its constants. `units` say what 1 is worth in the output of each ReLU, for integers."""
     if not isinstance(steps[0].layer, Conv):
         raise UserError("this network does not begin with a convolution: run it with another engine")
-    size, used = 4 if units is None else 2, 0
+    size, used = {"fp32": 4, "int16": 2, "int8": 1}[precision], 0
 
     def buffer(shape: tuple[int, int, int], border: int, element: int) -> Buffer:
         nonlocal used
@@ -158,12 +163,12 @@ def _planned(
         return made
 
     c, h, w = steps[0].input
-    source = start = buffer((h, w, c), 1, size)
+    source = start = buffer((h, w, c), 1, max(size, 2))  # 2x - 255 has nine bits
     spatial: list[Dot | MaxPool] = []
     flat: list[Dot] = []
     constants = bytearray()
     unit, largest = 1 / 255, 255  # of the input, and its largest integer
-    rest = iter(units or ())
+    rest = iter(units)
     features: Buffer | None = None
     for at, step in enumerate(steps):
         c, h, w = step.output
@@ -183,28 +188,27 @@ def _planned(
             spatial.append(MaxPool(source, into, step.layer.kernel, step.layer.stride))
         else:
             weight, bias = (weights[f"{step.name}.{kind}"].double().numpy() for kind in ("weight", "bias"))
-            rows = _as_rows(weight, step.input)
-            if not constants:  # the input is 2x - 255, see `cpu_code`
-                rows = rows / 255 if units is None else rows
-            relu = following is not None
-            dot = Dot(source, into, rows.shape[1], rows.shape[2], relu, 0, len(constants))
+            rows, relu = _as_rows(weight, step.input), following is not None
+            dot = Dot(source, into, rows.shape[1], rows.shape[2], relu, len(constants))
             scale: NDArray[np.float32] | None = None
-            if units is None:
+            if precision == "fp32":
+                rows = rows / 255 if source is start else rows  # the input is 2x - 255
                 rows, bias = rows.astype(np.float32), bias.astype(np.float32)
-            elif relu:
-                unit_out = next(rest)
-                shift, rows, bias = _shifted(rows, bias, unit, largest, unit_out)
-                dot = replace(dot, shift=shift)
-                unit, largest = unit_out, LARGEST
             else:
-                rows, bias, scale = _scaled(rows, bias, unit, largest)
+                unit_out = next(rest) if relu else 1.0
+                if source.element == 2 and relu:
+                    shift, rows, bias = _shifted(rows, bias, unit, largest, unit_out)
+                    dot = replace(dot, shift=shift, largest=LARGEST[precision])
+                else:
+                    rows, bias, scale = _scaled(rows, bias, unit, largest, unit_out, source.element)
+                    dot = replace(dot, largest=LARGEST[precision])
+                unit, largest = unit_out, LARGEST[precision]
             constants += packed(dot, target, rows, bias, scale)
             (flat if isinstance(step.layer, Linear) else spatial).append(dot)
         if features is not None and not isinstance(step.layer, Linear):
             into = features
         source = into
     assert features is not None  # `parse` wants a last fully connected layer
-    precision: Precision = "fp32" if units is None else "int16"
     return Plan(precision, stack, start, tuple(spatial), features, tuple(flat), used), bytes(constants)
 
 
@@ -220,10 +224,10 @@ def _as_rows(weight: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
     return weight.reshape(len(weight), *shape).transpose(0, 2, 3, 1).reshape(len(weight), 1, -1)
 
 
-def _finest(weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int) -> NDArray[Any]:
+def _finest(weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, element: int) -> NDArray[Any]:
     """The finest unit of each output's weights with which no sum leaves 32 bits, for inputs up to `largest`·`unit`."""
     flat = np.abs(weight).reshape(len(weight), -1)
-    fine = np.maximum(flat.max(1) / LARGEST, (flat.sum(1) * largest + np.abs(bias) / unit) / SUM)
+    fine = np.maximum(flat.max(1) / WEIGHT[element], (flat.sum(1) * largest + np.abs(bias) / unit) / SUM)
     return np.where(fine > 0, fine, 1.0)
 
 
@@ -231,19 +235,19 @@ def _shifted(
     weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, unit_out: float
 ) -> tuple[int, NDArray[np.int16], NDArray[np.int32]]:
     """Integers whose sums, shifted by so many bits, are outputs in their unit; half a unit is added to round."""
-    shift = int(np.floor(np.log2(unit_out / (unit * _finest(weight, bias, unit, largest).max()))))
+    shift = int(np.floor(np.log2(unit_out / (unit * _finest(weight, bias, unit, largest, 2).max()))))
     fine = unit_out / unit / 2.0**shift
     half = 1 << (shift - 1) if shift > 0 else 0
     return shift, np.rint(weight / fine).astype(np.int16), np.rint(bias / (unit * fine) + half).astype(np.int32)
 
 
 def _scaled(
-    weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int
-) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32]]:
-    """Integers, and by what each output's sum is multiplied."""
-    fine = _finest(weight, bias, unit, largest)
-    whole = np.rint(weight / fine[:, None, None]).astype(np.int16)
-    return whole, np.rint(bias / (unit * fine)).astype(np.int32), (unit * fine).astype(np.float32)
+    weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, unit_out: float, element: int
+) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.float32]]:
+    """Integers of `element` bytes, and by what each output's sum is multiplied, to be in units of `unit_out`."""
+    fine = _finest(weight, bias, unit, largest, element)
+    whole = np.rint(weight / fine[:, None, None]).astype({1: np.int8, 2: np.int16}[element])
+    return whole, np.rint(bias / (unit * fine)).astype(np.int32), (unit * fine / unit_out).astype(np.float32)
 
 
 def _aligned(count: int) -> NDArray[np.uint8]:
