@@ -111,8 +111,9 @@ def test_the_compiled_network_gives_the_same_labels():
     crops = np.random.default_rng(0).integers(0, 256, (31, 8, 8, 3), np.uint8)
     engines = Engines(torch.device("cpu"))
     run = {name: engines.prepare(name, "fp32", network, "dense") for name in ("eager", "compile")}
-    for n in (31, 8):
+    for n in (31, 8):  # two sizes, of which each is compiled
         np.testing.assert_array_equal(run["eager"].labels(crops[:n]), run["compile"].labels(crops[:n]))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,10 @@ def _torch(module: nn.Module, precision: Precision, device: torch.device, *, com
     call: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = module
     if compiled:  # with CUDA graphs on a GPU; one shape after the other
         mode = "reduce-overhead" if device.type == "cuda" else None
-        call = torch.compile(module, dynamic=False, mode=mode)
+        # Networks and sizes share the code of one forward pass, and beyond a limit they would run as they are.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 10_000)
+        torch._dynamo.config.accumulated_recompile_limit = torch._dynamo.config.recompile_limit
+        call = torch.compile(module, dynamic=False, fullgraph=True, mode=mode)
     low = precision != "fp32"
 
     @torch.inference_mode()
