@@ -89,7 +89,7 @@ def batches(report: Report) -> bytes:
         )
     axis.set(xscale="log", xlabel="images a batch", ylabel="images a second", ylim=(0, None))
     _titled(axis, report)
-    axis.legend(fontsize=7, ncols=2)
+    figure.legend(fontsize=7, ncols=3, loc="outside lower center")
     return _png(figure)
 
 
@@ -118,10 +118,13 @@ def accuracy(report: Report) -> bytes:
         axis.scatter([], [], color=COLORS[engine], label=engine)
     for precision in dict.fromkeys(row["precision"] for row in best.values()):
         axis.scatter([], [], color="black", marker=MARKERS[precision], label=precision)
-    axis.set(xlabel="images a second, at the best batch", ylabel="test accuracy", xlim=(0, None))
+    speeds, found = [row["images_per_second"] for row in best.values()], [row["accuracy"] for row in best.values()]
+    axis.set(xlabel="images a second, at the best batch", ylabel="test accuracy")
+    # Room for names on the right, and half a point at least, so that what is chance does not look large.
+    axis.set(xlim=(0, 1.3 * max(speeds)), ylim=(min(found) - 0.005, min(max(found) + 0.005, 1)))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     _titled(axis, report)
-    axis.legend(fontsize=8)
+    figure.legend(fontsize=7, ncols=5, loc="outside lower center")
     return _png(figure)
 
 
