@@ -447,3 +447,44 @@ def test_the_example_of_the_page() -> None:
     result = doctest.testfile(str(DOCS), module_relative=False)
     assert result.attempted > 3
     assert result.failed == 0
+
+
+class OverChannels(nn.Module):
+    """Grey images, logits around their mean, or shares of one, written by hand."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+        self.conv = nn.Conv2d(1 if where == "grey" else 3, 8, 3, padding=1)
+        self.last = nn.Linear(8 * 6 * 6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.where == "grey":
+            x = x.mean(1, keepdim=True)
+        if self.where == "brightest":
+            x = x - x.max(1, keepdim=True)[0]
+        x = self.last(torch.relu(self.conv(x)).flatten(1))
+        if self.where == "centred":
+            x = x - x.mean(1, keepdim=True)
+        if self.where == "shares":
+            x = x.exp() / x.exp().sum(1, keepdim=True)
+        return x
+
+
+@pytest.mark.parametrize("where", ["grey", "brightest", "centred", "shares"])
+def test_what_would_join_the_images_of_a_stack_is_refused(where: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be folded: .* images of a stack"):
+        fold_model(OverChannels(where), 4, size=(3, 6, 6))
+
+
+def test_sums_over_places_stay_apart() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x - x.mean((2, 3), keepdim=True)).mean((2, 3))
+
+    folded = fold_model(Pooled(), 3, size=(3, 6, 6))
+    assert folded(torch.zeros(2, 9, 6, 6)).shape == (2, 15)

@@ -13,7 +13,7 @@ from train.data import to_input
 from train.fold import assemble_slots, fold, unfold
 from train.kernels import fused_cpu
 from train.kernels.cpu_code import Target, generate
-from train.kernels.fused_cpu import LARGEST, USUAL, FusedCPU, host, optimised
+from train.kernels.fused_cpu import ROOM, FusedCPU, host, optimised
 from train.models.notation import build, parse
 from train.network import Network
 
@@ -96,11 +96,52 @@ def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around(pre
         for layer in net.net.children():
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                largest.append(x.max().item() * LARGEST[precision] / USUAL[precision])
+                largest.append(x.max().item() * (ROOM if precision == "int16" else 1))
     found = FusedCPU(net, precision=precision, calibration=grey)(images)
     wanted = expected(net, images, clip=largest)
     assert off(wanted, expected(net, images)) > 0.1, "nothing was cut off"
     assert off(found, wanted) < {"int16": 2e-2, "int8": 0.1}[precision]
+
+
+@pytest.mark.parametrize(
+    ("arch", "pool", "size"),
+    [
+        ("C16 C16 M F128 F", "2x2 stride 2", (50, 50)),
+        ("C64 C64 M F32 F", "2x2 stride 2", (50, 50)),
+        ("C8 F64 F", POOL, (40, 40)),
+    ],
+)
+def test_int16_is_close_for_layers_of_ten_thousands_of_inputs_too(arch, pool, size):
+    net, images = network(arch, pool, size, 2, 1), crops(40, size)
+    fused = FusedCPU(net, precision="int16", calibration=crops(20, size, 1))
+    assert off(fused(images), expected(net, images)) < 2e-2
+
+
+@torch.no_grad()
+def test_no_sum_wraps_around_however_bright_and_however_large_the_layer():
+    """Weights of one sign, of which rounding adds up, and activations at their largest."""
+    net = network("C16 F", POOL, (50, 50), 3, 1)
+    layers = dict(net.net.named_children())
+    for name in ("conv1", "linear1"):
+        layers[name].weight.abs_()
+        layers[name].bias.abs_()
+    dark, bright = np.full((2, 50, 50, 3), 120, np.uint8), np.full((2, 50, 50, 3), 255, np.uint8)
+    largest = layers["relu1"](layers["conv1"](to_input(torch.from_numpy(dark)))).max().item() * ROOM
+    found = FusedCPU(net, precision="int16", calibration=dark)(bright)
+    assert off(found, expected(net, bright, clip=[largest])) < 2e-2
+    assert (found > 0).all()
+
+
+@torch.no_grad()
+def test_a_layer_that_is_dead_on_the_calibration_crops_is_not_dead_later():
+    net = network("C8 C8 M F", POOL, (12, 16), 5, 1)
+    layers = dict(net.net.named_children())
+    dark, images = np.zeros((3, 12, 16, 3), np.uint8), crops(20, (12, 16))
+    layers["conv1"].weight.abs_()
+    layers["conv1"].bias.fill_(0.0)  # of black crops, -1 everywhere, nothing is left
+    found = FusedCPU(net, precision="int16", calibration=dark)(images)
+    seen = layers["conv2"].bias.max().item()  # all that the second layer gave
+    assert off(found, expected(net, images, clip=[ROOM, seen * ROOM])) < 2e-2
 
 
 @torch.no_grad()

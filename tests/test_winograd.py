@@ -56,6 +56,8 @@ def test_its_multiplications_are_those_of_the_cost_table():
 def test_other_convolutions_stay_as_they_are():
     with pytest.raises(ValueError, match="stride 1 and padding 1"):
         WinogradConv(nn.Conv2d(3, 4, 3, padding=1, stride=2))
+    with pytest.raises(ValueError, match="by zeros"):
+        WinogradConv(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
     changed = with_winograd(net)
     assert isinstance(changed[0], nn.Conv2d)

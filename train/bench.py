@@ -43,8 +43,10 @@ from train.models.notation import build, parse
 from train.models.scaling import resized, scaled
 from train.network import Network, load
 from train.settings import Model
+from train.task import Data
 
 NAMES: dict[Form, str] = {"dense": "", "grouped": ", grouped", "narrow": ", narrow (control)"}
+LARGEST = 2**20  # images of a batch, or to calibrate with
 USUAL: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8", "int16"), "cuda": ("fp16",)}
 
 
@@ -54,15 +56,15 @@ class Settings:
 
     model: Model
     runs: tuple[UserPath, ...]
-    fold: tuple[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)], ...]
+    fold: tuple[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)], ...] | None  # None: 2, 3 and 4, or those of the runs
     scaled: StrictBool
     forms: tuple[Form, ...]
-    engines: tuple[Engine, ...]
-    precisions: tuple[Precision, ...] | None
-    batch: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    engines: Annotated[tuple[Engine, ...], Field(min_length=1)]
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None
+    batch: Annotated[tuple[Annotated[StrictInt, Field(ge=1, le=LARGEST)], ...], Field(min_length=1)]
     trials: Positive
     seconds: Annotated[float, Field(gt=0, le=60)]
-    calibration_crops: Positive
+    calibration_crops: Annotated[StrictInt, Field(ge=MAX_FOLD, le=LARGEST)]
     device: str
     threads: Positive
     pin: StrictBool
@@ -98,6 +100,7 @@ class Task:
 
 def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     """Everything that `s` asks for, measured: plain dicts, lists, strings and numbers. Raises `UserError`."""
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # fp32 means float32 in all of NVIDIA's libraries
     device = machine.device_of(s.device)
     if device.type not in USUAL:
         raise UserError(f"device={s.device}: engines run on cpu and cuda")
@@ -153,10 +156,9 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
 
 def _task(s: Settings, game: Game | None) -> Task:
     rng = np.random.default_rng(s.seed)
-    longest = max(s.batch)
     if s.runs:
-        if game is not None or s.network is not None:
-            raise UserError("runs=… say of which game they are: leave out game=… and network=…")
+        if game is not None or s.network is not None or s.model.arch is not None or s.fold is not None:
+            raise UserError("runs=… say what their networks are: leave out game=…, network=…, model.arch=… and fold=…")
         name, networks, data = _of_runs(s)
         test = next(iter(data.tests.values()))
         crops = test.images.numpy()
@@ -165,8 +167,8 @@ def _task(s: Settings, game: Game | None) -> Task:
         labels: NDArray[np.int64] | None = test.labels.numpy()
     else:
         name, size, classes, arch = _sizes(s, game)
-        networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *s.fold)}
-        crops = rng.integers(0, 256, (longest, *size, 3), np.uint8)
+        networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *(s.fold or (2, 3, 4)))}
+        crops = rng.integers(0, 256, (max(*s.batch, s.calibration_crops), *size, 3), np.uint8)
         calibration, labels = crops[: s.calibration_crops], None
     original = networks[1]
     subjects = [Subject("original", original, "dense", _cost(original, "dense"), labels is not None)]
@@ -179,27 +181,32 @@ def _task(s: Settings, game: Game | None) -> Task:
         arch, pool, size = scaled("efficientnet", original.arch, original.pool, original.size)
         small = _random(resized(arch, size), pool, original.size, len(original.classes), 1, s.seed)
         subjects.append(Subject("EfficientNet", small, "dense", _cost(small, "dense"), False))
+    longest = max(*s.batch, *networks)
     if len(crops) < longest:
         crops = np.concatenate([crops] * -(-longest // len(crops)))
     return Task(name, tuple(subjects), crops, calibration, labels)
 
 
-def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Any]:
-    """The game of the runs, their networks by fold, and the data of the first."""
+def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
+    """The game of the runs, their networks by fold, and their data. Raises `UserError` for what cannot be compared."""
+    results = {run: result_of_run(run) for run in s.runs}
+    for key, what in (("game", "games"), ("dataset_hash", "data sets")):
+        if len({result.get(key) for result in results.values()}) > 1:
+            told = ", ".join(f"{run.name} of {result.get(key)}" for run, result in results.items())
+            raise UserError(f"runs=… are of several {what}: {told}; give those of one")
     networks: dict[int, Network] = {}
-    games = {run: result_of_run(run)["game"] for run in s.runs}
-    if len(set(games.values())) > 1:
-        told = ", ".join(f"{run.name} of {game}" for run, game in games.items())
-        raise UserError(f"runs=… are of several games: {told}; give those of one")
-    for run in s.runs:
+    for run, result in results.items():
         network = load(run)
+        if result.get("width", 1) != 1 or result.get("scaling") or result.get("align"):
+            raise UserError(f"{run.name} has width, scaling or align: give runs of the game's own network")
         if network.fold in networks:
             raise UserError(f"runs=… hold two with fold={network.fold}, the second is {run.name}: give one")
         networks[network.fold] = network
     if 1 not in networks:
         raise UserError("runs=… hold none with fold=1, the original, beside which the others stand: give it too")
-    wanted = {f: network for f, network in networks.items() if f in (1, *s.fold)}
-    return games[s.runs[0]], wanted, data_of_run(s.runs[0], networks[1], data_dir=s.data_dir)
+    if len({(network.arch, network.pool, network.classes) for network in networks.values()}) > 1:
+        raise UserError("runs=… have networks of several archs: give those of one")
+    return results[s.runs[0]]["game"], networks, data_of_run(s.runs[0], networks[1], data_dir=s.data_dir)
 
 
 def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
@@ -241,10 +248,12 @@ def _runners(
             notes.append(f"{engine} has no {', '.join(lacking)} here")
     engines = Engines(device, threads=s.threads, calibration=task.calibration)
     for subject in tqdm(task.subjects, desc="prepared", leave=False, disable=None):
-        slots = len(forms(subject.network)) > 1
+        by_slot = len(forms(subject.network)) > 1
         for engine, precision in able:
-            if engine == "fused" and slots and subject.form != "narrow":
-                continue  # it runs slots as their narrow network whatever the form
+            if engine == "fused" and by_slot and subject.form != "narrow":  # it runs slots as their narrow network
+                if "narrow" not in s.forms:
+                    notes.append(f"fused {precision}, {subject.name}: it runs slots as form narrow alone")
+                continue
             try:
                 runner = engines.prepare(engine, precision, subject.network, subject.form)
             except UserError as error:
@@ -277,6 +286,7 @@ def _times(s: Settings, batch: int, runners: Sequence[tuple[Runner, Crops]]) -> 
     for _ in tqdm(range(s.trials), desc=f"batch {batch}", leave=False, disable=None):
         for at in turns.sample(range(len(work)), len(work)):
             run, crops = work[at]
+            run(crops)  # after another network's turn the caches hold that, and threads may sleep
             count, begun = 0, time.perf_counter()
             while (passed := time.perf_counter() - begun) < s.seconds or not count:
                 run(crops)
@@ -292,7 +302,7 @@ def _rates(rates: Sequence[float]) -> dict[str, float]:
 
 
 def _best_original(rows: Sequence[Mapping[str, Any]], batch: int) -> float | None:
-    """Crops a second of the original network in the engine that is fastest with floats: in float32 on a CPU."""
+    """Crops a second of the original network in the engine that is fastest with floats, of whatever precision."""
     rates = [
         row["images_per_second"]
         for row in rows

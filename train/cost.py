@@ -216,13 +216,18 @@ def _of_notation(s: Settings, arch: str, size: tuple[int, int], classes: int) ->
     for how in s.scaling:
         narrow, pools, smaller = scaled(how, arch, pool, size)
         small = parse(resized(narrow, smaller), pools)
-        yield Row(SCALINGS[how], "scaled", cost_of(small, size=size, classes=classes, fold=1, form="dense"))
+        try:
+            cost = cost_of(small, size=size, classes=classes, fold=1, form="dense")
+        except UserError as error:
+            raise UserError(f"scaling={how}: {error}, or scaling=[]") from None
+        yield Row(SCALINGS[how], "scaled", cost)
 
 
 def _of_module(s: Settings, network: Network) -> Iterator[Row]:
     """The original and its FoldedCNNs."""
-    if s.align:
-        raise UserError(f"align={s.align} is for networks of the notation: leave it out, {network.name} is none")
+    for name, given in (("align", s.align), ("model.arch", s.model.arch)):
+        if given:
+            raise UserError(f"{name}={given} is for networks of the notation: leave it out, {network.name} is none")
     size = (3, *network.size)
     with torch.device("meta"):  # sizes alone
         net = resnet18(network.classes)

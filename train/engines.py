@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from train.quantize import quantised
 Engine = Literal["eager", "winograd", "compile", "onnxruntime", "openvino", "tensorrt", "fused"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int16"]
 Crops = NDArray[np.uint8]
-EXTRA = "pip install 'foldtext[export]'"
+EXTRAS: dict[Engine, str] = {"onnxruntime": "export", "openvino": "openvino", "tensorrt": "export", "fused": "triton"}
 
 # What an engine computes with, on a CPU and on a GPU.
 PRECISIONS: dict[Engine, dict[str, tuple[Precision, ...]]] = {
@@ -68,12 +69,13 @@ def missing(engine: Engine, device: torch.device) -> str | None:
             cpp_builder.get_cpp_compiler()
         except exc.InvalidCxxCompiler:
             return "there is no C++ compiler, which torch.compile needs on a CPU: install g++"
-    needed = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
-    needed["tensorrt"] = needed["onnxruntime"]
+    needed: dict[str, tuple[str, ...]] = {
+        "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+        "openvino": ("onnx", "onnxscript", "openvino"),
+    }
+    needed |= {"tensorrt": needed["onnxruntime"]} | ({"fused": ("triton",)} if device.type == "cuda" else {})
     if absent := [name for name in needed.get(engine, ()) if importlib.util.find_spec(name) is None]:
-        return f"{', '.join(absent)} not installed: {EXTRA}"
-    if engine == "fused" and device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "triton is not installed: pip install triton"
+        return f"{', '.join(absent)} not installed: pip install 'foldtext[{EXTRAS[engine]}]'"
     if device.type == "cuda" and engine in ("onnxruntime", "tensorrt"):
         provider = PROVIDERS[engine]
         if provider not in importlib.import_module("onnxruntime").get_available_providers():
@@ -128,7 +130,7 @@ def _onnx_file(network: Network, form: Form) -> bytes:
 
 
 def _torch(module: nn.Module, precision: Precision, device: torch.device, *, compiled: bool) -> Runner:
-    module = module.to(device)
+    module = deepcopy(module).to(device)  # the network may be the caller's own
     call: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = module
     if compiled:  # with CUDA graphs on a GPU; one shape after the other
         mode = "reduce-overhead" if device.type == "cuda" else None

@@ -73,6 +73,7 @@ APART = (
         mean sum amax amin expand expand_as getitem getattr size dim
     """)
 )
+OVER_CHANNELS = _words("softmax log_softmax softmin normalize max min")
 MIXING = _words("""
     cat concat concatenate stack chunk softmax log_softmax softmin normalize max min transpose permute matmul bmm repeat
 """)
@@ -168,8 +169,24 @@ class _Folding:
         if mixing and node in self.plan.behind:
             self._refuse(node, "behind the last layer it would mix the images of a stack; let the network give logits")
         data = [of for of in inputs if of.op != "get_attr"]
-        if apart and data and self.images.issuperset(data):
+        of_images = bool(data) and self.images.issuperset(data)
+        if of_images and name_of(node) in OVER_CHANNELS:
+            self._refuse(node, "before the first layer it would mix the images of a stack")
+        if apart and of_images:
             self.images.add(node)
+        made = self._made(node, inputs)
+        # A sum over the channels, such as one that makes grey images, would be over those of all images of a stack.
+        if of_images or node in self.plan.behind:
+            wide = any(isinstance(self.before[of], Tensor) and self._grown(of, self.after[of]) for of in data)
+            if wide and isinstance(made, Tensor) and not self._grown(node, made):
+                self._refuse(node, "it would join the images of a stack in one")
+        return made
+
+    def _grown(self, node: Node, after: Tensor) -> bool:
+        return after.numel() > cast(int, self.before[node].numel())
+
+    def _made(self, node: Node, inputs: list[Node]) -> Any:
+        """What an operation without sizes of its own gives."""
         if node.op != "call_module":
             if name_of(node) in RESHAPING:
                 return self._reshape(node)

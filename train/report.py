@@ -73,7 +73,8 @@ class Table:
     def cells(self, row: Row) -> list[str]:
         """One row in the order of HEAD, per cent and points."""
         original, paper = self.original(row.game), ACCURACY.get(row.game)
-        of_paper = paper[row.fold - 1] if paper and row.width == 1 and row.fold <= len(paper) else None
+        same = row.width == 1 and not _variant(row.results[0])
+        of_paper = paper[row.fold - 1] if paper and same and row.fold <= len(paper) else None
         game = f"{row.game} ({IDS[row.game]})" if row.game in IDS else row.game
         return [
             game,
@@ -122,14 +123,23 @@ def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
         tables[result["recipe_hash"], number].append(result)
     several = len(tables) > 1
     return [
-        Table(_title(runs, number) if several else f"recipe={runs[0]['recipe']}, data={runs[0]['data']}", _rows(runs))
+        Table(_title(runs, number) if several else _short_title(runs[0]), _rows(runs))
         for (_, number), runs in tables.items()
     ]
 
 
+def _variant(run: Mapping[str, Any]) -> str:
+    """What makes its network another than that of its game, fold and width. Older runs have none."""
+    return "".join(f", {key}={run[key]}" for key in ("scaling", "align") if run.get(key))
+
+
+def _short_title(run: Mapping[str, Any]) -> str:
+    return f"recipe={run['recipe']}, data={run['data']}{_variant(run)}"
+
+
 def _title(runs: Sequence[Mapping[str, Any]], number: int) -> str:
     first = runs[0]
-    title = f"recipe={first['recipe']} ({first['recipe_hash']}), data={first['data']}"
+    title = f"recipe={first['recipe']} ({first['recipe_hash']}), data={first['data']}{_variant(first)}"
     return title + (
         f", other data sets ({', '.join(sorted({run['dataset_hash'][:8] for run in runs}))})" * bool(number)
     )

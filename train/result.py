@@ -56,7 +56,8 @@ def _further(evaluation: Evaluation) -> dict[str, Any]:
 def title(result: Mapping[str, Any]) -> str:
     """The run in a few words."""
     width = f" width={result['width']:g}" if result["width"] < 1 else ""
-    return f"{result['game']} fold={result['fold']}{width}"
+    variant = "".join(f" {key}={result[key]}" for key in ("scaling", "align") if result.get(key))
+    return f"{result['game']} fold={result['fold']}{width}{variant}"
 
 
 def summary(result: Mapping[str, Any], folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from threading import Lock
 from typing import Any
@@ -24,17 +24,20 @@ from train.models.grouped import narrow
 from train.models.notation import Conv, Linear, Pool, Sized, parse, sized
 from train.network import Network
 
-# Of integer activations: what the largest that calibration saw becomes, and the largest at all.
-USUAL, LARGEST = {"int16": 8191, "int8": 127}, {"int16": 32767, "int8": 127}
-SUM = 2**31 - 2**16  # what no sum of integer products reaches
+INT8 = 127  # the largest activation that calibration saw, and at all
+ROOM = 2  # in int16 activations may become so many times as large as calibration saw
+SUM = 2**31 - 2**25  # what no sum of products reaches, and no bias with its half
 WEIGHT = {2: 32767, 1: 64}  # the largest weight, by bytes: of bytes four products, 4·64·127, stay below 2**15
+SHIFTS = range(25)
+LARGEST = 32767
 
 
 class FusedCPU:
     """Crops in, logits out, by code that is compiled for one network and this processor.
 
-    `int16` and `int8` compute with integers, whose sums are exact. In int16 activations have 13 bits and weights about
-    10, so that hardly anything is lost; in int8 both have seven, but in the first layer, which is as in int16.
+    `int16` and `int8` compute with integers, whose sums are exact. In int16 activations and weights share what 32 bits
+    leave: some 12 each for a convolution, and less for a fully connected layer of many inputs. In int8 both have seven,
+    but in the first layer, which is as in int16.
     `calibration`, crops uint8 (n, H, W, 3) as they come in use, tells how large activations become; `fp32` needs none.
     A FoldedCNN of slots runs as its narrow network, image by image. `threads` share a call's images.
     Raises `UserError` for a network without convolutions, `ValueError` for integers without calibration.
@@ -60,13 +63,12 @@ class FusedCPU:
             slot_of=1 if slots is None else network.fold,
         )
         target = target or host()
-        units: list[float] = []
+        largest: list[float] = []
         if precision != "fp32":
             if calibration is None or len(calibration) < self._stack:
                 raise ValueError(f"{precision} needs calibration crops, {self._stack} or more")
             largest = _largest(net, self._checked(calibration), self._stack)
-            units = [value / USUAL[precision] if value > 0 else 1.0 for value in largest]
-        plan, constants = _planned(steps, net.state_dict(), precision, units, self._stack, target)
+        plan, constants = _planned(steps, net.state_dict(), precision, largest, self._stack, target)
         self._plan, self._constants = plan, _aligned(len(constants))
         self._constants[:] = np.frombuffer(constants, np.uint8)
         self._engine = _compiled(generate(plan, target))
@@ -147,11 +149,11 @@ def _planned(
     steps: Sequence[Sized],
     weights: dict[str, torch.Tensor],
     precision: Precision,
-    units: Sequence[float],
+    seen: Sequence[float],
     stack: int,
     target: Target,
 ) -> tuple[Plan, bytes]:
-    """The plan and its constants. `units` say what 1 is worth in the output of each ReLU, for integers."""
+    """The plan and its constants. `seen` are the largest outputs of each ReLU, for integers."""
     if not isinstance(steps[0].layer, Conv):
         raise UserError("this network does not begin with a convolution: run it with another engine")
     size, used = {"fp32": 4, "int16": 2, "int8": 1}[precision], 0
@@ -167,8 +169,13 @@ def _planned(
     spatial: list[Dot | MaxPool] = []
     flat: list[Dot] = []
     constants = bytearray()
-    unit, largest = 1 / 255, 255  # of the input, and its largest integer
-    rest = iter(units)
+    rows_of = {
+        step.name: _as_rows(weights[f"{step.name}.weight"].double().numpy(), step.input)
+        for step in steps
+        if not isinstance(step.layer, Pool)
+    }
+    scales = iter([_Scale(1 / 255, 255), *_scales(precision, [*rows_of.values()][1:], seen)])  # the input is 2x - 255
+    scale = next(scales)
     features: Buffer | None = None
     for at, step in enumerate(steps):
         c, h, w = step.output
@@ -187,23 +194,19 @@ def _planned(
         if isinstance(step.layer, Pool):
             spatial.append(MaxPool(source, into, step.layer.kernel, step.layer.stride))
         else:
-            weight, bias = (weights[f"{step.name}.{kind}"].double().numpy() for kind in ("weight", "bias"))
-            rows, relu = _as_rows(weight, step.input), following is not None
+            rows, bias = rows_of[step.name], weights[f"{step.name}.bias"].double().numpy()
+            relu = following is not None
             dot = Dot(source, into, rows.shape[1], rows.shape[2], relu, len(constants))
-            scale: NDArray[np.float32] | None = None
+            factors: NDArray[np.float32] | None = None
             if precision == "fp32":
-                rows = rows / 255 if source is start else rows  # the input is 2x - 255
-                rows, bias = rows.astype(np.float32), bias.astype(np.float32)
+                rows, bias = (rows * scale.unit).astype(np.float32), bias.astype(np.float32)
+                scale = _Scale(1.0, 0)
             else:
-                unit_out = next(rest) if relu else 1.0
-                if source.element == 2 and relu:
-                    shift, rows, bias = _shifted(rows, bias, unit, largest, unit_out)
-                    dot = replace(dot, shift=shift, largest=LARGEST[precision])
-                else:
-                    rows, bias, scale = _scaled(rows, bias, unit, largest, unit_out, source.element)
-                    dot = replace(dot, largest=LARGEST[precision])
-                unit, largest = unit_out, LARGEST[precision]
-            constants += packed(dot, target, rows, bias, scale)
+                scale_out = next(scales) if relu else _Scale(1.0, 0)
+                rows, bias, shift, factors = _integers(rows, bias, scale, scale_out, source.element)
+                dot = replace(dot, shift=shift, largest=scale_out.largest)
+                scale = scale_out
+            constants += packed(dot, target, rows, bias, factors)
             (flat if isinstance(step.layer, Linear) else spatial).append(dot)
         if features is not None and not isinstance(step.layer, Linear):
             into = features
@@ -224,30 +227,55 @@ def _as_rows(weight: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
     return weight.reshape(len(weight), *shape).transpose(0, 2, 3, 1).reshape(len(weight), 1, -1)
 
 
-def _finest(weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, element: int) -> NDArray[Any]:
-    """The finest unit of each output's weights with which no sum leaves 32 bits, for inputs up to `largest`·`unit`."""
+@dataclass(frozen=True)
+class _Scale:
+    """What the integer 1 of an activation is worth, and its largest integer."""
+
+    unit: float
+    largest: int
+
+
+def _scales(precision: Precision, readers: Sequence[NDArray[Any]], seen: Sequence[float]) -> list[_Scale]:
+    """Of the output of each ReLU, whose `readers` are the weights of the layer that takes it.
+
+    In int16 it is as large as leaves weights of an eighth of its size: the fewer bits one has, the more has the other.
+    """
+    if precision == "int8":
+        return [_Scale((value or 1.0) / INT8, INT8) for value in seen]
+    found = []
+    for weight, value in zip(readers, seen, strict=False):
+        flat = np.abs(weight).reshape(len(weight), -1)
+        share = (flat.sum(1) / np.maximum(flat.max(1), 1e-30)).max()  # so many of the largest weights are all of them
+        largest = LARGEST
+        while largest > 255 and (max(share, 1.0) * largest**2 > 8 * SUM or flat.shape[1] * largest > SUM):
+            largest //= 2
+        found.append(_Scale((value or 1.0) * ROOM / largest, largest))
+    return found
+
+
+def _integers(
+    weight: NDArray[Any], bias: NDArray[Any], scale: _Scale, scale_out: _Scale, element: int
+) -> tuple[NDArray[Any], NDArray[np.int32], int | None, NDArray[np.float32] | None]:
+    """Weights and biases as integers, `element` bytes a weight, and what makes the sums those of the next layer, behind
+    ReLU: a shift by so many bits, or factors for each output.
+
+    Each output has the finest unit of weights with which no sum leaves 32 bits, rounding and all. A shift is quicker
+    and serves where the coarsest of them is fine enough: in two bytes, which have bits to spare.
+    """
     flat = np.abs(weight).reshape(len(weight), -1)
-    fine = np.maximum(flat.max(1) / WEIGHT[element], (flat.sum(1) * largest + np.abs(bias) / unit) / SUM)
-    return np.where(fine > 0, fine, 1.0)
-
-
-def _shifted(
-    weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, unit_out: float
-) -> tuple[int, NDArray[np.int16], NDArray[np.int32]]:
-    """Integers whose sums, shifted by so many bits, are outputs in their unit; half a unit is added to round."""
-    shift = int(np.floor(np.log2(unit_out / (unit * _finest(weight, bias, unit, largest, 2).max()))))
-    fine = unit_out / unit / 2.0**shift
-    half = 1 << (shift - 1) if shift > 0 else 0
-    return shift, np.rint(weight / fine).astype(np.int16), np.rint(bias / (unit * fine) + half).astype(np.int32)
-
-
-def _scaled(
-    weight: NDArray[Any], bias: NDArray[Any], unit: float, largest: int, unit_out: float, element: int
-) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.float32]]:
-    """Integers of `element` bytes, and by what each output's sum is multiplied, to be in units of `unit_out`."""
-    fine = _finest(weight, bias, unit, largest, element)
+    rounding = flat.shape[1] / 2 * scale.largest
+    needed = flat.sum(1) * scale.largest + np.abs(bias) / scale.unit
+    fine = np.maximum(flat.max(1) / WEIGHT[element], needed / (SUM - rounding))
+    fine = np.where(fine > 0, fine, 1.0)
+    shift = None
+    if element == 2 and scale_out.largest:
+        bits = int(np.floor(np.log2(scale_out.unit / (scale.unit * fine.max()))))
+        if bits in SHIFTS:
+            shift, fine = bits, np.full_like(fine, scale_out.unit / scale.unit / 2.0**bits)
+    half = 0 if shift in (None, 0) else 1 << (shift - 1)
     whole = np.rint(weight / fine[:, None, None]).astype({1: np.int8, 2: np.int16}[element])
-    return whole, np.rint(bias / (unit * fine)).astype(np.int32), (unit * fine / unit_out).astype(np.float32)
+    biases = np.rint(bias / (scale.unit * fine) + half).astype(np.int32)
+    return whole, biases, shift, None if shift is not None else (scale.unit * fine / scale_out.unit).astype(np.float32)
 
 
 def _aligned(count: int) -> NDArray[np.uint8]:

@@ -45,14 +45,14 @@ def scaled(how: Scaling, arch: str, pool: str, size: tuple[int, int]) -> tuple[s
         fewer = len(convolutions) - _nearest(len(convolutions) / DEPTH)
         for _ in range(fewer):
             words = _without(words, convolutions.pop(-2))
-        size = _nearest(h / RESOLUTION), _nearest(w / RESOLUTION)
+        size = max(_nearest(h / RESOLUTION), 1), max(_nearest(w / RESOLUTION), 1)
         return _widths(words, lambda channels: _nearest(channels / WIDTH)), pool, size
     for at in reversed(convolutions[max(int(len(convolutions) / DEPTH), 1) :]):
         kept = _without(words, at)
         if len(kept) < len(words) - 1 and "M" not in kept[at:]:  # what is the last pool now was an inner one
             pool = re.sub(r"strides (.),(.),.", r"strides \1,\2,\2", pool)
         words = kept
-    size = int(w / RESOLUTION), int(h / RESOLUTION)
+    size = max(int(w / RESOLUTION), 1), max(int(h / RESOLUTION), 1)
     return _widths(words, lambda channels: int(channels / DEPTH)), pool, size
 
 

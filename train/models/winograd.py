@@ -26,9 +26,9 @@ class WinogradConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
-        kind = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        if kind != ((3, 3), (1, 1), (1, 1), (1, 1)):
-            raise ValueError(f"F(2×2, 3×3) is for 3×3 convolutions of stride 1 and padding 1, not {conv}")
+        kind = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.padding_mode)
+        if kind != ((3, 3), (1, 1), (1, 1), (1, 1), "zeros"):
+            raise ValueError(f"F(2×2, 3×3) is for 3×3 convolutions of stride 1 and padding 1 by zeros, not {conv}")
         self.groups, self.outputs = conv.groups, conv.out_channels
         g = torch.tensor(G, dtype=torch.float64)
         filters = g @ conv.weight.detach().double() @ g.T  # (o, c / groups, 3, 3) -> (o, c / groups, 4, 4)
