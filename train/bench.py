@@ -46,6 +46,7 @@ from train.settings import Model
 from train.task import Data
 
 NAMES: dict[Form, str] = {"dense": "", "grouped": ", grouped", "narrow": ", narrow (control)"}
+COMPARED = 1024  # random crops whose labels are compared
 LARGEST = 2**20  # images of a batch, or to calibrate with
 USUAL: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8", "int16"), "cuda": ("fp16",)}
 
@@ -265,8 +266,8 @@ def _runners(
 
 def _accuracy(runner: Runner, subject: Subject, task: Task, batch: int) -> dict[str, float | None]:
     """The share of labels that are those of PyTorch in float32 and, of a trained network, of right ones, on the test
-    set; with random crops on the first batch alone."""
-    crops = task.crops[: len(task.labels)] if task.labels is not None else task.crops[:batch]
+    set; with random crops on some of them."""
+    crops = task.crops[: len(task.labels)] if task.labels is not None else task.crops[:COMPARED]
     per = whole_stacks(max(batch, subject.network.fold), subject.network.fold)
     labels = np.concatenate([runner.labels(crops[at : at + per]) for at in range(0, len(crops), per)])
     number = {name: label for label, name in enumerate(subject.network.classes)}
