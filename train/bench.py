@@ -344,6 +344,10 @@ def _main(config: DictConfig) -> None:
     for group in ("game", "network"):
         cli.check_choice(group, c)
     s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
+    if s.plots is not None:  # what cannot be written is told before minutes of work
+        s.plots.mkdir(parents=True, exist_ok=True)
+    if s.out is not None and not s.out.parent.is_dir():
+        raise UserError(f"out={s.out}: {s.out.parent} is no folder; make it, or give {ELSEWHERE}")
     report = bench(s, validated(Game, c["game"], "game") if "game" in c else None)
     texts = {
         "json": lambda: json.dumps(report, indent=1),
@@ -352,7 +356,6 @@ def _main(config: DictConfig) -> None:
     }
     text = texts[s.format]().rstrip("\n")
     if s.plots is not None:
-        s.plots.mkdir(parents=True, exist_ok=True)
         write_whole(s.plots / "batches.png", bench_table.batches(report), ELSEWHERE)
         if s.runs:
             write_whole(s.plots / "accuracy.png", bench_table.accuracy(report), ELSEWHERE)
