@@ -98,6 +98,11 @@ class Task:
     calibration: Crops
     labels: NDArray[np.int64] | None
 
+    @property
+    def compared(self) -> Crops:
+        """Those whose labels are compared: the test set, or some of the random crops."""
+        return self.crops[:COMPARED] if self.labels is None else self.crops[: len(self.labels)]
+
 
 def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     """Everything that `s` asks for, measured: plain dicts, lists, strings and numbers. Raises `UserError`."""
@@ -112,7 +117,10 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
         if not runners:
             raise UserError(f"nothing is left to measure: {'; '.join(notes)}")
         peaks = [here()] if device.type == "cpu" else []
-        accuracies = [_accuracy(runner, subject, task, s.batch[0]) for subject, _, _, runner in runners]
+        usual = {each: _usual(each, task) for each in {subject.network for subject, *_ in runners}}
+        accuracies = [
+            _accuracy(runner, subject, task, usual[subject.network], s.batch[0]) for subject, _, _, runner in runners
+        ]
         rows: list[dict[str, Any]] = []
         for batch in s.batch:
             sizes = [whole_stacks(max(batch, subject.cost.stack), subject.cost.stack) for subject, *_ in runners]
@@ -264,14 +272,19 @@ def _runners(
     return found, notes
 
 
-def _accuracy(runner: Runner, subject: Subject, task: Task, batch: int) -> dict[str, float | None]:
-    """The share of labels that are those of PyTorch in float32 and, of a trained network, of right ones, on the test
-    set; with random crops on some of them."""
-    crops = task.crops[: len(task.labels)] if task.labels is not None else task.crops[:COMPARED]
+def _usual(network: Network, task: Task) -> NDArray[np.int64]:
+    """The labels of PyTorch in float32, of `task.compared`."""
+    number = {name: label for label, name in enumerate(network.classes)}
+    return np.array([number[name] for name in network.classify(task.compared)], np.int64)
+
+
+def _accuracy(
+    runner: Runner, subject: Subject, task: Task, usual: NDArray[np.int64], batch: int
+) -> dict[str, float | None]:
+    """The share of labels that are the `usual` ones and, of a trained network, of right ones."""
+    crops = task.compared
     per = whole_stacks(max(batch, subject.network.fold), subject.network.fold)
     labels = np.concatenate([runner.labels(crops[at : at + per]) for at in range(0, len(crops), per)])
-    number = {name: label for label, name in enumerate(subject.network.classes)}
-    usual = np.array([number[name] for name in subject.network.classify(crops)])
     right = float((labels == task.labels).mean()) if subject.trained and task.labels is not None else None
     return {"labels_as_pytorch": float((labels == usual).mean()), "accuracy": right}
 

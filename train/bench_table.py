@@ -12,8 +12,10 @@ import matplotlib
 matplotlib.use("agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+
+from train.cost_plots import png
+from train.cost_table import columns
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -55,7 +57,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
     tested = any(row["accuracy"] is not None for row in rows)
     utilized = any(row["utilization"] is not None for row in rows)
     head += ["of fp32 peak"] * utilized + ["labels as PyTorch"] + ["accuracy"] * tested
-    table = [head]
+    table = []
     for row in rows:
         times = row["times_original"]
         cells = [row["network"], row["engine"], row["precision"], str(row["images"]), f"{row['images_per_second']:.0f}"]
@@ -65,13 +67,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         cells.append(f"{row['labels_as_pytorch']:.2%}")
         cells += ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"] * tested
         table.append(cells)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(n) if at < 3 else cell.rjust(n) for at, (cell, n) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
+    return columns(head, table, left=3)
 
 
 def batches(report: Report) -> bytes:
@@ -90,7 +86,7 @@ def batches(report: Report) -> bytes:
     axis.set(xscale="log", xlabel="images a batch", ylabel="images a second", ylim=(0, None))
     _titled(axis, report)
     figure.legend(fontsize=7, ncols=3, loc="outside lower center")
-    return _png(figure)
+    return png(figure)
 
 
 def accuracy(report: Report) -> bytes:
@@ -125,16 +121,9 @@ def accuracy(report: Report) -> bytes:
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     _titled(axis, report)
     figure.legend(fontsize=7, ncols=5, loc="outside lower center")
-    return _png(figure)
+    return png(figure)
 
 
 def _titled(axis: Any, report: Report) -> None:
     axis.set_title(f"{report['task']}, {report['device']}", fontsize=10)
     axis.grid(alpha=0.2)
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    plt.close(figure)
-    return file.getvalue()

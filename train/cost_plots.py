@@ -41,7 +41,7 @@ def roofline(report: Mapping[str, Any], device: Device) -> bytes:
     axis.set_title(f"{report['task']}, batch {report['batch']}, {report['precision']}, {device.name}", fontsize=10)
     axis.grid(which="both", alpha=0.2)
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def batches(report: Mapping[str, Any]) -> bytes:
@@ -73,7 +73,7 @@ def batches(report: Mapping[str, Any]) -> bytes:
     handles, labels = panels["intensity"].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.suptitle(f"{report['task']}, {report['precision']}, {report['device']['name']}", fontsize=10)
-    return _png(figure)
+    return png(figure)
 
 
 def traffic(report: Mapping[str, Any]) -> bytes:
@@ -88,7 +88,7 @@ def traffic(report: Mapping[str, Any]) -> bytes:
     axis.invert_yaxis()
     axis.set(xlabel=f"bytes an image, {report['task']}, batch {report['batch']}, {report['precision']}")
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _color(network: Mapping[str, Any], number: int) -> str:
@@ -96,7 +96,8 @@ def _color(network: Mapping[str, Any], number: int) -> str:
     return f"C{7 + number % 3}" if network["form"] == "scaled" else f"C{(network['fold'] - 1) % 7}"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a file, and closed."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=90)
     plt.close(figure)

@@ -71,7 +71,7 @@ def _of_layers(network: About, tile: int, rated: bool) -> list[str]:
             holds = "holds" if layer["eq5_holds"] else "does not"
             row.append(f"{layer['eq5_least_images']:.1f} images: {holds}")
         rows.append(row)
-    return _columns(head, rows)
+    return columns(head, rows)
 
 
 def _of_networks(networks: Sequence[About], tile: int, rated: bool) -> list[str]:
@@ -88,7 +88,7 @@ def _of_networks(networks: Sequence[About], tile: int, rated: bool) -> list[str]
         for key in ["images_per_second_bound", *["images_per_second_padded"] * (tile > 1)] if rated else []:
             row += [_short(network[key]), f"{network[key] / networks[0][key]:.2f}"]
         rows.append(row)
-    return _columns(head, rows)
+    return columns(head, rows)
 
 
 def _flat(layer: About) -> dict[str, Any]:
@@ -105,10 +105,12 @@ def _short(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned, the first column to the left."""
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Aligned, the first columns to the left."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
-        "  ".join(cell.rjust(n) if at else cell.ljust(n) for at, (cell, n) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(n) if at < left else cell.rjust(n) for at, (cell, n) in enumerate(zip(row, widths, strict=True))
+        )
         for row in (head, *rows)
     ]
