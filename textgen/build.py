@@ -24,7 +24,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-from tqdm import tqdm
 
 from textgen.atomic import mendable, only_one
 from textgen.blocks import WHOLE, Block, Held, Shard, Target, blocks_of, fill, is_as_marked
@@ -32,6 +31,7 @@ from textgen.catalogue import sha256
 from textgen.errors import UserError
 from textgen.game import Game
 from textgen.holdout import Holdout
+from textgen.progress import bar
 from textgen.render import SPLITS, Renderer
 from textgen.store import (
     FORMAT,
@@ -171,18 +171,16 @@ class _Build:
         total, left = sum(self.counts.values()), sum(block.last - block.first for block in todo)
         task = partial(fill, self.target, shards)
         name = f"data set {self.definition.game.name}"
-        with tqdm(
-            total=total, initial=total - left, desc=name, unit=" images", unit_scale=True, disable=self.quiet
-        ) as bar:
+        with bar(total, name, done=total - left, quiet=self.quiet) as shown:
             try:
                 for count in self._each(task, todo):
-                    bar.update(count)
+                    shown.update(count)
             except UserError:
                 shutil.rmtree(self.part)  # a text that cannot be drawn: there is nothing to go on with
                 raise
             except KeyboardInterrupt:
                 told = f"stopped: the same command goes on with what is done, in {self.part}"
-                tqdm.write(told, file=sys.stderr)
+                shown.write(told, file=sys.stderr)
                 raise
         manifest = {**self.identity, "splits": {split: self._finish(split) for split in self.blocks}}
         if self.shard.count > 1:

@@ -20,7 +20,6 @@ import numpy as np
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
-from tqdm import tqdm
 
 from textgen import cli
 from textgen.atomic import whole_folder
@@ -30,6 +29,7 @@ from textgen.game import UserPath, validated
 from textgen.layout import check_line, class_folders
 from textgen.main import DEFINITION, definition_of, plain
 from textgen.pictures import in_threads
+from textgen.progress import bar
 from textgen.store import Dataset, Split, damaged
 
 ELSEWHERE = "another folder (out=…)"
@@ -59,9 +59,9 @@ def export(dataset: Dataset, to: str, out: Path, *, overwrite: bool = False, qui
     _check_content(dataset)
     with whole_folder(out, ELSEWHERE, "replace" if overwrite else "refuse") as folder:
         total = sum(len(split.labels) for split in dataset.splits.values())
-        with tqdm(total=total, desc=f"to {to}", unit=" images", unit_scale=True, disable=quiet) as bar:
+        with bar(total, f"to {to}", quiet=quiet) as shown:
             for name, split in dataset.splits.items():
-                with closing(_samples(split, bar)) as samples:  # or its threads would outlive an error
+                with closing(_samples(split, shown)) as samples:  # or its threads would outlive an error
                     FORMATS[to](folder, name, split, samples, dataset.classes)
         # A byte order mark that belongs to the first class would be taken for that of the file: give the file one.
         encoding = "utf-8-sig" if dataset.classes[0].startswith("\ufeff") else "utf-8"
@@ -98,7 +98,7 @@ def _check_content(dataset: Dataset) -> None:
             raise damaged(dataset.path, f"split {name} has a label that is none of {len(dataset.classes)} classes")
 
 
-def _samples(split: Split, bar: Any) -> Generator[Sample, None, None]:
+def _samples(split: Split, shown: Any) -> Generator[Sample, None, None]:
     """The rows of a split in order, encoded on all cores; a few chunks are in memory at once."""
     count = len(split.labels)
     per = max(1, min(CHUNK, CHUNK_BYTES // _image_bytes(split)))
@@ -106,7 +106,7 @@ def _samples(split: Split, bar: Any) -> Generator[Sample, None, None]:
     pngs = (png for chunk in chunks for png in chunk)
     for row, (png, label, text) in enumerate(zip(pngs, split.labels, split.texts, strict=True)):
         yield Sample(row, png, int(label), text)
-        bar.update()
+        shown.update()
 
 
 def _pngs(images: Any) -> list[bytes]:

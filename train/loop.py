@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from textgen.atomic import write_whole
+from textgen.progress import bar
 from train import checkpoint
 from train.curriculum import classes_in, epoch_order, order_of, ranks_of
 from train.data import Source, Split, to_input
@@ -171,10 +171,7 @@ def train(
 
     total = sum(images_in[count - 1] for count in class_counts)
     before = sum(images_in[count - 1] for count in class_counts[: at.epoch]) + at.step * recipe.batch
-    bar = tqdm(
-        total=total, initial=before, desc=f"training f={f}", unit=" images", unit_scale=True, disable=quiet, delay=0.5
-    )
-    with bar, _interrupts() as interrupted:
+    with bar(total, f"training f={f}", done=before, quiet=quiet) as shown, _interrupts() as interrupted:
         while at.epoch < epochs:
             in_now = class_counts[at.epoch]
             order = epoch_order(ranks, in_now, seed, at.epoch)[: images_in[in_now - 1]]
@@ -205,7 +202,7 @@ def train(
                         optimizer.step()
                 forms.step()
                 right += (logits.detach().argmax(1) == y).sum()
-                bar.update(len(batch))
+                shown.update(len(batch))
                 at.step += 1
                 if interrupted() or clock() - saved_at > save_every:
                     save(loss_sum.item(), right.item(), clock() - epoch_begun)
@@ -239,7 +236,9 @@ def train(
                 folded = forms.assemble()
                 best_state = {name: value.clone() for name, value in folded.state_dict().items()}
                 keep(folded)
-            bar.set_postfix(epoch=f"{at.epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}")
+            shown.set_postfix(
+                epoch=f"{at.epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}", refresh=False
+            )
             at.epoch, at.step, at.loss_sum, at.right, at.train_seconds = at.epoch + 1, 0, 0.0, 0.0, 0.0
             if interrupted():
                 save()
