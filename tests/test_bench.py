@@ -5,19 +5,24 @@ import io
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image, ImageColor
 
 from textgen.errors import UserError
+from textgen.game import validated
 from train import bench_table
 from train.bench import Settings, bench
+from train.bench_plots import MARKERS, draw
 from train.deploy import reader
-from train.engines import PRECISIONS, Engines, _torch, missing
+from train.engines import PRECISIONS, Engine, Engines, _torch, missing
 from train.models.notation import build, parse
 from train.network import Network
+from train.plots import color
 from train.settings import Model
 
 QUICK = {
@@ -39,6 +44,7 @@ QUICK = {
     "data_dir": None,
     "format": "text",
     "out": None,
+    "overwrite": False,
     "plots": None,
     "network": {"name": "tiny", "size": (12, 20), "classes": 7},
 }
@@ -110,7 +116,23 @@ def test_tables_and_pictures(report):
     text = bench_table.text_of(report)
     assert text.count("EfficientNet") >= 2
     assert "weights and crops are random" in text
-    assert bench_table.batches(report).startswith(b"\x89PNG")
+
+
+def test_pictures_have_every_form_in_its_colour(report, tmp_path):
+    draw(report, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["batches.png"], "random weights have no accuracy"
+    rows = [row | {"accuracy": 0.99 + 0.001 * row["fold"]} for row in report["rows"]]
+    draw(report | {"runs": ["a", "b"], "rows": rows}, tmp_path)
+    shown = {color(row): row["network"] for row in rows}
+    assert len(shown) == 5, "original, dense, grouped, narrow, EfficientNet"
+    for name in ("batches.png", "accuracy.png"):
+        colors = {rgb for _, rgb in Image.open(tmp_path / name).convert("RGB").getcolors(2**24)}
+        assert {ImageColor.getrgb(each) for each in shown} <= colors, name
+
+
+def test_every_engine_has_a_marker_of_its_own():
+    assert set(MARKERS) == set(get_args(Engine))
+    assert len({*MARKERS.values()}) == len(MARKERS)
 
 
 def test_an_engine_that_cannot_be_used_says_why():
@@ -160,8 +182,11 @@ def test_mistakes_are_named(changed, told):
 
 
 def test_the_command(tmp_path):
-    command = [sys.executable, "-m", "train.bench", "game=apex_count", "model.arch=C8 M F", "fold=[2]", "batch=[8]"]
+    command = [sys.executable, "-m", "train.bench", "game=apex_count", "model.arch=C8 M F", "fold=2", "batch=8"]
     command += ["engines=[eager,fused]", "precisions=[fp32,bf16]", "trials=1", "seconds=0.001", "format=json"]
+    (tmp_path / "there").write_text("mine")
+    (tmp_path / "of_runs" / "a_f1").mkdir(parents=True)
+    (tmp_path / "of_runs" / "a_f1" / "result.json").write_text("{}")
     done = subprocess.run(
         [*command, "out=a.json", "plots=p"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -175,6 +200,20 @@ def test_the_command(tmp_path):
     }
     assert report["notes"] == ["fused has no bf16 here"]
     assert (tmp_path / "p" / "batches.png").stat().st_size > 5000
-    done = subprocess.run([*command, "runs=[nowhere]"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.splitlines()[-1] == "the pictures are in p"
+    own = ["~game", "model.arch=null", "fold=null"]
+    for wrong, message in (
+        (["runs=of_runs", *own], "of_runs holds no result.json: it is a folder of runs, give one of them: a_f1"),
+        (["out=there"], "out=there exists"),
+    ):
+        done = subprocess.run([*command, *wrong], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_one_value_is_a_list_of_one():
+    given = {"fold": 3, "batch": 32, "runs": "a", "engines": "fused", "precisions": "int8", "forms": "dense"}
+    listed = {key: [value] for key, value in given.items()}
+    assert validated(Settings, QUICK | given) == validated(Settings, QUICK | listed)

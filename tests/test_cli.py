@@ -4,6 +4,7 @@ Most run `main` in this process, since starting an interpreter takes seconds; a 
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import textgen.main
 import train.main
+from textgen import cli
+from textgen.errors import UserError
 from textgen.store import open_dataset
 
 SMALL = "game.images={train:1,val:1,test:1}"
@@ -106,6 +109,12 @@ def test_a_misspelt_game_is_named_before_its_keys(run: Run, here: Path, tmp_path
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+def test_a_misspelt_key_in_the_place_of_game_is_named(run: Run, here: Path, program: str) -> None:
+    assert "no setting 'gmae' here: did you mean game?" in message(run(program, "gmae=sot_time"))
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_no_game_is_answered_with_all_of_them(run: Run, here: Path, program: str) -> None:
     error = message(run(program))
     assert all(name in error for name in ("game=", *GAMES))
@@ -115,8 +124,10 @@ def test_no_game_is_answered_with_all_of_them(run: Run, here: Path, program: str
 @pytest.mark.parametrize(
     ("argument", "word"),
     [
-        ("sed=3", "sed"),
-        ("game.text.heigth=[8,9]", "heigth"),
+        ("sed=3", "did you mean seed?"),
+        ("augmnt=off", "did you mean augment?"),
+        ("game.text.heigth=[8,9]", "did you mean height? (a key that a file leaves out takes a +"),
+        ("gmae.name=mine", "did you mean game?"),
         ("+game.text.heigth=[8,9]", "did you mean height?"),
         ("+game.imags.train=3", "did you mean images?"),
         ("augment=lihgt", "did you mean light?"),
@@ -259,6 +270,45 @@ def test_a_build_prints_the_folder_and_leaves_nothing_else(run: Run, here: Path)
     assert dataset.manifest["game"]["name"] == "apex_count"
     assert all(name.startswith("sets/apex_count/") for name in results(here))
     assert len([name for name in results(here) if not name.endswith(".lock")]) == 10
+
+
+def test_a_report_goes_where_nothing_stands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mine").write_text("mine")
+    for out, plots, told in (
+        ("mine", None, "out=mine exists: choose another, or replace it with overwrite=true"),
+        (".", None, "out=. exists"),
+        ("none/a", None, "cannot write .*none/a: No such file or directory"),
+        (None, "mine", "plots=mine is no folder: choose another"),
+        (None, "mine/p", "cannot write mine/p: Not a directory"),
+    ):
+        with (
+            pytest.raises(UserError, match=told),
+            cli.report(out and Path(out), plots and Path(plots), "another"),
+        ):
+            pytest.fail("what cannot be written is told before any work")
+    assert results(here) == ["mine"]
+    assert capsys.readouterr() == ("", "")
+    for out, plots in ((None, None), (Path("a"), Path("p/q"))):
+        with cli.report(out, plots, "another") as tell:
+            tell("1,2\n3,4\n", lambda folder: (folder / "b").write_text("b"))
+    assert capsys.readouterr() == ("1,2\n3,4\n", "the pictures are in p/q\n")
+    assert results(here) == ["a", "mine", "p/q/b"]
+    assert (here / "a").read_text() == "1,2\n3,4\n"
+
+
+def test_a_report_that_fails_leaves_no_file(here: Path) -> None:
+    with pytest.raises(KeyError), cli.report(Path("a"), None, "another"):
+        raise KeyError
+    assert results(here) == []
+
+
+@pytest.mark.parametrize("name", ["bench", "cost"])
+def test_a_page_has_every_option_of_its_command(name: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    told = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    config = yaml.safe_load((ROOT / "conf" / f"{name}.yaml").read_text(encoding="utf-8"))
+    options = {*config, "game", "network", "model"} - {"defaults", "hydra"}
+    assert options <= set(told)
 
 
 # ---- Real processes.

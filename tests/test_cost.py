@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import load
+from PIL import Image, ImageColor
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from textgen.errors import UserError
 from textgen.game import Game, validated
+from train import cost_plots
 from train.cost import BATCHES, Report, Settings, report_of
 from train.cost_table import csv_of, text_of
 from train.cost_tiles import padded_operations, whole_tiles
@@ -23,6 +25,7 @@ from train.devices import DEVICES, here
 from train.intensity import NetworkCost, convolution, cost_of, intensity, linear
 from train.models.notation import build, parse
 from train.models.scaling import Scaling, resized, scaled
+from train.plots import COLORS, color
 
 V, N = "3x3 strides 2,1,2", "2x2 stride 2"
 IDS = {"V1": "lol_gold1", "V2": "apex_count", "V3": "sot_coin", "V4": "sot_time"}
@@ -141,7 +144,7 @@ def test_devices_have_the_ratios_of_the_paper() -> None:
 def settings(**changes: object) -> Settings:
     base = {"model": {"arch": None, "pool": V}, "fold": [4], "slots": True, "controls": True, "scaling": []}
     base |= {"align": None, "align_to": "nearest", "batch": 1024, "tile": None}
-    rest = {"precision": "fp16", "device": "v100", "format": "text", "out": None, "plots": None}
+    rest = {"precision": "fp16", "device": "v100", "format": "text", "out": None, "overwrite": False, "plots": None}
     return validated(Settings, {**base, **rest, **changes})
 
 
@@ -176,10 +179,24 @@ def test_a_device_without_a_rate_gives_no_bound() -> None:
     assert report(precision=None, device="tpu_v1").precision == "int8"
 
 
+def test_pictures_have_every_network_in_its_colour() -> None:
+    made = report(scaling=["efficientnet", "reference"])
+    about = made.to_dict()
+    colors = {color(network) for network in about["networks"]}
+    assert len(colors) == len(about["networks"]) == 6
+    for picture in (cost_plots.roofline(about, made.device), cost_plots.batches(about)):
+        seen = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(2**24) or []
+        assert {ImageColor.getrgb(each) for each in colors} <= {rgb for _, rgb in seen}
+    assert COLORS["slots"] == COLORS["grouped"]
+    assert COLORS["control"] == COLORS["narrow"]
+
+
 def test_one_of_game_and_network() -> None:
     network = {"name": "coral", "size": [50, 50], "classes": 2}
     with pytest.raises(UserError, match="of which network"):
         report_of(settings(), None)
+    with pytest.raises(UserError, match="greater than or equal to 1"):
+        settings(fold=[0])
     with pytest.raises(UserError, match="not both"):
         report(network=network)
     with pytest.raises(UserError, match=r"give model\.arch"):
@@ -192,7 +209,8 @@ def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "train.cost"]
     out, plots = tmp_path / "cost.json", tmp_path / "plots"
     given = ["network=roundabout", "fold=[2]", "align=8", "format=json", f"out={out}", f"plots={plots}"]
-    subprocess.run([*command, *given], check=True)
+    done = subprocess.run([*command, *given], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", f"the pictures are in {plots}\n")
     about = json.loads(out.read_text())
     assert about["task"] == "roundabout"
     assert [network["network"] for network in about["networks"]] == [
@@ -201,11 +219,27 @@ def test_the_command(tmp_path: Path) -> None:
     ]
     pictures = ("roofline.png", "traffic.png", "batches.png")
     assert [(plots / name).read_bytes()[:4] for name in pictures] == [b"\x89PNG"] * 3
-    for wrong, message in (("network=corl", "did you mean coral"), ("fold=[0]", "greater than or equal to 1")):
+    for wrong, message in (
+        ("network=corl", "did you mean coral"),
+        (
+            f"out={out}",
+            f"out={out} exists: choose another place with out=… or plots=…, or replace it with overwrite=true",
+        ),
+    ):
         told = subprocess.run([*command, "network=coral", wrong], capture_output=True, text=True, check=False)
         assert told.returncode == 2
         assert message in told.stderr
         assert told.stderr.count("\n") == 1
+    assert json.loads(out.read_text()) == about
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cost.json", "plots"]
+
+
+def test_one_value_is_a_list_of_one() -> None:
+    one = settings(fold=4, scaling="efficientnet")
+    assert one == settings(fold=[4], scaling=["efficientnet"])
+    assert settings(fold=[2, 4]).fold == (2, 4)
+    with pytest.raises(UserError, match=r"scaling\.0: .* \(given: 'efficientne'\)"):
+        settings(scaling="efficientne")
 
 
 def of_efficientnet(how: Scaling, name: str) -> NetworkCost:

@@ -307,6 +307,10 @@ def test_what_cannot_be_is_told_before_any_work(folder: Path, tmp_path: Path) ->
     there.write_bytes(b"mine")
     for changes, message in (
         ({"run": str(tmp_path / "none")}, "is no folder"),
+        (
+            {"run": str(folder.parent), "out": str(tmp_path / "a.onnx")},
+            "it is a folder of runs, give one of them: run$",
+        ),
         ({"out": str(there)}, "exists: choose another file .* overwrite=true"),
         ({"out": str(tmp_path / "result.json")}, r"ends in \.onnx"),
         ({"out": str(tmp_path / "none" / "a.onnx")}, "cannot write"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from train.fold import assemble_slots, extract_slot, fold, slot_width, turn, unfold, whole_stacks, width
+from train.fold import assemble_slots, extract_slot, fold, turn, unfold, whole_stacks, width
 from train.models.notation import build, initialise, parse
 
 FOLDS = (1, 2, 3, 4)
@@ -49,13 +49,11 @@ def test_what_does_not_divide_is_refused_with_both_numbers() -> None:
 @given(c=st.integers(1, 4096), f=st.integers(1, 64))
 def test_widths_are_floor_of_c_root_f(c: int, f: int) -> None:
     assert width(c, f) ** 2 <= c * c * f < (width(c, f) + 1) ** 2
-    assert slot_width(c, f) == max(width(c, f) // f, 1)
 
 
 def test_widths_of_the_paper() -> None:
     assert [width(32, f) for f in FOLDS] == [32, 45, 55, 64] == [floor(32 * sqrt(f)) for f in FOLDS]
     assert width(64, 2) == 90  # §H
-    assert [slot_width(8, f) for f in FOLDS] == [8, 5, 4, 4]
     assert [whole_stacks(1024, f) for f in FOLDS] == [1024, 1024, 1023, 1024]
 
 

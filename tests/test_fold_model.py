@@ -417,7 +417,12 @@ def test_what_cannot_be_folded_is_named() -> None:
 def test_what_is_no_network_of_images_is_refused() -> None:
     refused(nn.Conv2d(3, 8, 3), "the network gives a tensor of 7×8×14×14", "logits (b, k)")
     refused(nn.Sequential(nn.Flatten()), "no linear layer before its output")
-    refused(head(3), "f=0: it counts the images of a stack", f=0)
+    for f in (0, 1.5, "2", None):
+        refused(head(3), f"f={f!r}: it counts the images of a stack", f=f)
+    for size in ((22, 30), (1, 3, 22, 30), (3, 0, 30), (3, 22.5, 30), 22):
+        refused(head(3), f"size={size}: give (C, H, W)", size=size)
+    for net in (nn.Conv2d, None, "resnet18"):
+        refused(net, f"net is {net!r}: give a torch.nn.Module")
     refused(head(4), "2: Linear does not run on images of 3×16×16")
     refused(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), "give size=(C, H, W)", size=None)
     refused(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(18, 2)), "no usual size", size=None)

@@ -217,6 +217,10 @@ def test_what_cannot_be_run_is_named():
     with pytest.raises(UserError, match="does not begin with a convolution"):
         FusedCPU(network("M C8 F", "2x2 stride 2", size, 5, 1))
     net = network("C8 M F", POOL, size, 5, 3)
+    with pytest.raises(UserError, match=r"precision=fp16: .* computes in fp32, int16, int8"):
+        FusedCPU(net, precision="fp16")
+    with pytest.raises(UserError, match=r"threads=0: .* give 1 or more"):
+        FusedCPU(net, threads=0)
     with pytest.raises(ValueError, match="int16 needs calibration crops, 3 or more"):
         FusedCPU(net, precision="int16", calibration=crops(2, size))
     fused = FusedCPU(net)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from textgen.game import Game, validated
 from train.fold import assemble_slots, fold, unfold
 from train.intensity import cost_of
-from train.models.grouped import grouped, narrow
+from train.models.grouped import grouped, narrow, slot_of
 from train.models.notation import build, initialise, parse
 from train.network import Network
 
@@ -66,6 +66,15 @@ def test_convolutions_have_f_groups_and_only_the_weights_of_the_slots(f: int) ->
     cost = cost_of(layers, size=network.size, classes=len(network.classes), fold=f, form="slots")
     assert [layer.weight.numel() for layer in convolutions] == [layer.weights for layer in cost.layers[:-1]]
     assert [name for name, _ in grouped(network).named_children()] == [n for n, _ in network.net.named_children()]
+
+
+def test_slots_are_found_where_there_are_some() -> None:
+    slots = network_of("C8 M F", N, (10, 14), 5, 3)
+    found = slot_of(slots)
+    assert found is not None
+    assert all(torch.equal(*both) for both in zip(found.parameters(), narrow(slots).parameters(), strict=True))
+    assert slot_of(network_of("C8 M F", N, (10, 14), 5, 3, slots=False)) is None
+    assert slot_of(network_of("C8 M F", N, (10, 14), 5, 1)) is None
 
 
 def test_weights_that_are_no_slots_are_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.fold import assemble_slots, fold, slot_width, unfold
+from train.fold import assemble_slots, fold, unfold, width
 from train.models.notation import build, initialise, parse
 from train.together import BetweenSlots, inconsistency
 
@@ -62,7 +62,7 @@ def test_with_factor_0_slots_stay_apart_and_go_ways_of_their_own() -> None:
     net = stepped(slots(), 0.0)
     assert reads_its_own_image_alone(net)
     weight = net.get_parameter("conv2.weight")
-    rows = slot_width(8, F)
+    rows = width(8, F) // F
     assert not torch.equal(weight[:rows, :rows], weight[rows : 2 * rows, rows : 2 * rows])
     assert not reads_its_own_image_alone(stepped(slots(), 0.1))
 

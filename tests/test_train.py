@@ -26,7 +26,7 @@ from train.machine import threads
 from train.models.notation import build, parse
 from train.network import load
 from train.recipe import recipe_of
-from train.run import run
+from train.run import _may_hold_a_run, run
 from train.settings import Settings
 
 SMALL = [
@@ -87,6 +87,10 @@ def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Pa
     assert result["accuracy_ci95"][0] < result["accuracy"] < result["accuracy_ci95"][1]
     assert list(result["per_class_accuracy"]) == [*map(str, range(26)), "other"]
     assert result["orders"] == 2
+    page = (tmp_path / "run/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert f"{result['accuracy']:.2%}" in page
+    assert 'src="http' not in page
 
 
 @pytest.mark.slow
@@ -99,8 +103,10 @@ def test_every_game_runs_to_the_end_at_every_fold(tmp_path: Path, game: str, fol
     assert ("order_agreement" in result) == (fold > 1)
 
 
-def test_the_saved_weights_are_the_evaluated_network(tmp_path: Path) -> None:
+def test_the_saved_weights_are_the_evaluated_network_and_slots_agree_in_every_order(tmp_path: Path) -> None:
     result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
+    assert result["slots"]
+    assert result["order_agreement"] == result["order_all_agree"] == 1
     config = composed(*SMALL, "game=apex_count")
     dataset = ensure(definition_of(config, 0), Path(config["data_dir"]))
     weights = load_file(tmp_path / "run/model.safetensors")
@@ -118,12 +124,6 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path: Path, monkeypatch: py
     result = train(tmp_path, "game=apex_count", "epochs=4")
     assert result["epochs_to_best"] == 2
     assert [line["best"] for line in metrics(tmp_path)] == [True, True, False, False]
-
-
-def test_slots_agree_in_every_order(tmp_path: Path) -> None:
-    result = train(tmp_path, "game=apex_count", "fold=3", "epochs=2")
-    assert result["slots"]
-    assert result["order_agreement"] == result["order_all_agree"] == 1
 
 
 @pytest.mark.parametrize("chunk", [1, 100, 2048])
@@ -173,24 +173,24 @@ def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) ->
         assert about["accuracy_ci95"][0] <= about["accuracy"] <= about["accuracy_ci95"][1]
 
 
-@pytest.mark.parametrize("game", [(), ("game=apex_count",)], ids=["without-game", "with-game"])
-def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path, game: tuple[str, ...]) -> None:
+def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path) -> None:
     config = composed(*SMALL, "game=apex_count")
     export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
     expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2", "data=files")
     own = SMALL[SMALL.index("workers=1") :]
     folder = ("data=folder", f"path={tmp_path / 'crops'}", f"runs={tmp_path}")
-    result = run(composed(*own, *game, "fold=2", "epochs=2", *folder))
-    assert result["accuracy_groupings"] == expected["accuracy_groupings"]
-    assert list(result["per_class_accuracy"]) == list(expected["per_class_accuracy"])
-    assert result["game"] == ("apex_count" if game else "crops")
+    for game, name in (((), "crops"), (("game=apex_count",), "apex_count")):
+        result = run(composed(*own, *game, "fold=2", "epochs=2", *folder))
+        assert result["accuracy_groupings"] == expected["accuracy_groupings"]
+        assert list(result["per_class_accuracy"]) == list(expected["per_class_accuracy"])
+        assert result["game"] == name
 
 
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     settings = ("game=apex_count", "fold=2", "epochs=1", "recipe.slots=false")
     weights = []
     for seed in (3, 3, 4):
-        train(tmp_path, *settings, f"seed={seed}")
+        train(tmp_path, *settings, f"seed={seed}", "game.images.train=6")
         weights.append(load_file(tmp_path / "run/model.safetensors"))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
@@ -511,14 +511,6 @@ def test_bfloat16_trains(tmp_path: Path) -> None:
     assert 0 <= result["accuracy"] <= 1
 
 
-def test_the_page_of_a_run_holds_its_pictures(tmp_path: Path) -> None:
-    result = train(tmp_path, "game=apex_count", "fold=2", "epochs=1")
-    page = (tmp_path / "run/report.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
-    assert f"{result['accuracy']:.2%}" in page
-    assert 'src="http' not in page
-
-
 def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
     train(tmp_path, "game=apex_count", "epochs=2", "log=tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
@@ -569,3 +561,19 @@ def test_wrong_settings_are_refused_before_anything_is_rendered(
     with pytest.raises(UserError, match=message):
         train(tmp_path, "game=sot_time", f"data_dir={tmp_path / 'data'}", *overrides)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_other_things_is_no_place_for_a_run(tmp_path: Path) -> None:
+    folder, data = tmp_path / "mine", f"data_dir={tmp_path / 'data'}"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("of: mine")
+    for out in (folder, folder / "config.yaml"):
+        with pytest.raises(UserError, match=f"out={out} holds other things than a run"):
+            run(composed("game=sot_time", data, f"out={out}", "fresh=true"))
+    assert not (tmp_path / "data").exists()
+    assert [path.read_text() for path in folder.iterdir()] == ["of: mine"]
+    (folder / "config.yaml").rename(folder / ".config.yaml.7.tmp")  # what a killed run may leave
+    assert _may_hold_a_run(folder)
+    (folder / "config.yaml").write_text("recipe: {name: default}")
+    assert _may_hold_a_run(folder)
+    assert _may_hold_a_run(tmp_path / "none")

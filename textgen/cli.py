@@ -1,4 +1,4 @@
-"""What every entry point does with an error: one line and exit code 2 for what the user can mend."""
+"""What every entry point does with an error: one line and exit code 2 for what the user can mend. And with a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
+from textgen.atomic import mendable, whole_file
 from textgen.errors import UserError
 
 
@@ -40,7 +42,7 @@ def run(main: Callable[[], object]) -> NoReturn:
     except yaml.YAMLError as error:
         _fail(f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed")
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(_override(str(error)))
+        _fail(_override(error))
     except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
         if error.filename is None:
             raise
@@ -75,6 +77,38 @@ def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
     return wrapped
 
 
+@contextmanager
+def report(
+    out: Path | None, plots: Path | None, elsewhere: str, *, overwrite: bool = False
+) -> Iterator[Callable[[str, Callable[[Path], object]], None]]:
+    """Gives a function that tells a report: its text is printed, or written to the file `out`, and what it is given
+    draws the pictures in the folder `plots`, if there is one.
+
+    Raises `UserError` before any work for places that cannot be written, and for a file that is there, which stays but
+    for `overwrite`; `elsewhere` ends the advice "choose …".
+    """
+    if out is not None and os.path.lexists(out) and not overwrite:
+        raise UserError(f"out={out} exists: choose {elsewhere}, or replace it with overwrite=true")
+    if plots is not None:
+        if plots.exists() and not plots.is_dir():
+            raise UserError(f"plots={plots} is no folder: choose {elsewhere}")
+        with mendable(plots, elsewhere):
+            plots.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if out is None else whole_file(out, elsewhere) as write:
+
+        def tell(text: str, draw: Callable[[Path], object]) -> None:
+            text = text.rstrip("\n")
+            if write is None:
+                print(text, flush=True)
+            else:
+                write(f"{text}\n".encode())
+            if plots is not None:
+                draw(plots)
+                print(f"the pictures are in {plots}", file=sys.stderr)  # stdout may be JSON
+
+        yield tell
+
+
 def check_choice(group: str, config: Mapping[str, Any]) -> None:
     """Of a group that may be left out, Hydra takes a misspelt file for none: raise `UserError` for it."""
     choice = HydraConfig.get().runtime.choices.get(group)
@@ -98,21 +132,37 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _override(message: str) -> str:
+def _override(error: Exception) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
+    message = str(error)
     if "LexerNoViableAlt" in message:
         given = message.split()[1] if len(message.split()) > 1 else ""
         quoting = "a list has no spaces, and special characters, such as ~, take quotes within quotes"
         return f"cannot read {given!r}: {quoting}: \"key='~/x'\""
+    if match := re.match(r"You must specify '([^']+)'", message):
+        names = [argument.partition("=")[0] for argument in sys.argv[1:]]
+        misspelt = difflib.get_close_matches(match[1], names, 1)
+        return f"no setting {misspelt[0]!r} here: did you mean {match[1]}?" if misspelt else message
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
         return message
     if match[1].startswith("game.") and (unknown := _unknown_game(sys.argv[1:])):
         return unknown
-    mend = "check its spelling"
+    near = _near(error.__cause__)
+    told = f"no setting {match[1]!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
     if match[1].startswith(("game.", "augment.", "recipe.")):
-        mend += f"; a key that a file leaves out takes a +: {match[2]}"
-    return f"no setting {match[1]!r} here: {mend}"
+        told += f" (a key that a file leaves out takes a +: {match[2]})"
+    return told
+
+
+def _near(error: BaseException | None) -> str | None:
+    """The key that is most like the one that OmegaConf did not find, of those beside it."""
+    if not isinstance(error, OmegaConfBaseException) or not isinstance(error.parent_node, DictConfig):
+        return None
+    known = [str(key) for key in error.parent_node if key != "hydra"]
+    if error.parent_node._get_parent() is None:  # a group that is left out is no key
+        known += [path.name for path in Path(conf.__file__).parent.iterdir() if path.is_dir()]
+    return next(iter(difflib.get_close_matches(str(error.key), known, 1)), None)
 
 
 def _unknown_game(arguments: Sequence[str]) -> str | None:

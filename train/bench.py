@@ -1,18 +1,14 @@
 """`python -m train.bench game=… fold=[2,4]`: crops a second of a network's forms, in engines beside each other.
 
-docs/bench.md explains it. Everything is measured in one process, turn by turn, from the same crops to probabilities.
+docs/bench.md explains it; `train.measure` does the measuring.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import statistics
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import hydra
@@ -22,33 +18,30 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
-from tqdm import tqdm
 
 from textgen import cli
-from textgen.atomic import write_whole
 from textgen.errors import UserError
 from textgen.game import Game, UserPath, validated
 from textgen.main import plain
-from train import bench_table, machine
+from train import bench_plots, bench_table, machine
 from train.cost import ELSEWHERE, MAX_FOLD
 from train.cost import Network as Sizes
 from train.curriculum import Positive
 from train.deploy import Form, forms
 from train.devices import here
-from train.done import data_of_run, result_of_run
-from train.engines import PRECISIONS, Crops, Engine, Engines, Precision, Runner, missing
-from train.fold import assemble_slots, whole_stacks
+from train.done import calibration_crops, data_of_run, result_of_run
+from train.engines import Engine, Precision
+from train.fold import assemble_slots
 from train.intensity import NetworkCost, cost_of
+from train.measure import USUAL, Subject, Task, accuracy, labels_of_pytorch, pinned, prepare, times
 from train.models.notation import build, parse
 from train.models.scaling import resized, scaled
 from train.network import Network, load
-from train.settings import Model
+from train.settings import Listed, Model
 from train.task import Data
 
 NAMES: dict[Form, str] = {"dense": "", "grouped": ", grouped", "narrow": ", narrow (control)"}
-COMPARED = 1024  # random crops whose labels are compared
 LARGEST = 2**20  # images of a batch, or to calibrate with
-USUAL: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8", "int16"), "cuda": ("fp16",)}
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -56,13 +49,13 @@ class Settings:
     """The settings of conf/bench.yaml outside `game`."""
 
     model: Model
-    runs: tuple[UserPath, ...]
-    fold: tuple[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)], ...] | None  # None: 2, 3 and 4, or those of the runs
+    runs: Listed[UserPath]
+    fold: Listed[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]] | None  # None: 2, 3 and 4, or those of the runs
     scaled: StrictBool
-    forms: tuple[Form, ...]
-    engines: Annotated[tuple[Engine, ...], Field(min_length=1)]
-    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None
-    batch: Annotated[tuple[Annotated[StrictInt, Field(ge=1, le=LARGEST)], ...], Field(min_length=1)]
+    forms: Listed[Form]
+    engines: Annotated[Listed[Engine], Field(min_length=1)]
+    precisions: Annotated[Listed[Precision], Field(min_length=1)] | None
+    batch: Annotated[Listed[Annotated[StrictInt, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
     trials: Positive
     seconds: Annotated[float, Field(gt=0, le=60)]
     calibration_crops: Annotated[StrictInt, Field(ge=MAX_FOLD, le=LARGEST)]
@@ -73,35 +66,9 @@ class Settings:
     data_dir: UserPath | None
     format: Literal["text", "csv", "json"]
     out: UserPath | None
+    overwrite: StrictBool
     plots: UserPath | None
     network: Sizes | None = None
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network in a form; `cost` counts its operations. `trained` says whether its accuracy means something."""
-
-    name: str
-    network: Network
-    form: Form
-    cost: NetworkCost
-    trained: bool
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is measured: crops uint8 (n, H, W, 3) to time and to calibrate with; of runs, a test set and its labels."""
-
-    name: str
-    subjects: tuple[Subject, ...]
-    crops: Crops
-    calibration: Crops
-    labels: NDArray[np.int64] | None
-
-    @property
-    def compared(self) -> Crops:
-        """Those whose labels are compared: the test set, or some of the random crops."""
-        return self.crops[:COMPARED] if self.labels is None else self.crops[: len(self.labels)]
 
 
 def bench(s: Settings, game: Game | None) -> dict[str, Any]:
@@ -110,36 +77,40 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     device = machine.device_of(s.device)
     if device.type not in USUAL:
         raise UserError(f"device={s.device}: engines run on cpu and cuda")
-    with machine.threads(s.threads), _pinned(s.threads if s.pin else None):
+    with machine.threads(s.threads), pinned(s.threads if s.pin else None):
         name = machine.name_of(device)
         task = _task(s, game)
-        runners, notes = _runners(s, task, device)
-        if not runners:
+        prepared, notes = prepare(
+            task,
+            device,
+            engines=s.engines,
+            precisions=s.precisions,
+            threads=s.threads,
+            narrow="narrow" in s.forms,
+        )
+        if not prepared:
             raise UserError(f"nothing is left to measure: {'; '.join(notes)}")
         peaks = [here()] if device.type == "cpu" else []
-        usual = {each: _usual(each, task) for each in {subject.network for subject, *_ in runners}}
-        accuracies = [
-            _accuracy(runner, subject, task, usual[subject.network], s.batch[0]) for subject, _, _, runner in runners
-        ]
+        networks = {each.subject.network for each in prepared}
+        usual = {network: labels_of_pytorch(network, task) for network in networks}
+        accuracies = [accuracy(each, task, usual[each.subject.network], s.batch[0]) for each in prepared]
         rows: list[dict[str, Any]] = []
         for batch in s.batch:
-            sizes = [whole_stacks(max(batch, subject.cost.stack), subject.cost.stack) for subject, *_ in runners]
-            times = _times(s, batch, [(runner, task.crops[:n]) for (*_, runner), n in zip(runners, sizes, strict=True)])
-            for (subject, engine, precision, _), images, seconds, accuracy in zip(
-                runners, sizes, times, accuracies, strict=True
-            ):
+            taken = times(prepared, task.crops, batch, trials=s.trials, seconds=s.seconds, seed=s.seed)
+            for each, seconds, accurate in zip(prepared, taken, accuracies, strict=True):
+                subject, images = each.subject, each.images(batch)
                 rows.append(
                     {
                         "network": subject.name,
                         "fold": subject.network.fold,
                         "form": subject.form,
-                        "engine": engine,
-                        "precision": precision,
+                        "engine": each.engine,
+                        "precision": each.precision,
                         "batch": batch,
                         "images": images,
                         **_rates([images / second for second in seconds]),
                         "operations": subject.cost.operations(),
-                        **accuracy,
+                        **accurate,
                     }
                 )
         best = {batch: _best_original(rows, batch) for batch in s.batch}
@@ -164,20 +135,18 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
 
 
 def _task(s: Settings, game: Game | None) -> Task:
-    rng = np.random.default_rng(s.seed)
     if s.runs:
         if game is not None or s.network is not None or s.model.arch is not None or s.fold is not None:
             raise UserError("runs=… say what their networks are: leave out game=…, network=…, model.arch=… and fold=…")
         name, networks, data = _of_runs(s)
         test = next(iter(data.tests.values()))
         crops = test.images.numpy()
-        order = torch.from_numpy(rng.permutation(len(data.train.labels))[: s.calibration_crops])
-        calibration = next(iter(data.train.batches(0, [order]))).numpy()
+        calibration = calibration_crops(data, s.calibration_crops, s.seed)
         labels: NDArray[np.int64] | None = test.labels.numpy()
     else:
         name, size, classes, arch = _sizes(s, game)
         networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *(s.fold or (2, 3, 4)))}
-        crops = rng.integers(0, 256, (max(*s.batch, s.calibration_crops), *size, 3), np.uint8)
+        crops = np.random.default_rng(s.seed).integers(0, 256, (max(*s.batch, s.calibration_crops), *size, 3), np.uint8)
         calibration, labels = crops[: s.calibration_crops], None
     original = networks[1]
     subjects = [Subject("original", original, "dense", _cost(original, "dense"), labels is not None)]
@@ -239,76 +208,6 @@ def _cost(network: Network, form: Form) -> NetworkCost:
     return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=counted[form])
 
 
-def _runners(
-    s: Settings, task: Task, device: torch.device
-) -> tuple[list[tuple[Subject, Engine, Precision, Runner]], list[str]]:
-    """What is measured, and what cannot be."""
-    wanted = s.precisions or USUAL[device.type]
-    found: list[tuple[Subject, Engine, Precision, Runner]] = []
-    notes = []
-    able: list[tuple[Engine, Precision]] = []
-    for engine in s.engines:
-        if reason := missing(engine, device):
-            notes.append(f"{engine} is missing: {reason}")
-            continue
-        here_ = PRECISIONS[engine][device.type]
-        able += [(engine, precision) for precision in wanted if precision in here_]
-        if lacking := [precision for precision in s.precisions or () if precision not in here_]:
-            notes.append(f"{engine} has no {', '.join(lacking)} here")
-    engines = Engines(device, threads=s.threads, calibration=task.calibration)
-    for subject in tqdm(task.subjects, desc="prepared", leave=False, disable=None):
-        by_slot = len(forms(subject.network)) > 1
-        for engine, precision in able:
-            if engine == "fused" and by_slot and subject.form != "narrow":  # it runs slots as their narrow network
-                if "narrow" not in s.forms:
-                    notes.append(f"fused {precision}, {subject.name}: it runs slots as form narrow alone")
-                continue
-            try:
-                runner = engines.prepare(engine, precision, subject.network, subject.form)
-            except UserError as error:
-                notes.append(f"{engine} {precision}, {subject.name}: {error}")
-            else:
-                found.append((subject, engine, precision, runner))
-    return found, notes
-
-
-def _usual(network: Network, task: Task) -> NDArray[np.int64]:
-    """The labels of PyTorch in float32, of `task.compared`."""
-    number = {name: label for label, name in enumerate(network.classes)}
-    return np.array([number[name] for name in network.classify(task.compared)], np.int64)
-
-
-def _accuracy(
-    runner: Runner, subject: Subject, task: Task, usual: NDArray[np.int64], batch: int
-) -> dict[str, float | None]:
-    """The share of labels that are the `usual` ones and, of a trained network, of right ones."""
-    crops = task.compared
-    per = whole_stacks(max(batch, subject.network.fold), subject.network.fold)
-    labels = np.concatenate([runner.labels(crops[at : at + per]) for at in range(0, len(crops), per)])
-    right = float((labels == task.labels).mean()) if subject.trained and task.labels is not None else None
-    return {"labels_as_pytorch": float((labels == usual).mean()), "accuracy": right}
-
-
-def _times(s: Settings, batch: int, runners: Sequence[tuple[Runner, Crops]]) -> list[list[float]]:
-    """Seconds that each of `runners` takes for its crops, of every trial."""
-    work = [(runner.run, runner.place(np.ascontiguousarray(crops))) for runner, crops in runners]
-    for run, crops in work:
-        for _ in range(3):  # memory, caches, what is compiled for this size
-            run(crops)
-    seconds: list[list[float]] = [[] for _ in work]
-    turns = random.Random(s.seed)
-    for _ in tqdm(range(s.trials), desc=f"batch {batch}", leave=False, disable=None):
-        for at in turns.sample(range(len(work)), len(work)):
-            run, crops = work[at]
-            run(crops)  # after another network's turn the caches hold that, and threads may sleep
-            count, begun = 0, time.perf_counter()
-            while (passed := time.perf_counter() - begun) < s.seconds or not count:
-                run(crops)
-                count += 1
-            seconds[at].append(passed / count)
-    return seconds
-
-
 def _rates(rates: Sequence[float]) -> dict[str, float]:
     """Crops a second: the median of the trials, and the quartiles."""
     low, median, high = statistics.quantiles(rates, n=4, method="inclusive") if len(rates) > 1 else [*rates] * 3
@@ -336,20 +235,6 @@ def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, s
     raise UserError("of which network? give runs=…, game=… or network=…, one of them")
 
 
-@contextlib.contextmanager
-def _pinned(cores: int | None) -> Iterator[None]:
-    """Within it the process stays on so many of its cores, where the system can do that; None: on all."""
-    if cores is None or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:cores])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="bench")
 @cli.task
 def _main(config: DictConfig) -> None:
@@ -357,25 +242,15 @@ def _main(config: DictConfig) -> None:
     for group in ("game", "network"):
         cli.check_choice(group, c)
     s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
-    if s.plots is not None:  # what cannot be written is told before minutes of work
-        s.plots.mkdir(parents=True, exist_ok=True)
-    if s.out is not None and not s.out.parent.is_dir():
-        raise UserError(f"out={s.out}: {s.out.parent} is no folder; make it, or give {ELSEWHERE}")
-    report = bench(s, validated(Game, c["game"], "game") if "game" in c else None)
-    texts = {
-        "json": lambda: json.dumps(report, indent=1),
-        "csv": lambda: bench_table.csv_of(report),
-        "text": lambda: bench_table.text_of(report),
-    }
-    text = texts[s.format]().rstrip("\n")
-    if s.plots is not None:
-        write_whole(s.plots / "batches.png", bench_table.batches(report), ELSEWHERE)
-        if s.runs:
-            write_whole(s.plots / "accuracy.png", bench_table.accuracy(report), ELSEWHERE)
-    if s.out is None:
-        print(text, flush=True)
-    else:
-        write_whole(s.out, f"{text}\n".encode(), ELSEWHERE)
+    game = validated(Game, c["game"], "game") if "game" in c else None
+    with cli.report(s.out, s.plots, ELSEWHERE, overwrite=s.overwrite) as tell:
+        report = bench(s, game)
+        texts = {
+            "json": lambda: json.dumps(report, indent=1),
+            "csv": lambda: bench_table.csv_of(report),
+            "text": lambda: bench_table.text_of(report),
+        }
+        tell(texts[s.format](), lambda folder: bench_plots.draw(report, folder))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import hydra
@@ -29,7 +30,7 @@ from train.models.notation import Rounding, aligned, parse
 from train.models.resnet import resnet18
 from train.models.scaling import Scaling, resized, scaled
 from train.module_cost import costs_of_module
-from train.settings import Model
+from train.settings import Listed, Model
 
 ELSEWHERE = "another place with out=… or plots=…"
 MAX_FOLD = 64
@@ -53,10 +54,10 @@ class Settings:
     """The settings of conf/cost.yaml outside `game`."""
 
     model: Model
-    fold: tuple[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)], ...]
+    fold: Listed[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]]
     slots: StrictBool
     controls: StrictBool
-    scaling: tuple[Scaling, ...]
+    scaling: Listed[Scaling]
     align: Annotated[StrictInt, Field(ge=2, le=256)] | None
     align_to: Rounding
     batch: Positive
@@ -65,6 +66,7 @@ class Settings:
     tile: Positive | None  # None: the device's
     format: Literal["text", "csv", "json"]
     out: UserPath | None
+    overwrite: StrictBool
     plots: UserPath | None
     network: Network | None = None
 
@@ -245,26 +247,26 @@ def _main(config: DictConfig) -> None:
     for group in ("game", "network"):
         cli.check_choice(group, c)
     s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
-    report = report_of(s, validated(Game, c["game"], "game") if "game" in c else None)
-    about = report.to_dict()
-    if s.format == "json":
-        text = json.dumps(about, indent=1)
-    else:
-        text = cost_table.csv_of(about) if s.format == "csv" else cost_table.text_of(about, report.device)
-    if s.plots is not None:
-        s.plots.mkdir(parents=True, exist_ok=True)
-        pictures = {
-            "roofline.png": cost_plots.roofline(about, report.device),
-            "traffic.png": cost_plots.traffic(about),
-            "batches.png": cost_plots.batches(about),
+    game = validated(Game, c["game"], "game") if "game" in c else None
+    with cli.report(s.out, s.plots, ELSEWHERE, overwrite=s.overwrite) as tell:
+        report = report_of(s, game)
+        about = report.to_dict()
+        texts = {
+            "json": lambda: json.dumps(about, indent=1),
+            "csv": lambda: cost_table.csv_of(about),
+            "text": lambda: cost_table.text_of(about, report.device),
         }
-        for name, picture in pictures.items():
-            write_whole(s.plots / name, picture, ELSEWHERE)
-    text = text.rstrip("\n")
-    if s.out is None:
-        print(text, flush=True)
-    else:
-        write_whole(s.out, f"{text}\n".encode(), ELSEWHERE)
+        tell(texts[s.format](), lambda folder: _draw(about, report.device, folder))
+
+
+def _draw(about: dict[str, Any], device: Device, folder: Path) -> None:
+    pictures = {
+        "roofline.png": cost_plots.roofline(about, device),
+        "traffic.png": cost_plots.traffic(about),
+        "batches.png": cost_plots.batches(about),
+    }
+    for name, picture in pictures.items():
+        write_whole(folder / name, picture, ELSEWHERE)
 
 
 def main() -> None:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from train.data import to_input
 from train.fold import fold, unfold
-from train.models.grouped import grouped, narrow
+from train.models.grouped import grouped, narrow, slot_of
 from train.network import Network
-from train.onnx_file import quiet
+from train.onnx_file import quiet, to_onnx
 
 Form = Literal["dense", "grouped", "narrow"]
+INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # their names in an ONNX file
 
 
 class Reader(nn.Module):
@@ -56,13 +57,17 @@ def forms(network: Network) -> tuple[Form, ...]:
 
     The narrow network of fold=1 is the network itself.
     """
-    if network.fold == 1:
-        return ("dense",)
-    try:
-        narrow(network)
-    except ValueError:
-        return ("dense",)
-    return ("dense", "grouped", "narrow")
+    return ("dense",) if slot_of(network) is None else ("dense", "grouped", "narrow")
+
+
+def example_of(network: Network) -> Tensor:
+    """Crops to trace a `Reader` with: more than two stacks, the last one not full."""
+    return torch.zeros(2 * network.fold + 1, *network.size, 3, dtype=torch.uint8)
+
+
+def onnx_of(network: Network, form: Form) -> bytes:
+    """The ONNX file of `network` in a form. Raises `UserError` without the extra "export"."""
+    return to_onnx(reader(network, form), example_of(network), input_name=INPUT, output_names=OUTPUTS)
 
 
 def to_program(module: Reader, example: Tensor, files: Mapping[str, str]) -> bytes:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, StrictInt
 from pydantic import dataclasses as checked
 
@@ -17,6 +19,8 @@ from textgen.main import definition_of
 from train.network import Network
 from train.recipe import data_of
 from train.task import Data, Kind, open_data, task_of
+
+SHOWN = 6  # runs that a message names
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="ignore"))
@@ -32,18 +36,25 @@ class _DataSettings:
 def result_of_run(run: Path) -> dict[str, Any]:
     """Its result.json. Raises `UserError` where there is no whole one."""
     if not run.is_dir():
-        raise UserError(f"run={run} is no folder: give that of a run, as python -m train names it at its end")
+        raise UserError(f"{run} is no folder: give that of a run, as python -m train names it at its end")
     try:
         found = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"run={run} holds no result.json: it is no run, or not done; the same command ends it"
-        ) from None
+        raise UserError(f"{run} holds no result.json: {_instead(run)}") from None
     except ValueError:
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("game"), str):
         raise UserError(f"{run / 'result.json'} is damaged: train again with fresh=true")
     return found
+
+
+def _instead(folder: Path) -> str:
+    """What to give in place of a folder that holds no result."""
+    found = sorted(path.parent.name for path in folder.glob("*/result.json"))
+    if not found:
+        return "it is no run, or not done; the same command ends it"
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"it is a folder of runs, give one of them: {', '.join(found[:SHOWN])}{more}"
 
 
 def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> Data:
@@ -69,7 +80,14 @@ def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, pa
     task = task_of(kind, definition, path or settings.path, folder)
     if (task.size, task.classes) != (network.size, network.classes):
         raise UserError(
-            f"the crops of {task.name} are {task.size[0]}×{task.size[1]} of {len(task.classes)} classes, run={run}"
+            f"the crops of {task.name} are {task.size[0]}×{task.size[1]} of {len(task.classes)} classes, those of {run}"
             f" has {network.size[0]}×{network.size[1]} and {len(network.classes)}: give path=…, its crops"
         )
     return open_data(task, torch.device("cpu"), data_dir=folder, workers=None, rebuild=False, real=None)
+
+
+def calibration_crops(data: Data, count: int, seed: int) -> NDArray[np.uint8]:
+    """So many training crops by chance, uint8 (n, H, W, 3), to quantise with; the same ones for the same seed."""
+    order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(seed))
+    crops: NDArray[np.uint8] = next(iter(data.train.batches(0, [order[:count]]))).numpy()
+    return crops

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.deploy import Form, reader
+from train.deploy import INPUT, OUTPUTS, Form, onnx_of, reader
 from train.kernels.fused_cpu import FusedCPU
 from train.models.winograd import with_winograd
 from train.network import Network
-from train.onnx_file import Session, to_onnx
+from train.onnx_file import Session
 from train.quantize import quantised
 
 Engine = Literal["eager", "winograd", "compile", "onnxruntime", "openvino", "tensorrt", "fused"]
@@ -94,7 +94,7 @@ class Engines:
 
     def __init__(self, device: torch.device, *, threads: int = 1, calibration: Crops | None = None):
         self._device, self._threads, self._calibration = device, threads, calibration
-        self._file, self._integers = cache(_onnx_file), cache(self._quantised)
+        self._file, self._integers = cache(onnx_of), cache(self._quantised)
 
     def prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
         """`network` in one form, engine and precision; `fused` on a CPU runs slots as their narrow network whatever the
@@ -122,11 +122,6 @@ class Engines:
     def _quantised(self, network: Network, form: Form) -> bytes:
         assert self._calibration is not None
         return quantised(self._file(network, form), self._calibration, "minmax")
-
-
-def _onnx_file(network: Network, form: Form) -> bytes:
-    example = torch.zeros(2 * network.fold + 1, *network.size, 3, dtype=torch.uint8)
-    return to_onnx(reader(network, form), example, input_name="crops", output_names=("labels", "probabilities"))
 
 
 def _torch(module: nn.Module, precision: Precision, device: torch.device, *, compiled: bool) -> Runner:
@@ -179,8 +174,8 @@ def _onnxruntime_gpu(file: bytes, provider: str, precision: Precision, device: t
 
     def place(crops: Crops) -> Any:
         value = ort.OrtValue.ortvalue_from_numpy(crops, "cuda", device.index or 0)
-        binding.bind_ortvalue_input("crops", value)
-        binding.bind_output("probabilities", "cuda", device.index or 0)
+        binding.bind_ortvalue_input(INPUT, value)
+        binding.bind_output(OUTPUTS[1], "cuda", device.index or 0)
         return value  # the binding does not keep it alive
 
     def run(crops: Any) -> Any:

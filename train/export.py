@@ -25,17 +25,15 @@ from textgen.game import UserPath, validated
 from textgen.main import plain
 from train import machine
 from train.curriculum import Positive
-from train.deploy import Form, forms, reader, to_program
-from train.done import data_of_run, result_of_run
+from train.deploy import Form, example_of, forms, onnx_of, reader, to_program
+from train.done import calibration_crops, data_of_run, result_of_run
 from train.network import Network, load
-from train.onnx_file import OPSET, Session, need, quiet, to_onnx, with_metadata
+from train.onnx_file import OPSET, Session, need, quiet, with_metadata
 from train.quantize import Calibration, divergence, quantised
-from train.task import Data
 
 ELSEWHERE = "another file (out=…)"
 ROUNDS = 7  # of timing; the fastest counts
 ABOUT = "foldtext.json"  # within a .pt2
-OUTPUTS = ("labels", "probabilities")
 CALIBRATIONS: tuple[Calibration, ...] = ("minmax", "percentile")
 
 Crops = NDArray[np.uint8]
@@ -95,7 +93,7 @@ def export(s: Settings) -> dict[str, Any]:
     with machine.threads(s.threads), whole_file(file, ELSEWHERE) as write:
         data = data_of_run(s.run, network, data_dir=s.data_dir, path=s.path)
         test, truth = data.tests["test"].images.numpy(), data.tests["test"].labels.numpy()
-        crops = _calibration_crops(s, data) if s.int8 else None
+        crops = calibration_crops(data, s.calibration_crops, s.seed) if s.int8 else None
         form, content, rates = _form(s, network, test, crops)
         per = max(s.batch // network.fold, 1) * network.fold
         of_torch = _of_torch(network, test, per)
@@ -215,10 +213,10 @@ def _rates(runners: Mapping[str, Runner], crops: Crops) -> dict[str, int]:
 
 def _file(s: Settings, network: Network, form: Form) -> bytes:
     """The network in a form and the format of `s`."""
-    module, example = reader(network, form), torch.zeros(2 * network.fold + 1, *network.size, 3, dtype=torch.uint8)
     if s.format == "onnx":
-        return to_onnx(module, example, input_name="crops", output_names=OUTPUTS)
-    return to_program(module, example, {ABOUT: json.dumps(_facts(s, network, form), indent=1)})
+        return onnx_of(network, form)
+    about = {ABOUT: json.dumps(_facts(s, network, form), indent=1)}
+    return to_program(reader(network, form), example_of(network), about)
 
 
 def _runner(s: Settings, content: bytes) -> Runner:
@@ -263,13 +261,6 @@ def _check_equal(of_file: Measured, of_torch: Measured) -> None:
             f"{len(differ)} of {len(of_torch.labels)} test crops, the first is number {differ[0]}, have another label"
             f" than with PyTorch, probabilities differ by up to {largest:.1e}: nothing is written; try another form=…"
         )
-
-
-def _calibration_crops(s: Settings, data: Data) -> Crops:
-    """Training crops by chance, the same ones for the same seed."""
-    order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(s.seed))
-    crops: Crops = next(iter(data.train.batches(0, [order[: s.calibration_crops]]))).numpy()
-    return crops
 
 
 def _int8(

@@ -60,15 +60,6 @@ def width(channels: int, f: int) -> int:
     return isqrt(channels * channels * f)
 
 
-def slot_width(channels: int, f: int) -> int:
-    """Channels of one of f equal, disjoint slots within a folded layer: ⌊⌊C·√f⌋ / f⌋, about C/√f.
-
-    >>> [slot_width(32, f) for f in (1, 2, 3, 4)]
-    [32, 22, 18, 16]
-    """
-    return max(width(channels, f) // f, 1)
-
-
 def whole_stacks(batch: int, f: int) -> int:
     """The largest number of images up to `batch` that fills whole stacks. Raises `ValueError` if there is none."""
     if batch < f:

@@ -86,7 +86,7 @@ def fold_model(net: nn.Module, f: int, size: tuple[int, int, int] | None = None)
     takes square images of a usual size. The first layer takes f times the channels, the last gives f times the outputs,
     all between are ⌊C·√f⌋ wide (§4.1), or the nearest multiple that groups need. Names of layers, devices and types of
     numbers stay; weights are as PyTorch's layers begin. f=1 gives the same sizes. Raises `UserError` that names what
-    cannot be traced or folded.
+    cannot be traced or folded, and arguments that are none of these.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 6 * 6, 10))
     >>> folded = fold_model(net, 4, size=(3, 8, 8))
@@ -95,8 +95,13 @@ def fold_model(net: nn.Module, f: int, size: tuple[int, int, int] | None = None)
     >>> folded(torch.zeros(2, 12, 8, 8)).shape
     torch.Size([2, 40])
     """
-    if f < 1:
-        raise UserError(f"f={f}: it counts the images of a stack, give 1 (the same sizes), 2, 3, 4…")
+    if not isinstance(net, nn.Module):
+        raise UserError(f"net is {net!r}: give a torch.nn.Module, made and not its class")
+    if not isinstance(f, int) or f < 1:
+        raise UserError(f"f={f!r}: it counts the images of a stack, give 1 (the same sizes), 2, 3, 4…")
+    sides = size if isinstance(size, Sequence) else ()
+    if size is not None and not (len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)):
+        raise UserError(f"size={size}: give (C, H, W), channels, height and width of one image, such as (3, 22, 30)")
     original = traced(net)
     meta = deepcopy(original).to("meta")
     with torch.no_grad(), torch.device("meta"):

@@ -36,7 +36,8 @@ def name_of(device: torch.device) -> str:
     """For a person: the GPU, or the processor's kind and the threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+    count = torch.get_num_threads()
+    return f"{device.type}, {count} thread{'s' * (count > 1)}, {platform.machine()}"
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""The pictures of a run."""
+"""The pictures of a run, and the colours of all pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,44 @@ matplotlib.use("agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from train.evaluate import Evaluation
+
+# Colours that readers with any colour vision tell apart: Okabe and Ito, Color Universal Design, 2008.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+# Of a network by its name or else its form, as the reports of `train.cost` and `train.bench` call them: slots are the
+# grouped layers there, and the control is the narrow network.
+COLORS = {
+    **{"original": BLACK, "EfficientNet": PURPLE, "EfficientNet, reference": ORANGE, "dense": BLUE},
+    **{"slots": GREEN, "grouped": GREEN, "control": VERMILLION, "narrow": VERMILLION},
+}
+
+
+def color(network: Mapping[str, Any]) -> str:
+    """Of a network, or a row, of a report of `train.cost` or `train.bench`; the same in every picture."""
+    return COLORS[network["network"] if network["network"] in COLORS else network["form"]]
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> None:
     """Loss and accuracy of training and validation by epoch, with the classes that were in and the best epoch."""
     epochs = [line["epoch"] for line in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for split, color in (("train", "tab:blue"), ("val", "tab:orange")):
+    for split, color in (("train", BLUE), ("val", ORANGE)):
         left.plot(epochs, [line[f"{split}_loss"] for line in history], color=color, label=split)
         right.plot(epochs, [line[f"{split}_accuracy"] for line in history], color=color, label=split)
     right.axvline(best_epoch, color="tab:gray", linestyle=":", label=f"best epoch: {best_epoch}")
     if len({line["classes"] for line in history}) > 1:
         classes = left.twinx()
-        classes.step(epochs, [line["classes"] for line in history], color="tab:green", alpha=0.5, where="mid")
-        classes.set_ylabel("classes in", color="tab:green")
+        classes.step(epochs, [line["classes"] for line in history], color=GREEN, alpha=0.5, where="mid")
+        classes.set_ylabel("classes in", color=GREEN)
+        left.set_zorder(classes.get_zorder() + 1)  # the legend above the line of classes
+        left.patch.set_visible(False)
     left.set(xlabel="epoch", ylabel="cross entropy")
     right.set(xlabel="epoch", ylabel="accuracy", ylim=(None, 1))
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.yaxis.set_major_formatter(PercentFormatter(1))
     left.legend()
     right.legend()
@@ -61,7 +81,7 @@ def orders(evaluation: Evaluation, path: Path) -> None:
     shares = np.bincount(evaluation.orders_agreeing.numpy(), minlength=evaluation.orders + 1)[1:]
     shares = shares / shares.sum()
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.bar(range(1, evaluation.orders + 1), shares)
+    axes.bar(range(1, evaluation.orders + 1), shares, color=BLUE)
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set_ylim(0, 1.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -82,19 +102,36 @@ def mistakes(
     """
     predictions, confidence = evaluation.predictions.numpy(), evaluation.confidence.numpy()
     wrong = np.flatnonzero(predictions != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
-    columns = 8
-    rows = max(-(-len(wrong) // columns), 1)
-    figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.5, rows * 1.2), squeeze=False, layout="constrained")
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, i in zip(axes.flat, wrong, strict=False):
-        axis.imshow(images[i], interpolation="nearest")
-        axis.set_title(f"{classes[labels[i]]} → {classes[predictions[i]]}  {confidence[i]:.0%}", fontsize=8)
-    figure.suptitle(f"{(predictions != labels).sum()} mistakes of {len(labels)}; the surest of them", fontsize=9)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    columns, inches = 8, 1.5  # of a column
+    rows = max(-(-len(surest) // columns), 1)
+    _, high, wide, _ = images.shape
+    gap = max(wide // 16, 1)
+    line = round(0.2 / inches * (wide + gap))  # of text over a crop, in its pixels
+    cell_high, cell_wide = high + line + gap, wide + gap
+    sheet = np.full((rows * cell_high, columns * cell_wide, 3), 255, np.uint8)  # one picture: axes are slow to draw
+    inches_high = inches * cell_high / cell_wide * rows
+    figure = plt.figure(figsize=(columns * inches, inches_high + 0.3))
+    axes = figure.add_axes((0, 0, 1, inches_high / (inches_high + 0.3)))
+    for at, i in enumerate(surest):
+        top, left = at // columns * cell_high + line, at % columns * cell_wide + gap // 2
+        sheet[top : top + high, left : left + wide] = images[i]
+        said = f"{classes[labels[i]]} → {classes[predictions[i]]}  {confidence[i]:.0%}"
+        axes.text(left + wide / 2, top - 0.25 * line, said, fontsize=8, ha="center")
+    axes.imshow(sheet, interpolation="nearest", aspect="auto")
+    axes.axis("off")
+    figure.suptitle(f"{len(wrong)} mistakes of {len(labels)}; the surest of them", fontsize=9, y=0.99)
     _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a file, and closed."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=144)
+    plt.close(figure)
+    return data.getvalue()

@@ -266,8 +266,24 @@ def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
             raise UserError(f"start={settings.start}: who is to teach? give teacher=…, or recipe.distill=null")
         if settings.out and model_of(settings.start).resolve().parent == settings.out.resolve():
             raise UserError(f"out={settings.out} holds start=…, which would be overwritten: give another folder")
+    if settings.out and not _may_hold_a_run(settings.out):
+        raise UserError(
+            f"out={settings.out} holds other things than a run: give a new or empty folder, or one of a run"
+        )
     if settings.out and settings.seeds > 1:
         raise UserError(f"out={settings.out} is one folder, and seeds={settings.seeds} runs need one each: give runs=…")
+
+
+def _may_hold_a_run(folder: Path) -> bool:
+    """Whether it holds one already, done or not, or nothing; hidden files are the lock and what a kill may leave."""
+    if not folder.is_dir():
+        return not folder.exists()
+    if all(path.name.startswith(".") for path in folder.iterdir()):
+        return True
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        return isinstance(config, dict) and "recipe" in config
+    return False
 
 
 def _found(folder: Path) -> dict[str, Any] | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
 from textgen.game import UserPath, validated
@@ -18,6 +18,14 @@ from train.task import Kind
 MAX_FOLD = 6  # the evaluator goes through all f! orders
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 Logger = Literal["tensorboard", "mlflow"]
+T = TypeVar("T")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | int | float) else value
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(_listed)]  # fold=4 is fold=[4]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -52,7 +60,7 @@ class Settings:
     runs: UserPath
     out: UserPath | None
     fresh: StrictBool
-    log: tuple[Logger, ...]
+    log: Listed[Logger]
     device: str
     threads: Positive | None
     save_every: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -65,10 +73,7 @@ class Settings:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
         """Validate a composed config. Raises `UserError`."""
-        own = {k: v for k, v in config.items() if k not in (*DEFINITION, "recipe")}
-        if isinstance(own.get("log"), str):  # log=mlflow is a list of one
-            own["log"] = [own["log"]]
-        return validated(cls, own)
+        return validated(cls, {k: v for k, v in config.items() if k not in (*DEFINITION, "recipe")})
 
     def notation(self, of_game: str, size: tuple[int, int]) -> tuple[str, str]:
         """`arch` and `pool` of the network in the paper's notation, for crops of `size` (H, W): `width`, `scaling` and

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
 from threading import Lock
-from typing import Any
+from typing import Any, get_args
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -20,7 +20,7 @@ from textgen.errors import UserError
 from train.data import to_input
 from train.fold import fold
 from train.kernels.cpu_code import BLOCK, Buffer, Dot, MaxPool, Plan, Precision, Target, generate, packed
-from train.models.grouped import narrow
+from train.models.grouped import slot_of
 from train.models.notation import Conv, Linear, Pool, Sized, parse, sized
 from train.network import Network
 
@@ -40,7 +40,8 @@ class FusedCPU:
     but in the first layer, which is as in int16.
     `calibration`, crops uint8 (n, H, W, 3) as they come in use, tells how large activations become; `fp32` needs none.
     A FoldedCNN of slots runs as its narrow network, image by image. `threads` share a call's images.
-    Raises `UserError` for a network without convolutions, `ValueError` for integers without calibration.
+    Raises `UserError` for a network without convolutions, a precision that there is not and no thread, `ValueError` for
+    integers without calibration.
     """
 
     def __init__(
@@ -52,15 +53,19 @@ class FusedCPU:
         threads: int = 1,
         target: Target | None = None,
     ):
+        if precision not in (known := get_args(Precision)):
+            raise UserError(f"precision={precision}: on a CPU the fused code computes in {', '.join(known)}")
+        if threads < 1:
+            raise UserError(f"threads={threads}: they share the images of a call, give 1 or more")
         self._shape, self._classes = (*network.size, 3), len(network.classes)
-        slots = _slots(network)
-        net, self._stack = (network.net, network.fold) if slots is None else (slots, 1)
+        slot = slot_of(network)
+        net, self._stack = (network.net, network.fold) if slot is None else (slot, 1)
         steps = sized(
             parse(network.arch, network.pool),
             size=network.size,
             classes=self._classes,
             fold=self._stack,
-            slot_of=1 if slots is None else network.fold,
+            slot_of=1 if slot is None else network.fold,
         )
         target = target or host()
         largest: list[float] = []
@@ -120,14 +125,6 @@ def host() -> Target:
     if features.get("avx2"):
         return Target(8, 15, "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pmadd.ub.sw")
     return Target(4, 16)
-
-
-def _slots(network: Network) -> nn.Module | None:
-    """The narrow network of one slot, if the network is `fold` copies of it."""
-    try:
-        return narrow(network) if network.fold > 1 else None
-    except ValueError:
-        return None
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from textgen.errors import UserError
 from train.kernels.triton_plan import Plan, packed, plan_of
-from train.models.grouped import narrow
+from train.models.grouped import slot_of
 from train.models.notation import parse, sized
 from train.network import Network
 
@@ -131,11 +131,7 @@ def _prepared(network: Network, precision: Precision, capability: int) -> tuple[
     shape: dict[str, Any] = {"size": network.size, "classes": len(network.classes)}
     layout = sized(layers, **shape, fold=fold)
     weights, biases = packed(layout, network.net)  # which may have more than those layers
-    try:
-        slot = narrow(network)
-    except ValueError:  # dense
-        slot = None
-    if slot is not None:
+    if (slot := slot_of(network)) is not None:
         layout, fold = sized(layers, **shape, slot_of=fold), 1
         weights, biases = packed(layout, slot)
     tensor_cores = precision == "fp16" and capability >= TENSOR_CORES

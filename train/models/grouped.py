@@ -43,6 +43,14 @@ def narrow(network: Network) -> nn.Sequential:
     return _ready(net)
 
 
+def slot_of(network: Network) -> nn.Sequential | None:
+    """`narrow` of a FoldedCNN; None if its weights are no slots, and for fold=1, which has none."""
+    try:
+        return narrow(network) if network.fold > 1 else None
+    except ValueError:
+        return None
+
+
 @torch.no_grad()
 def grouped(network: Network) -> nn.Sequential:
     """The network with f groups a layer: (b, f·3, H, W) -> (b, f·classes) as the dense one, on the CPU.

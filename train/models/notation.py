@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.errors import UserError
-from train.fold import slot_width, width
+from train.fold import width
 from train.models.aids import CharacterLinear, Norm
 from train.models.scaling import Resized
 
@@ -177,11 +177,7 @@ def sized(
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
 
     def wide(channels: int, align: Align) -> int:
-        if slot_of == 1:
-            return align(width(channels, fold))
-        if align.multiple == 1:
-            return slot_width(channels, slot_of)
-        return max(align(width(channels, slot_of)) // slot_of, 1)
+        return max(align(width(channels, fold * slot_of)) // slot_of, 1)
 
     last_conv = max((at for at, layer in enumerate(layers) if isinstance(layer, Conv)), default=None)
     numbers: Counter[str] = Counter()
