@@ -88,6 +88,9 @@ def test_images_are_those_really_processed_and_ratios_are_of_the_fastest_origina
         floats = [row for row in of_batch if row["network"] == "original" and row["precision"] == "fp32"]
         assert max(row["times_original"] for row in floats) == 1
     for row in rows:
+        of = {(other["network"], other["engine"], other["precision"], other["batch"]): other for other in rows}
+        same = of["original", row["engine"], row["precision"], row["batch"]]
+        assert row["times_same_engine"] * same["images_per_second"] == pytest.approx(row["images_per_second"])
         assert row["quartile_low"] <= row["images_per_second"] <= row["quartile_high"]
         expected = row["images_per_second"] * row["operations"] / report["peak_fp32"]
         assert row["utilization"] == pytest.approx(expected)

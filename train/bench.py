@@ -114,11 +114,14 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
                     }
                 )
         best = {batch: _best_original(rows, batch) for batch in s.batch}
+        likes = {_like(row): row["images_per_second"] for row in rows if row["network"] == "original"}
         peaks += [here()] if peaks else []
         peak = max((device.peak["fp32"] for device in peaks), default=None)
         for row in rows:
             original = best[row["batch"]]
             row["times_original"] = row["images_per_second"] / original if original else None
+            like = likes.get(_like(row))
+            row["times_same_engine"] = row["images_per_second"] / like if like else None
             row["utilization"] = row["images_per_second"] * row["operations"] / peak if peak else None
     return {
         "task": task.name,
@@ -206,6 +209,11 @@ def _cost(network: Network, form: Form) -> NetworkCost:
     }
     layers = parse(network.arch, network.pool)
     return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=counted[form])
+
+
+def _like(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    """What a row has in common with that of the original which the paper's speedups (Tables 3 and 4) compare with."""
+    return row["engine"], row["precision"], row["batch"]
 
 
 def _rates(rates: Sequence[float]) -> dict[str, float]:

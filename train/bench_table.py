@@ -36,16 +36,16 @@ def text_of(report: Report) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    head = ["network", "engine", "", "images", "images/s", "quartiles", "×original"]
+    head = ["network", "engine", "", "images", "images/s", "quartiles", "×fastest f=1", "×same engine"]
     tested = any(row["accuracy"] is not None for row in rows)
     utilized = any(row["utilization"] is not None for row in rows)
     head += ["of fp32 peak"] * utilized + ["labels as PyTorch"] + ["accuracy"] * tested
     table = []
     for row in rows:
-        times = row["times_original"]
         cells = [row["network"], row["engine"], row["precision"], str(row["images"]), f"{row['images_per_second']:.0f}"]
         cells.append(f"{row['quartile_low']:.0f}…{row['quartile_high']:.0f}")
-        cells.append("" if times is None else f"{times:.2f}")
+        ratios = (row["times_original"], row["times_same_engine"])
+        cells += ["" if times is None else f"{times:.2f}" for times in ratios]
         cells += [f"{row['utilization']:.0%}"] * utilized
         cells.append(f"{row['labels_as_pytorch']:.2%}")
         cells += ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"] * tested
