@@ -84,7 +84,13 @@ def plain_rate(task: Task, f: int, seed: int) -> float:
     net = build(task.layers, size=game.size, classes=len(game.classes), fold=f).to(device)
     initialise(net, "reference")
     workers = max((os.cpu_count() or 2) - 1, 1)
-    loader = DataLoader(Folder(task.root / "png/train"), batch_size=BATCH, shuffle=True, num_workers=workers)
+    loader = DataLoader(
+        Folder(task.root / "png/train"),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=workers,
+        multiprocessing_context="fork",  # as in a program of its own: this process, being spawned, would spawn them
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=1e-5)
     loss_of = nn.CrossEntropyLoss()
     begun = time.perf_counter()
@@ -142,7 +148,7 @@ def main() -> None:
         config = plain(compose("train", [f"game={given.game}", "recipe=paper", "epochs=1"]))
     each = max(given.images // len(definition_of(config, 0).game.classes), 1)
     config["game"]["images"] = {"train": each, "val": 1, "test": 1}
-    with tempfile.TemporaryDirectory() as root, _process() as plain_loop, _process() as foldtext:
+    with tempfile.TemporaryDirectory() as root, _process(own=False) as plain_loop, _process(own=True) as foldtext:
         task = Task(Path(root), config, given.device)
         export(task.dataset, "imagefolder", task.root / "png", quiet=True)
         crops, device = len(task.dataset.splits["train"].labels), name_of(torch.device(given.device))
@@ -160,9 +166,14 @@ def main() -> None:
             )
 
 
-def _process() -> ProcessPoolExecutor:
-    """One that keeps what it has imported and compiled, and sleeps while the other works."""
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+def _process(*, own: bool) -> ProcessPoolExecutor:
+    """One that keeps what it has imported and compiled, and sleeps while the other works; `own`: with the environment
+    that importing `train` sets, and else with OpenMP as it is by default."""
+    kept = {} if own else {name: os.environ.pop(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    process.submit(os.getpid).result()  # it begins now
+    os.environ.update(kept)
+    return process
 
 
 if __name__ == "__main__":
