@@ -169,7 +169,8 @@ def main() -> None:
 def _process(*, own: bool) -> ProcessPoolExecutor:
     """One that keeps what it has imported and compiled, and sleeps while the other works; `own`: with the environment
     that importing `train` sets, and else with OpenMP as it is by default."""
-    kept = {} if own else {name: os.environ.pop(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    settings = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
+    kept = {} if own else {name: os.environ.pop(name) for name in settings}
     process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     process.submit(os.getpid).result()  # it begins now
     os.environ.update(kept)

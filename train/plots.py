@@ -38,9 +38,9 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> No
     """Loss and accuracy of training and validation by epoch, with the classes that were in and the best epoch."""
     epochs = [line["epoch"] for line in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for split, color in (("train", BLUE), ("val", ORANGE)):
-        left.plot(epochs, [line[f"{split}_loss"] for line in history], color=color, label=split)
-        right.plot(epochs, [line[f"{split}_accuracy"] for line in history], color=color, label=split)
+    for split, own in (("train", BLUE), ("val", ORANGE)):
+        left.plot(epochs, [line[f"{split}_loss"] for line in history], color=own, label=split)
+        right.plot(epochs, [line[f"{split}_accuracy"] for line in history], color=own, label=split)
     right.axvline(best_epoch, color="tab:gray", linestyle=":", label=f"best epoch: {best_epoch}")
     if len({line["classes"] for line in history}) > 1:
         classes = left.twinx()
