@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,16 @@ def _paths(background: Background) -> list[Path]:
 
 def _painted(background: Background, size: tuple[int, int], seed: int, share: int) -> list[U8]:
     """The canvases of a procedural kind, as many as `share` bytes hold at all zooms."""
-    paint, kind = KINDS[background.source], sorted(KINDS).index(background.source)
     canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
     each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _zooms(background))
     number = min(CANVASES, max(int(share / each), 2))  # fewer where they are huge
-    return [paint(np.random.default_rng([seed, kind, i]), *canvas) for i in range(number)]
+    return list(_canvases(background.source, number, canvas, seed))
+
+
+@lru_cache(maxsize=4)  # some 4 MB each; the games of a sweep share them
+def _canvases(kind: str, number: int, size: tuple[int, int], seed: int) -> tuple[U8, ...]:
+    paint, stream = KINDS[kind], sorted(KINDS).index(kind)
+    return tuple(paint(np.random.default_rng([seed, stream, i]), *size) for i in range(number))
 
 
 def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE) -> U8:

@@ -92,6 +92,13 @@ class Face:
 def open_face(path: Path, characters: frozenset[str], location: Location = ()) -> Face:
     """The face in a font file. Raises `UserError` for a file that is none, and for one that lacks a glyph: it would be
     drawn as a box."""
+    written = path.stat()
+    return _open_face(path, characters, location, (written.st_size, written.st_mtime_ns))
+
+
+@lru_cache(maxsize=1024)  # outlines take 10 ms to read; a sweep draws with the same fonts again and again
+def _open_face(path: Path, characters: frozenset[str], location: Location, written: tuple[int, int]) -> Face:
+    """`written`, the file's size and time, stands for what is in it."""
     _check_container(path)
     wanted = sorted(characters)
     try:
