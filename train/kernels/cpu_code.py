@@ -13,7 +13,8 @@ the next layer pads.
 
 In int16 two products are added before they meet the sum, which is int32: x86's `pmaddwd`, 32 multiply-adds a cycle with
 256 bits where float32 has 16. LLVM makes one `vpdpwssd` of it and the addition where the processor has that. In int8
-four products are added in int16, as numbers have seven bits: two `pmaddubsw`, then a `pmaddwd` with ones.
+four products are added in int16, as numbers have seven bits: two `pmaddubsw`, then a `pmaddwd` with ones; with VNNI two
+`vpdpbusd`, of the same integers.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class Target:
 
     lanes: int
     registers: int
-    # Its sums of products of pairs, of int16, and of uint8 with int8, as LLVM calls them; None: in plain steps.
+    # Its sums of products, as LLVM calls them: of two int16, of two uint8 with int8, and of four of these with a sum of
+    # int32. None: in plain steps.
     madd: str | None = None
     maddubs: str | None = None
+    dpbusd: str | None = None
 
 
 @dataclass(frozen=True)
@@ -332,6 +335,10 @@ class _Writer:
             return self._call(f"llvm.fmuladd.v{lanes}f32", total.type, [*values, *weights, total])
         if dot.group == 2 and target.madd:
             return b.add(total, self._call(target.madd, total.type, [*values, *weights]))
+        if dot.group == 4 and target.dpbusd:
+            for value, weight in zip(values, weights, strict=True):
+                total = self._call(target.dpbusd, total.type, [total, value, weight])
+            return total
         if dot.group == 4 and target.madd and target.maddubs:
             pairs = ir.VectorType(I16, 2 * lanes)
             first, second = (self._call(target.maddubs, pairs, list(of)) for of in zip(values, weights, strict=True))

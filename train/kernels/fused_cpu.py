@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
@@ -118,12 +118,19 @@ class FusedCPU:
 
 
 def host() -> Target:
-    """This processor's vectors. Of x86's registers one is left to LLVM, which else keeps some sums in memory."""
-    features = llvm.get_host_cpu_features()
+    """This processor's vectors."""
+    return target_of(llvm.get_host_cpu_features())
+
+
+def target_of(features: Mapping[str, bool]) -> Target:
+    """The vectors of a processor of such features, as LLVM calls them. Of x86's registers one is left to LLVM, which
+    else keeps some sums in memory."""
     if features.get("avx512bw"):
-        return Target(16, 31, "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pmaddubs.w.512")
+        vnni = "llvm.x86.avx512.vpdpbusd.512" if features.get("avx512vnni") else None
+        return Target(16, 31, "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pmaddubs.w.512", vnni)
     if features.get("avx2"):
-        return Target(8, 15, "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pmadd.ub.sw")
+        vnni = "llvm.x86.avx512.vpdpbusd.256" if features.get("avxvnni") else None  # called so there too
+        return Target(8, 15, "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pmadd.ub.sw", vnni)
     return Target(4, 16)
 
 
