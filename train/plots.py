@@ -1,10 +1,9 @@
-"""The pictures of a run, and the colours of all pictures."""
+"""The pictures of a run, and the colours of all pictures. A picture is a PNG file, as bytes."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -18,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from train.evaluate import Evaluation
 
+DPI = 110
 # Colours that readers with any colour vision tell apart: Okabe and Ito, Color Universal Design, 2008.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -34,7 +34,7 @@ def color(network: Mapping[str, Any]) -> str:
     return COLORS[network["network"] if network["network"] in COLORS else network["form"]]
 
 
-def curves(history: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> None:
+def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     """Loss and accuracy of training and validation by epoch, with the classes that were in and the best epoch."""
     epochs = [line["epoch"] for line in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -55,10 +55,10 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> No
     right.yaxis.set_major_formatter(PercentFormatter(1))
     left.legend()
     right.legend()
-    _save(figure, path)
+    return png(figure)
 
 
-def confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -> None:
+def confusion(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
     """True class by predicted class, as the share of the true class; the diagonal is left out of the colour scale."""
     shares = (evaluation.confusion / evaluation.confusion.sum(1, keepdim=True).clamp(min=1)).numpy()
     mistakes = np.where(np.eye(len(classes), dtype=bool), np.nan, shares)
@@ -72,10 +72,10 @@ def confusion(evaluation: Evaluation, classes: Sequence[str], path: Path) -> Non
     axes.set_yticks(ticks, [classes[i] for i in ticks], fontsize=7)
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {evaluation.accuracy:.2%}; mistakes by class")
     figure.colorbar(picture, format=PercentFormatter(1), shrink=0.7)
-    _save(figure, path)
+    return png(figure)
 
 
-def orders(evaluation: Evaluation, path: Path) -> None:
+def orders(evaluation: Evaluation) -> bytes:
     """In how many of the f! orders of its stack each image is predicted as in the first."""
     assert evaluation.orders is not None
     shares = np.bincount(evaluation.orders_agreeing.numpy(), minlength=evaluation.orders + 1)[1:]
@@ -90,12 +90,12 @@ def orders(evaluation: Evaluation, path: Path) -> None:
         ylabel="share of the images",
         title=f"order agreement {evaluation.order_agreement:.2%}; all agree on {evaluation.order_all_agree:.2%}",
     )
-    _save(figure, path)
+    return png(figure)
 
 
 def mistakes(
-    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], path: Path, most: int = 48
-) -> None:
+    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], most: int = 48
+) -> bytes:
     """The wrong predictions that the network is surest of: the crop, true class → predicted class, confidence.
 
     `images` are uint8 (n, H, W, 3).
@@ -121,17 +121,12 @@ def mistakes(
     axes.imshow(sheet, interpolation="nearest", aspect="auto")
     axes.axis("off")
     figure.suptitle(f"{len(wrong)} mistakes of {len(labels)}; the surest of them", fontsize=9, y=0.99)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    return png(figure)
 
 
 def png(figure: Figure) -> bytes:
     """The figure as a file, and closed."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=144)
+    figure.savefig(data, format="png", dpi=DPI)
     plt.close(figure)
     return data.getvalue()

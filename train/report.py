@@ -14,12 +14,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
-
-import matplotlib
-
-matplotlib.use("agg")
 
 from matplotlib import pyplot as plt
 
@@ -28,6 +25,7 @@ from textgen.atomic import write_whole
 from textgen.errors import UserError
 from train.evaluate import wilson
 from train.paper import ACCURACY, IDS
+from train.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, png
 
 ELSEWHERE = "another folder with --out"
 HEAD = ("game", "fold", "width", "seeds", "accuracy", "interval or sd", "drop", "paper", "paper's drop", "agreement")
@@ -183,7 +181,7 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def picture(tables: Sequence[Table]) -> bytes:
-    """The drop from fold=1 by fold, a panel a game: here a line a table, and the paper's dashed."""
+    """Accuracy by fold, a panel a game: a line a table, its controls as crosses, and the paper's line dashed."""
     games = list(dict.fromkeys(row.game for table in tables for row in table.rows))
     columns = min(len(games), 3)
     rows = -(-len(games) // columns)
@@ -191,23 +189,22 @@ def picture(tables: Sequence[Table]) -> bytes:
     for axis in axes.flat[len(games) :]:
         axis.axis("off")
     for axis, game in zip(axes.flat, games, strict=False):
-        for table in tables:
+        for table, own in zip(tables, cycle((BLUE, ORANGE, GREEN, PURPLE, SKY))):
             folded = [row for row in table.rows if row.game == game and row.width == 1]
             if folded:
-                axis.plot([r.fold for r in folded], [100 * r.accuracy for r in folded], "o-", label=table.title)
+                axis.plot(
+                    [r.fold for r in folded], [100 * r.accuracy for r in folded], "o-", color=own, label=table.title
+                )
             control = [row for row in table.rows if row.game == game and row.width < 1 and row.fold == 1]
             if control:
                 at = [1 / row.width**2 for row in control]  # the fold with this capacity an image
-                axis.plot(at, [100 * row.accuracy for row in control], "x", label="control")
+                axis.plot(at, [100 * row.accuracy for row in control], "x", color=own, label="control")
         if game in ACCURACY:
             axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
         axis.set(title=f"{game} ({IDS[game]})" if game in IDS else game, xlabel="fold", ylabel="accuracy, %")
         axis.set_xticks([1, 2, 3, 4])
     axes.flat[0].legend(fontsize=7)
-    data = io.BytesIO()
-    figure.savefig(data, dpi=90, format="png")
-    plt.close(figure)
-    return data.getvalue()
+    return png(figure)
 
 
 def _main() -> None:

@@ -186,12 +186,15 @@ class _Run:
         measure = partial(evaluate, trained.net, f, classes=len(task.classes), groupings=s.groupings, seed=s.seed)
         evaluations = {name: measure(split, orders=name == "test") for name, split in self.data.tests.items()}
         evaluation, test = evaluations["test"], self.data.pictures
-        plots.curves(trained.history, trained.best_epoch, folder / "curves.png")
-        plots.confusion(evaluation, task.classes, folder / "confusion.png")
         images, labels = np.asarray(test.images), np.asarray(test.labels)
-        plots.mistakes(evaluation, images, labels, task.classes, folder / "mistakes.png")
-        if f > 1:
-            plots.orders(evaluation, folder / "orders.png")
+        pictures = {
+            "curves": plots.curves(trained.history, trained.best_epoch),
+            "confusion": plots.confusion(evaluation, task.classes),
+            "mistakes": plots.mistakes(evaluation, images, labels, task.classes),
+            **({"orders": plots.orders(evaluation)} if f > 1 else {}),
+        }
+        for name, picture in pictures.items():
+            write_whole(folder / f"{name}.png", picture, ELSEWHERE)
         result = {
             "game": task.name,
             "fold": f,
