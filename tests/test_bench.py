@@ -201,7 +201,7 @@ def test_the_command(tmp_path):
         "fold=2, grouped",
         "fold=2, narrow (control)",
     }
-    assert report["notes"] == ["fused has no bf16 here"]
+    assert report["notes"] == ["fused has no bf16 here, but fp32, int16, int8"]
     assert (tmp_path / "p" / "batches.png").stat().st_size > 5000
     assert done.stderr.splitlines()[-1] == "the pictures are in p"
     own = ["~game", "model.arch=null", "fold=null"]

@@ -88,8 +88,9 @@ def prepare(
             continue
         has = PRECISIONS[engine][device.type]
         able += [(engine, precision) for precision in wanted if precision in has]
-        if lacking := [precision for precision in precisions or () if precision not in has]:
-            notes.append(f"{engine} has no {', '.join(lacking)} here")
+        lacking = [precision for precision in wanted if precision not in has]
+        if lacking and (precisions or len(lacking) == len(wanted)):
+            notes.append(f"{engine} has no {', '.join(lacking)} here, but {', '.join(has)}")
     made = Engines(device, threads=threads, calibration=task.calibration)
     for subject in tqdm(task.subjects, desc="prepared", leave=False, disable=None):
         by_slot = len(forms(subject.network)) > 1
