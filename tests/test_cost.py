@@ -167,6 +167,20 @@ def test_the_report_puts_networks_beside_the_original() -> None:
     assert float(rows[9]["intensity"]) == original["intensity"]
 
 
+@pytest.mark.parametrize("images", [1, 6, 1024])
+def test_figures_of_an_image_are_those_of_the_batch_also_where_its_last_stack_is_filled_up(images: int) -> None:
+    for network in report(fold=[3, 4], batch=images).to_dict()["networks"]:
+        for key in ("operations", "padded_operations", "activation_bytes"):
+            assert network[key] == pytest.approx(sum(layer[key] for layer in network["layers"]))
+        filled = network["images"] / images
+        alone = report(fold=[3, 4], batch=12).to_dict()["networks"]
+        whole = next(other for other in alone if other["network"] == network["network"])
+        assert network["operations"] == pytest.approx(whole["operations"] * filled)
+        assert network["activation_bytes"] == pytest.approx(whole["activation_bytes"] * filled)
+        traffic = network["activation_bytes"] + network["weight_bytes"]
+        assert network["intensity"] == pytest.approx(network["operations"] / traffic)
+
+
 def test_a_device_without_a_rate_gives_no_bound() -> None:
     made = report(device="v100", precision="int8")
     about = made.to_dict()
@@ -321,6 +335,14 @@ def test_tiles_of_64_channels_explain_n4() -> None:
     assert f2 < 1 < f3 < f4  # measured: 0.90, 1.07 and 1.41
     assert [row["layers"][1]["whole_tiles"] for row in rows] == [True, False, False, True]
     assert all(row["images_per_second_bound"] > rows[0]["images_per_second_bound"] for row in rows[1:])
+
+
+def test_an_aligned_original_stands_beside_the_original() -> None:
+    made = report(fold=[1, 4], slots=False, controls=False, align=16)
+    assert [row.name for row in made.networks] == ["original", "original, align=16", "fold=4, dense"]
+    before, after, _ = made.to_dict()["networks"]
+    assert after["operations"] > before["operations"]
+    assert color(after) == color(before)
 
 
 def test_aligned_networks_stand_beside_those_that_are_not() -> None:

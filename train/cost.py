@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -109,7 +110,8 @@ class Report:
         return ELEMENT[self.precision]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers; operations and bytes are those of one image of the batch."""
+        """Plain dicts, lists, strings and numbers; operations and bytes are those of one image of the batch,
+        but for the weights of a layer, which are read once for all."""
         needed = self.device.ratio(self.precision)
         return {
             "task": self.task,
@@ -131,9 +133,9 @@ class Report:
             "form": row.kind,
             "align": row.align,
             "images": network.stacks(images) * network.stack,
-            "operations": network.operations(),
-            "padded_operations": padded.operations(),
-            "winograd_operations": network.operations(winograd=True),
+            "operations": network.operations(images),
+            "padded_operations": padded.operations(images),
+            "winograd_operations": network.operations(images, winograd=True),
             "activation_bytes": activations / images,
             "weight_bytes": weights / images,
             "intensity": intensity,
@@ -155,12 +157,12 @@ class Report:
     def _of_batch(self, network: NetworkCost, images: int) -> dict[str, Any]:
         """A point of Figure 3: the share of the device's peak that the roofline leaves, for a batch of `images`."""
         bound = self._bound(network, images)
-        used = None if bound is None else bound * network.operations() / self.device.peak[self.precision]
+        used = None if bound is None else bound * network.operations(images) / self.device.peak[self.precision]
         return {"images": images, "intensity": network.intensity(images, self.element), "utilization": used}
 
     def _layer(self, row: Row, layer: LayerCost, at: int) -> dict[str, Any]:
         network, original = row.cost, self.networks[0].cost
-        stacks, needed = network.stacks(self.batch), self.device.ratio(self.precision)
+        stacks, share, needed = network.stacks(self.batch), network.share(self.batch), self.device.ratio(self.precision)
         intensity = layer.intensity(stacks, self.element)
         folded = network.fold > 1 and row.kind == "dense"
         least = original.layers[at].least_images(network.fold) if folded else None
@@ -168,10 +170,10 @@ class Report:
             "layer": layer.name,
             "channels": list(layer.channels),
             "size": list(layer.size),
-            "operations": layer.operations / network.stack,
-            "padded_operations": padded_operations(layer, self.tile, row.groups) / network.stack,
+            "operations": layer.operations * share,
+            "padded_operations": padded_operations(layer, self.tile, row.groups) * share,
             "whole_tiles": whole_tiles(layer, self.tile, row.groups),
-            "activation_bytes": self.element * layer.activations / network.stack,
+            "activation_bytes": self.element * layer.activations * share,
             "weight_bytes": self.element * layer.weights,
             "intensity": intensity,
             "intensity_limit": layer.intensity(inf, self.element),
@@ -207,14 +209,13 @@ def _of_notation(s: Settings, arch: str, size: tuple[int, int], classes: int) ->
     """With `align` also what it makes another."""
     pool, layers = s.model.pool, parse(arch, s.model.pool)
     rounded = parse(aligned(arch, s.align, s.align_to), pool) if s.align else layers
-    yield Row("original", "dense", cost_of(layers, size=size, classes=classes, fold=1, form="dense"))
     forms: list[Form] = ["dense", *["slots"] * s.slots, *["control"] * s.controls]  # type: ignore[list-item]
-    for fold in sorted({*s.fold} - {1}):
-        for form in forms:
-            cost, other = (cost_of(of, size=size, classes=classes, fold=fold, form=form) for of in (layers, rounded))
-            yield Row(cost.name, form, cost)
-            if other != cost:
-                yield Row(f"{other.name}, align={s.align}", form, other, s.align)
+    wanted: list[tuple[int, Form]] = [(1, "dense"), *product(sorted({*s.fold} - {1}), forms)]
+    for fold, form in wanted:
+        cost, other = (cost_of(of, size=size, classes=classes, fold=fold, form=form) for of in (layers, rounded))
+        yield Row(cost.name, form, cost)
+        if other != cost:
+            yield Row(f"{other.name}, align={s.align}", form, other, s.align)
     for how in s.scaling:
         narrow, pools, smaller = scaled(how, arch, pool, size)
         small = parse(resized(narrow, smaller), pools)

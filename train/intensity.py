@@ -121,9 +121,13 @@ class NetworkCost:
         """Stacks that hold so many images; the last one may be filled up."""
         return ceil(images / self.stack) if images < inf else inf
 
-    def operations(self, winograd: bool = False) -> float:
-        """Of one image."""
-        return sum(layer.winograd if winograd else layer.operations for layer in self.layers) / self.stack
+    def share(self, images: float) -> float:
+        """Stacks an image, of a batch of so many: 1/`stack`, and more where the last stack is filled up."""
+        return self.stacks(images) / images if images < inf else 1 / self.stack
+
+    def operations(self, images: float = inf, *, winograd: bool = False) -> float:
+        """Of one image, of a batch of so many."""
+        return self.share(images) * sum(layer.winograd if winograd else layer.operations for layer in self.layers)
 
     def intensity(self, images: float, element: int) -> float:
         """Operations of all layers by bytes of all layers (§2.2), for a batch of so many images or the limit, `inf`."""

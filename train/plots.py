@@ -31,7 +31,8 @@ COLORS = {
 
 def color(network: Mapping[str, Any]) -> str:
     """Of a network, or a row, of a report of `train.cost` or `train.bench`; the same in every picture."""
-    return COLORS[network["network"] if network["network"] in COLORS else network["form"]]
+    name = network["network"].removesuffix(f", align={network.get('align')}")
+    return COLORS[name if name in COLORS else network["form"]]
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
