@@ -3,10 +3,12 @@
 Most run `main` in this process, since starting an interpreter takes seconds; a few start the real programs.
 """
 
+import importlib
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from textgen.errors import UserError
 from textgen.store import open_dataset
 
 SMALL = "game.images={train:1,val:1,test:1}"
+SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 PROGRAMS: dict[str, Callable[[], None]] = {"textgen": textgen.main.main, "train": train.main.main}
 
 
@@ -51,6 +54,20 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return Ended(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_program_tells_its_options(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    GlobalHydra.instance().clear()
+    module, _, main = SCRIPTS[script].partition(":")
+    with pytest.raises(SystemExit) as caught:
+        getattr(importlib.import_module(module), main)()
+    assert not caught.value.code
+    assert len(capsys.readouterr().out.splitlines()) > 5
 
 
 def start(folder: Path, program: str, *arguments: str) -> Ended:

@@ -42,15 +42,30 @@ def test_seeds_become_mean_and_standard_deviation(tmp_path: Path) -> None:
     assert table.cells(table.rows[0])[3:6] == ["3", "98.00", "± 1.00"]
 
 
-@pytest.mark.parametrize("other", [{"recipe_hash": "r2", "recipe": "paper"}, {"dataset_hash": "d2"}])
-def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path: Path, other: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe_hash": "r2", "recipe": "paper"},
+        {"dataset_hash": "d2"},
+        {"original_arch": "C8 M F"},
+        {"train_images": 5},
+    ],
+)
+def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path: Path, other: dict[str, Any]) -> None:
     put(tmp_path, "a")
     put(tmp_path, "b", fold=4, **other)
     tables, _ = report(tmp_path)
     assert [len(table.rows) for table in tables] == [1, 1]
-    assert "several recipes or data sets" in markdown(tables, [])
+    assert "several recipes, data sets or networks" in markdown(tables, [])
     assert tables[0].title != tables[1].title
     assert all(table.cells(table.rows[0])[6] == "" for table in tables)
+
+
+def test_no_run_hides_another_of_the_same_seed(tmp_path: Path) -> None:
+    put(tmp_path, "a")
+    put(tmp_path, "b", accuracy=0.5)
+    tables, _ = report(tmp_path)
+    assert [table.rows[0].accuracy for table in tables] == [0.98, 0.5]
 
 
 def test_games_differ_in_their_data_and_stand_in_one_table(tmp_path: Path) -> None:

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import GAMES, composed
+from PIL import Image
 from safetensors.torch import load_file
 
 from textgen.build import ensure
 from textgen.errors import UserError
 from textgen.export import export
 from textgen.main import definition_of
-from train import data, loop
+from train import checkpoint, data, loop
 from train.data import Live, Source, to_device
 from train.evaluate import evaluate
 from train.machine import threads
@@ -171,6 +173,15 @@ def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) ->
     for about in result["tests"].values():
         assert about["images"] == 22 * 5
         assert about["accuracy_ci95"][0] <= about["accuracy"] <= about["accuracy_ci95"][1]
+
+
+def test_crops_of_another_class_make_another_run(tmp_path: Path) -> None:
+    (tmp_path / "real/7").mkdir(parents=True)
+    Image.fromarray(np.zeros((19, 25, 3), np.uint8)).save(tmp_path / "real/7/crop.png")
+    few = ("game=apex_count", "epochs=1", "game.images.train=2", f"runs={tmp_path}", f"real={tmp_path / 'real'}")
+    first = run(composed(*SMALL, *few))
+    (tmp_path / "real/7").rename(tmp_path / "real/1")  # it was none
+    assert run(composed(*SMALL, *few))["identity"] != first["identity"]
 
 
 def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path) -> None:
@@ -332,7 +343,7 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
     whole = trained(source, tmp_path / "whole")
     stops: list[tuple[int, Callable[[], None]]] = [(1, crash), (9, interrupt), (12, crash), (1, interrupt), (7, crash)]
     for at, stop in stops:
-        with pytest.raises((OSError, KeyboardInterrupt), match=r"gone|the same command goes on"):
+        with pytest.raises((OSError, KeyboardInterrupt), match=r"gone|stopped in epoch"):
             trained(Stopping(source, at, stop), tmp_path / "stopped")
     resumed = trained(source, tmp_path / "stopped")
     weights = whole.net.state_dict()
@@ -382,6 +393,12 @@ def test_a_run_that_is_done_is_found_again_and_not_trained(tmp_path: Path, capsy
     assert len(list(tmp_path.glob("*/result.json"))) == 2
     with pytest.raises(UserError, match="holds a run of other settings"):
         run({**config, "seed": 2, "out": str(folder)})
+    (folder / "result.json").rename(tmp_path / "result.json")
+    checkpoint.save(folder, {"identity": first["identity"]})  # as if it were half done
+    with pytest.raises(UserError, match="holds a half-done run of other settings"):
+        run({**config, "seed": 2, "out": str(folder)})
+    checkpoint.remove(folder)
+    (tmp_path / "result.json").rename(folder / "result.json")
     assert run({**config, "fresh": True})["accuracy_groupings"] == first["accuracy_groupings"]
     assert (folder / "model.safetensors").stat().st_mtime_ns > written
 
@@ -399,6 +416,8 @@ def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Pa
     assert given["accuracy_groupings"] == first["accuracy_groupings"]
     with pytest.raises(UserError, match="it needs fold=1"):
         run(composed(*SMALL, *settings, "fold=2", f"teacher={Path(second['teacher']['path']).parent}", "game=lol_time"))
+    with pytest.raises(UserError, match="holds teacher=…, which would be overwritten"):
+        run(composed(*SMALL, *settings, "fold=2", f"teacher={teacher}", f"out={teacher.parent}", "fresh=true"))
     with pytest.raises(UserError, match="distill is for single images"):
         run(composed(*SMALL, *settings, "fold=2", "recipe.slots=false"))
 
@@ -468,7 +487,10 @@ def test_weights_between_slots_are_held_where_a_given_network_has_them(tmp_path:
 def test_what_is_trained_on_is_the_recipe_s_unless_it_is_given(tmp_path: Path) -> None:
     few = ("game=apex_count", "epochs=1")
     assert train(tmp_path, *few)["data"] == "live"
+    (tmp_path / "run/orders.png").write_bytes(b"of a run with fold=4 in the same folder")
     assert train(tmp_path, *few, "recipe=paper")["data"] == "files"
+    assert not (tmp_path / "run/orders.png").exists()
+    assert (tmp_path / "run/report.html").read_text().count("data:image/png;base64,") == 3
     given, named = (train(tmp_path, *few, "recipe=paper", live) for live in ("data=live", "recipe.data=live"))
     assert given["data"] == "live"
     assert (given["identity"], given["recipe_hash"]) == (named["identity"], named["recipe_hash"])
@@ -545,6 +567,7 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["path=crops"], "path=crops is for data=folder alone"),
         (["data=folder"], "data=folder needs path"),
         (["data=rendered"], "data"),
+        (["real=nowhere"], "real=nowhere is no folder"),
         (["data=live", "game.images.train=0"], "game.images.train is 0"),
         (["recipe.images=null"], "set one of epochs and images"),
         (["recipe.epochs=3"], "set one of epochs and images"),

@@ -25,13 +25,13 @@ from textgen.atomic import mendable, whole_file
 from textgen.errors import UserError
 
 
-def run(main: Callable[[], object]) -> NoReturn:
+def run(main: Callable[[], object], *, game: bool = True) -> NoReturn:
     """Call a Hydra `main` and exit: 0 done, 2 a user's mistake in one line, 130 interrupted, else a traceback.
 
-    Errors of Hydra and OmegaConf are mistakes in overrides or YAML files.
+    Errors of Hydra and OmegaConf are mistakes in overrides or YAML files. `game` says whether there is that option.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and exiting with 1
-    if {"--help", "-h"} & set(sys.argv) and not any(argument.startswith("game=") for argument in sys.argv):
+    if game and {"--help", "-h"} & set(sys.argv) and not any(argument.startswith("game=") for argument in sys.argv):
         sys.argv.append("game=sot_time")  # Hydra composes a whole configuration to show its help
     try:
         main()

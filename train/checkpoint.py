@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,27 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(folder: Path, identity: str) -> dict[str, Any] | None:
-    """The newest whole state with `state["identity"] == identity`, or None. Says on stderr which file is damaged."""
+    """The newest whole state, if `state["identity"] == identity`, or None. Says on stderr which file is damaged."""
+    state = _newest(folder, print)
+    return state if state and state.get("identity") == identity else None
+
+
+def of_another(folder: Path, identity: str) -> bool:
+    """Whether there is a state with another `state["identity"]`, which would be lost."""
+    state = _newest(folder, lambda *_, **__: None)
+    return state is not None and state.get("identity") != identity
+
+
+def _newest(folder: Path, tell: Callable[..., None]) -> dict[str, Any] | None:
     for name in NAMES:
         path = folder / name
         try:
-            state = _read(path)
+            return _read(path)
         except FileNotFoundError:
             continue
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             then = f"{NAMES[1]} is used" if name == NAMES[0] and (folder / NAMES[1]).exists() else "none is left"
-            print(f"{path} is damaged and not used ({str(error).splitlines()[0]}): {then}", file=sys.stderr)
-            continue
-        if state.get("identity") == identity:
-            return state
+            tell(f"{path} is damaged and not used ({str(error).splitlines()[0]}): {then}", file=sys.stderr)
     return None
 
 

@@ -287,7 +287,7 @@ def _main(config: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, game=False)
 
 
 if __name__ == "__main__":

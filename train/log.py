@@ -8,21 +8,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from textgen.atomic import write_whole
 from textgen.errors import UserError
+from train.checkpoint import ELSEWHERE
 
+MLFLOW_RUN = "mlflow_run.txt"
 Told = Callable[[dict[str, Any]], None]
+
+
+def check(loggers: Sequence[str]) -> None:
+    """Raise `UserError` for one that is not installed."""
+    for name in loggers:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"log={name} needs {name}: pip install 'foldtext[{name}]', or leave log out")
+
+
+def forget(folder: Path) -> None:
+    """Of a run that begins anew: what was told is another run's."""
+    for path in (folder / MLFLOW_RUN, *folder.glob("events.out.tfevents.*")):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Told]:
     """A function that tells the numbers of an epoch's mapping, by name, to each of `loggers`.
 
-    TensorBoard reads `folder`; MLflow has one database for all, mlflow.db in `runs`. Raises `UserError` for one that
-    is not installed.
+    TensorBoard reads `folder`; MLflow has one database for all, mlflow.db in `runs`.
     """
-    for name in loggers:
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"log={name} needs {name}: pip install 'foldtext[{name}]', or leave log out")
     open_ = {"tensorboard": _tensorboard, "mlflow": _mlflow}
     tellers = [open_[name](folder, runs, config) for name in loggers]
 
@@ -59,12 +71,12 @@ def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
     client = MlflowClient(f"sqlite:///{(runs / 'mlflow.db').resolve()}")
     experiment = client.get_experiment_by_name("foldtext")
     number = experiment.experiment_id if experiment else client.create_experiment("foldtext")
-    kept = folder / "mlflow_run.txt"  # a run that goes on is the same one there
+    kept = folder / MLFLOW_RUN  # a run that goes on is the same one there
     if not kept.exists():
         run = client.create_run(number, run_name=folder.name).info.run_id
         for key in ("fold", "width", "seed"):
             client.log_param(run, key, config[key])
-        kept.write_text(run, encoding="utf-8")
+        write_whole(kept, run.encode(), ELSEWHERE)
     run = kept.read_text(encoding="utf-8")
 
     def tell(numbers: dict[str, float], epoch: int) -> None:

@@ -260,7 +260,7 @@ def _lr_factor(recipe: Recipe, progress: float) -> float:
 
 
 def _stopped(at: Progress, epochs: int, folder: Path) -> str:
-    return f"stopped in epoch {min(at.epoch + 1, epochs)} of {epochs}; the same command goes on from there ({folder})"
+    return f"stopped in epoch {min(at.epoch + 1, epochs)} of {epochs}, kept in {folder}"
 
 
 def _line(line: dict[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """`python -m train.report runs/table4`: the runs of a folder as a table, with the paper's numbers beside them.
 
-Runs are compared only where they are of one recipe and, game by game, of one data set; others get tables of their own.
+Runs are compared only where they are of one recipe and, game by game, of one data set and network; others get tables of
+their own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import json
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -109,16 +110,19 @@ def report(folder: Path) -> tuple[list[Table], list[str]]:
 
 
 def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """A recipe is one table; where a game was trained on several data sets, each of the further ones is one more."""
-    sets: dict[tuple[str, str], list[str]] = defaultdict(list)  # of a recipe and a game, as they come
-    for result in results:
-        known = sets[result["recipe_hash"], result["game"]]
-        if result["dataset_hash"] not in known:
-            known.append(result["dataset_hash"])
+    """A recipe is one table; where a game was trained on several data sets or as several networks, each of the further
+    ones is one more, and a run that was there before with the same seed is too."""
+    sets: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)  # of a recipe and a game, as they come
+    seen: Counter[tuple[Any, ...]] = Counter()
     tables: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
-        number = sets[result["recipe_hash"], result["game"]].index(result["dataset_hash"])
-        tables[result["recipe_hash"], number].append(result)
+        of = result["recipe_hash"], result["game"]
+        about = tuple(result.get(key) for key in ("dataset_hash", "train_images", "original_arch"))
+        same = *of, *about, *(result[key] for key in ("fold", "width", "seed"))
+        seen[same] += 1
+        if (*about, seen[same]) not in sets[of]:
+            sets[of].append((*about, seen[same]))
+        tables[result["recipe_hash"], sets[of].index((*about, seen[same]))].append(result)
     several = len(tables) > 1
     return [
         Table(_title(runs, number) if several else _short_title(runs[0]), _rows(runs))
@@ -138,9 +142,13 @@ def _short_title(run: Mapping[str, Any]) -> str:
 def _title(runs: Sequence[Mapping[str, Any]], number: int) -> str:
     first = runs[0]
     title = f"recipe={first['recipe']} ({first['recipe_hash']}), data={first['data']}{_variant(first)}"
-    return title + (
-        f", other data sets ({', '.join(sorted({run['dataset_hash'][:8] for run in runs}))})" * bool(number)
-    )
+    return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
+
+
+def _data(run: Mapping[str, Any]) -> str:
+    """What tells its data and network from others of the same game."""
+    images = f", {run['train_images']} images an epoch" if "train_images" in run else ""
+    return f"{run['dataset_hash'][:8]}{images}, {run.get('original_arch', run.get('arch'))}"
 
 
 def _rows(runs: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
@@ -156,7 +164,9 @@ def markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     """All tables, what the columns are, and what is missing."""
     parts = []
     if len(tables) > 1:
-        parts.append("These runs are of several recipes or data sets; what stands in one table may be compared.\n")
+        parts.append(
+            "These runs are of several recipes, data sets or networks; what stands in one table may be compared.\n"
+        )
     for table in tables:
         lines = [f"## {table.title}\n", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
         lines += [f"| {' | '.join(table.cells(row))} |" for row in table.rows]

@@ -24,13 +24,15 @@ text-align:left;border-bottom:1px solid #ddd}.number{text-align:right}.wide{over
 LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "versions", "tests", "teacher")
 
 
-def write(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """report.html beside the pictures of `folder`."""
+def write(
+    result: Mapping[str, Any], history: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes], folder: Path
+) -> None:
+    """report.html of `folder`. `pictures` are PNGs, by the names of `PICTURES`."""
     head = esc(title(result))
     parts = [f"<h1>{head}</h1>", f"<pre>{esc(summary(result, folder))}</pre>"]
     for name, caption in PICTURES.items():
-        if (path := folder / f"{name}.png").exists():
-            data = base64.b64encode(path.read_bytes()).decode()
+        if name in pictures:
+            data = base64.b64encode(pictures[name]).decode()
             parts.append(f'<h2>{caption}</h2><img alt="{caption}" src="data:image/png;base64,{data}">')
     worst = sorted((share, label) for label, share in result["per_class_accuracy"].items() if share is not None)[:20]
     rows = [[label, f"{share:.1%}"] for share, label in worst]

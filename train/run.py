@@ -65,7 +65,11 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
             rebuild=settings.rebuild,
             real=settings.real,
         )
-        return _Run.of(config, task, data, device).result()
+        try:
+            return _Run.of(config, task, data, device).result()
+        except KeyboardInterrupt as stopped:
+            again = "the same command, without fresh=true," if settings.fresh else "the same command"
+            raise KeyboardInterrupt(f"{stopped or 'stopped'}; {again} goes on from there") from None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class _Run:
             "trainer": TRAINER,
             "data": [task.kind, data.hash, task.train_images, *task.classes],
             "tests": {
-                name: xxhash.xxh3_64_hexdigest(s.images.cpu().numpy().tobytes()) for name, s in data.tests.items()
+                name: _digest(split.images, *[split.labels] * (name == "real"))  # those of a data set are in its hash
+                for name, split in data.tests.items()
             },
             "network": [*settings.notation(task.arch, task.size), settings.fold],
             "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
@@ -117,16 +122,19 @@ class _Run:
         """That of the run, done now or before."""
         folder = self.folder
         with only_one(folder / ".lock", f"another process trains in {folder}"):
-            found = _found(folder)
+            found, elsewhere = _found(folder), "choose another out=…, or fresh=true"
             if self.settings.fresh:
                 checkpoint.remove(folder)
+                log.forget(folder)
                 (folder / "result.json").unlink(missing_ok=True)
             elif found:
                 if found.get("identity") != self.identity:
-                    raise UserError(f"{folder} holds a run of other settings: choose another out=…, or fresh=true")
+                    raise UserError(f"{folder} holds a run of other settings: {elsewhere}")
                 checkpoint.remove(folder)
                 print(f"{summary(found, folder)} (done before; fresh=true does it again)")
                 return found
+            elif checkpoint.of_another(folder, self.identity):
+                raise UserError(f"{folder} holds a half-done run of other settings: {elsewhere}")
             teacher, about = self._taught()
             result = self._done(folder, teacher, about)
             checkpoint.remove(folder)
@@ -193,8 +201,11 @@ class _Run:
             "mistakes": plots.mistakes(evaluation, images, labels, task.classes),
             **({"orders": plots.orders(evaluation)} if f > 1 else {}),
         }
-        for name, picture in pictures.items():
-            write_whole(folder / f"{name}.png", picture, ELSEWHERE)
+        for name in report_page.PICTURES:
+            if name in pictures:
+                write_whole(folder / f"{name}.png", pictures[name], ELSEWHERE)
+            else:
+                (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
         result = {
             "game": task.name,
             "fold": f,
@@ -202,6 +213,8 @@ class _Run:
             "scaling": s.scaling,
             "align": s.align,
             "arch": s.notation(task.arch, task.size)[0],
+            "original_arch": s.model.arch or task.arch,
+            "train_images": task.train_images,
             **result_of(self.recipe, trained, evaluations, task.classes),
             "teacher": about_teacher,
             "start": s.start and str(s.start),
@@ -214,7 +227,7 @@ class _Run:
             "device": device,
             "identity": self.identity,
         }
-        report_page.write(result, trained.history, folder)
+        report_page.write(result, trained.history, pictures, folder)
         return result
 
 
@@ -231,11 +244,18 @@ def _recipe(config: Mapping[str, Any], settings: Settings, task: Task) -> Recipe
     )
 
 
+def _digest(*tensors: torch.Tensor) -> str:
+    digest = xxhash.xxh3_64()
+    for tensor in tensors:
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    return digest.hexdigest()
+
+
 def _recipe_hash(config: Mapping[str, Any], settings: Settings, task: Task) -> str:
     """Of what is the same in all runs of a table: the recipe before it is fitted to a game and a fold."""
     recipe = {key: value for key, value in config["recipe"].items() if key != "data"}
-    same = [TRAINER, task.kind, recipe, *(config[key] for key in ("model", "epochs", "batch", "autocast"))]
-    given: list[object] = [settings.teacher is not None, settings.start and sha256(model_of(settings.start))]
+    same = [TRAINER, task.kind, recipe, *(config[key] for key in ("model", "epochs", "batch", "autocast", "groupings"))]
+    given: list[object] = [path and sha256(model_of(path)) for path in (settings.teacher, settings.start)]
     if settings.scaling or settings.align:
         given += [settings.scaling, settings.align, settings.align_to]
     return hashlib.sha256(json.dumps([same, given], sort_keys=True).encode()).hexdigest()[:8]
@@ -257,6 +277,9 @@ def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
         raise UserError(
             "recipe: distill is for single images, slots or fold=1: set recipe.slots=true or recipe.distill=null"
         )
+    log.check(settings.log)
+    if settings.real and not settings.real.is_dir():
+        raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
     if settings.teacher:
         check_teacher(settings.teacher, task)
     if recipe.needs_start and not settings.start:
@@ -267,8 +290,9 @@ def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
         check_start(settings.start, task, arch=arch, pool=pool, fold=f, recipe=recipe)
         if recipe.distill and not settings.teacher:
             raise UserError(f"start={settings.start}: who is to teach? give teacher=…, or recipe.distill=null")
-        if settings.out and model_of(settings.start).resolve().parent == settings.out.resolve():
-            raise UserError(f"out={settings.out} holds start=…, which would be overwritten: give another folder")
+    for option, given in (("teacher", settings.teacher), ("start", settings.start)):
+        if settings.out and given and model_of(given).resolve().parent == settings.out.resolve():
+            raise UserError(f"out={settings.out} holds {option}=…, which would be overwritten: give another folder")
     if settings.out and not _may_hold_a_run(settings.out):
         raise UserError(
             f"out={settings.out} holds other things than a run: give a new or empty folder, or one of a run"
