@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -42,6 +43,7 @@ QUICK = {
     "pin": True,
     "seed": 0,
     "data_dir": None,
+    "path": None,
     "format": "text",
     "out": None,
     "overwrite": False,
@@ -176,7 +178,8 @@ def test_the_compiled_network_gives_the_same_labels():
         ({"engines": ("tensorrt",)}, "nothing is left to measure: tensorrt is missing"),
         ({"device": "mps"}, "device=mps"),
         ({"model": Model(None, "2x2 stride 2")}, "has no row of letters"),
-        ({"runs": ("somewhere",)}, "leave out game=…, network=…, model.arch=… and fold=…"),
+        ({"runs": ("somewhere",)}, "leave out game=…, network=…, model=… and fold=…"),
+        ({"data_dir": Path("data")}, "data_dir=data is where the crops of runs=… are"),
     ],
 )
 def test_mistakes_are_named(changed, told):
@@ -208,6 +211,7 @@ def test_the_command(tmp_path):
     for wrong, message in (
         (["runs=of_runs", *own], "of_runs holds no result.json: it is a folder of runs, give one of them: a_f1"),
         (["out=there"], "out=there exists"),
+        (["runs=of_runs", "~game", "fold=null"], "leave out model=…"),
     ):
         done = subprocess.run([*command, *wrong], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 2

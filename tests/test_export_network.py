@@ -30,7 +30,7 @@ from train.export import CALIBRATIONS, Measured, Settings, _check_equal, export,
 from train.fold import assemble_slots
 from train.models.notation import build, initialise, parse
 from train.network import Network, load
-from train.onnx_file import Session, metadata_of, need, to_onnx
+from train.onnx_file import Session, need, to_onnx, with_metadata
 from train.quantize import divergence, quantised
 from train.run import run
 
@@ -63,7 +63,11 @@ def crops_of(n: int, size: tuple[int, int] = SIZE) -> Tensor:
 def onnx_of(f: int, form: Form) -> bytes:
     names = ("labels", "probabilities")
     module = reader(network_of(f), form)
-    return to_onnx(module, crops_of(2 * f + 1), input_name="crops", output_names=names, metadata={"a": "ä"})
+    return to_onnx(module, crops_of(2 * f + 1), input_name="crops", output_names=names)
+
+
+def metadata_of(data: bytes) -> dict[str, str]:
+    return {prop.key: prop.value for prop in onnx.load_model_from_string(data).metadata_props}
 
 
 def settings(run_: Path, **changes: object) -> Settings:
@@ -118,11 +122,9 @@ def test_a_reader_says_what_classify_says(f: int, form: Form) -> None:
 def test_onnx_and_pt2_read_any_number_of_crops_as_pytorch(f: int, form: Form) -> None:
     network = network_of(f)
     module, example = reader(network, form), crops_of(2 * f + 1)
-    content = to_onnx(
-        module, example, input_name="crops", output_names=("labels", "probabilities"), metadata={"a": "ä"}
-    )
+    content = to_onnx(module, example, input_name="crops", output_names=("labels", "probabilities"))
     program = torch.export.load(io.BytesIO(to_program(module, example, {"about": "b"}))).module()
-    assert metadata_of(content) == {"a": "ä"}
+    assert metadata_of(with_metadata(content, {"a": "ä"})) == {"a": "ä"}
     assert str(ROOT).encode() not in content  # no paths of the machine that it was made on
     session = Session(content, threads=1)
     for n in {0, 1, f, 3 * f, *random.Random(f).sample(range(3 * f), 3)}:
@@ -188,6 +190,7 @@ def test_int8_computes_with_integers_and_its_accuracy_is_that_of_the_file(folder
     assert all(int(np.abs(each.astype(int)).max()) in (63, 64) for each in layers)  # seven bits
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     int8 = about["int8"]
+    assert int8["calibration_crops"] == 100  # of 150, in whole batches
     assert json.loads(metadata_of(content)["int8"]) == int8
     assert set(int8["divergence"]) == {"minmax", "percentile"}
     assert int8["calibration"] == min(int8["divergence"], key=int8["divergence"].get)
@@ -253,17 +256,20 @@ def test_the_script_reads_pictures_in_an_environment_of_its_own(
     assert read_crops(python, READ_CROPS, exported[0], crops) == labels
 
 
-def test_crops_of_a_folder_are_found_where_the_user_says(tmp_path: Path) -> None:
+def test_crops_of_a_folder_are_found_where_the_user_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = composed(*SMALL)
     crops, data_dir = tmp_path / "crops", f"data_dir={tmp_path / 'data'}"
     export_data(ensure(definition_of(config, 0), tmp_path / "data"), "imagefolder", crops, quiet=True)
     own = ["data=folder", f"path={crops}", "fold=1", "model.arch=C4 M F"]
     same = ["augment=off", "recipe.images=null", "recipe.epochs=2", "groupings=1", "threads=1"]
     run(composed(*same, *own, data_dir, f"out={tmp_path / 'run'}"))
+    assert export(settings(tmp_path / "run", format="torch"))["test_images"]
+    assert "was tested on data set" not in capsys.readouterr().err
     moved = crops.rename(tmp_path / "moved")
     with pytest.raises(UserError, match="crops"):
-        export(settings(tmp_path / "run", format="torch"))
-    about = export(settings(tmp_path / "run", format="torch", path=str(moved)))
+        export(settings(tmp_path / "run", format="torch", overwrite=True))
+    about = export(settings(tmp_path / "run", format="torch", overwrite=True, path=str(moved)))
+    assert "was tested on data set" in capsys.readouterr().err
     assert (about["form"], about["images_per_second"]) == ("dense", None)
     assert (tmp_path / "run" / "model.pt2").is_file()
 
@@ -315,6 +321,7 @@ def test_what_cannot_be_is_told_before_any_work(folder: Path, tmp_path: Path) ->
         ({"out": str(tmp_path / "result.json")}, r"ends in \.onnx"),
         ({"out": str(tmp_path / "none" / "a.onnx")}, "cannot write"),
         ({"int8": True, "format": "torch", "out": None}, "for format=onnx alone"),
+        ({"calibration": "minmax"}, "calibration=minmax is for int8=true"),
         ({"path": str(tmp_path), "out": str(tmp_path / "a.onnx")}, "is for runs with data=folder"),
     ):
         with pytest.raises(UserError, match=message):

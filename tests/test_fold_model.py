@@ -404,6 +404,13 @@ def test_what_cannot_be_folded_is_named() -> None:
     refused(
         Of(lambda self, x: self.h(F.conv2d(x, self.w)), w=nn.Parameter(torch.ones(8, 3, 1, 1)), h=head(8)), "conv2d"
     )
+    for norm in (nn.GroupNorm(1, 3), nn.LayerNorm([3, 16, 16])):
+        refused(nn.Sequential(norm, stem, head(8)), "0: ", "before the first layer it would mix the images")
+    grey = Of(
+        lambda self, x: self.h(self.c(self.n(x).mean(1, keepdim=True))),
+        **{"n": nn.BatchNorm2d(3), "c": nn.Conv2d(1, 8, 3), "h": head(8)},
+    )
+    refused(grey, "mean cannot be folded", "it would join the images of a stack")
     joined = Of(lambda self, x: torch.cat([self.a(x), self.b(x)], 1), a=head(3, 2), b=head(3, 3))
     refused(joined, "cat cannot be folded", "mix the images")
     dense = Of(

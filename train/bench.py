@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import hydra
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
@@ -24,8 +25,7 @@ from textgen.errors import UserError
 from textgen.game import Game, UserPath, validated
 from textgen.main import plain
 from train import bench_plots, bench_table, machine
-from train.cost import ELSEWHERE, MAX_FOLD
-from train.cost import Network as Sizes
+from train.cost import ELSEWHERE, MAX_FOLD, Sizes
 from train.curriculum import Positive
 from train.deploy import Form, forms
 from train.devices import here
@@ -64,6 +64,7 @@ class Settings:
     pin: StrictBool
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
     data_dir: UserPath | None
+    path: UserPath | None
     format: Literal["text", "csv", "json"]
     out: UserPath | None
     overwrite: StrictBool
@@ -79,7 +80,7 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
         raise UserError(f"device={s.device}: engines run on cpu and cuda")
     with machine.threads(s.threads), pinned(s.threads if s.pin else None):
         name = machine.name_of(device)
-        task = _task(s, game)
+        task, left_out = _task(s, game)
         prepared, notes = prepare(
             task,
             device,
@@ -88,6 +89,7 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
             threads=s.threads,
             narrow="narrow" in s.forms,
         )
+        notes = left_out + notes
         if not prepared:
             raise UserError(f"nothing is left to measure: {'; '.join(notes)}")
         peaks = [here()] if device.type == "cpu" else []
@@ -137,24 +139,33 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     }
 
 
-def _task(s: Settings, game: Game | None) -> Task:
+def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
+    """What is measured, and notes of networks that have none of the forms."""
     if s.runs:
         if game is not None or s.network is not None or s.model.arch is not None or s.fold is not None:
-            raise UserError("runs=… say what their networks are: leave out game=…, network=…, model.arch=… and fold=…")
+            raise UserError("runs=… say what their networks are: leave out game=…, network=…, model=… and fold=…")
         name, networks, data = _of_runs(s)
         test = next(iter(data.tests.values()))
         crops = test.images.numpy()
         calibration = calibration_crops(data, s.calibration_crops, s.seed)
         labels: NDArray[np.int64] | None = test.labels.numpy()
     else:
+        for option, value in (("data_dir", s.data_dir), ("path", s.path)):
+            if value is not None:
+                raise UserError(f"{option}={value} is where the crops of runs=… are: give those too, or leave it out")
         name, size, classes, arch = _sizes(s, game)
-        networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *(s.fold or (2, 3, 4)))}
+        folds = (2, 3, 4) if s.fold is None else s.fold
+        networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *folds)}
         crops = np.random.default_rng(s.seed).integers(0, 256, (max(*s.batch, s.calibration_crops), *size, 3), np.uint8)
         calibration, labels = crops[: s.calibration_crops], None
     original = networks[1]
     subjects = [Subject("original", original, "dense", _cost(original, "dense"), labels is not None)]
+    left_out = []
     for f in sorted(set(networks) - {1}):
-        for form in forms(networks[f]):
+        possible = forms(networks[f])
+        if not set(possible) & set(s.forms):
+            left_out.append(f"fold={f} is no network of slots, and has no form but {', '.join(possible)}")
+        for form in possible:
             if form in s.forms:
                 cost = _cost(networks[f], form)
                 subjects.append(Subject(f"fold={f}{NAMES[form]}", networks[f], form, cost, labels is not None))
@@ -165,7 +176,7 @@ def _task(s: Settings, game: Game | None) -> Task:
     longest = max(*s.batch, *networks)
     if len(crops) < longest:
         crops = np.concatenate([crops] * -(-longest // len(crops)))
-    return Task(name, tuple(subjects), crops, calibration, labels)
+    return Task(name, tuple(subjects), crops, calibration, labels), left_out
 
 
 def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
@@ -187,7 +198,7 @@ def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
         raise UserError("runs=… hold none with fold=1, the original, beside which the others stand: give it too")
     if len({(network.arch, network.pool, network.classes) for network in networks.values()}) > 1:
         raise UserError("runs=… have networks of several archs: give those of one")
-    return results[s.runs[0]]["game"], networks, data_of_run(s.runs[0], networks[1], data_dir=s.data_dir)
+    return results[s.runs[0]]["game"], networks, data_of_run(s.runs[0], networks[1], data_dir=s.data_dir, path=s.path)
 
 
 def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
@@ -250,6 +261,11 @@ def _main(config: DictConfig) -> None:
     for group in ("game", "network"):
         cli.check_choice(group, c)
     s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
+    given = dict(
+        override.split("=", 1) for override in HydraConfig.get().overrides.task if override.startswith("model")
+    )
+    if s.runs and {*given.values()} - {"null"}:
+        raise UserError("runs=… say what their networks are: leave out model=…, model.arch=… and model.pool=…")
     game = validated(Game, c["game"], "game") if "game" in c else None
     with cli.report(s.out, s.plots, ELSEWHERE, overwrite=s.overwrite) as tell:
         report = bench(s, game)

@@ -40,7 +40,7 @@ SCALINGS: dict[Scaling, str] = {"efficientnet": "EfficientNet", "reference": "Ef
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Network:
+class Sizes:
     """The group `network`: a network's sizes, where there is no game. `classes` counts them. `module` is a network that
     is no row of letters, of `train.models`, and None one of `model.arch`."""
 
@@ -69,7 +69,7 @@ class Settings:
     out: UserPath | None
     overwrite: StrictBool
     plots: UserPath | None
-    network: Network | None = None
+    network: Sizes | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _of_notation(s: Settings, arch: str, size: tuple[int, int], classes: int) ->
         yield Row(SCALINGS[how], "scaled", cost)
 
 
-def _of_module(s: Settings, network: Network) -> Iterator[Row]:
+def _of_module(s: Settings, network: Sizes) -> Iterator[Row]:
     """The original and its FoldedCNNs."""
     for name, given in (("align", s.align), ("model.arch", s.model.arch)):
         if given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,8 @@ def _instead(folder: Path) -> str:
 def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> Data:
     """The data of a run with `network`, on the CPU, opened as the run did; built again where it is not there.
 
-    `data_dir` and `path` (of a folder of crops) say where they are now; None: where they were. Raises `UserError`.
+    `data_dir` and `path` (of a folder of crops) say where they are now; None: where they were. Says on stderr when they
+    are no longer the same. Raises `UserError`.
     """
     file = run / "config.yaml"
     try:
@@ -83,7 +85,15 @@ def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, pa
             f"the crops of {task.name} are {task.size[0]}×{task.size[1]} of {len(task.classes)} classes, those of {run}"
             f" has {network.size[0]}×{network.size[1]} and {len(network.classes)}: give path=…, its crops"
         )
-    return open_data(task, torch.device("cpu"), data_dir=folder, workers=None, rebuild=False, real=None)
+    data = open_data(task, torch.device("cpu"), data_dir=folder, workers=None, rebuild=False, real=None)
+    if data.hash != (then := result_of_run(run).get("dataset_hash")):
+        why = "crops that came or went, a folder of another name or other versions of libraries may be why"
+        print(
+            f"{run} was tested on data set {str(then)[:8]}, and this is {data.hash[:8]}: {why}, and some crops may be"
+            " those that it was trained on",
+            file=sys.stderr,
+        )
+    return data
 
 
 def calibration_crops(data: Data, count: int, seed: int) -> NDArray[np.uint8]:

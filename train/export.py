@@ -29,7 +29,7 @@ from train.deploy import Form, example_of, forms, onnx_of, reader, to_program
 from train.done import calibration_crops, data_of_run, result_of_run
 from train.network import Network, load
 from train.onnx_file import OPSET, Session, need, quiet, with_metadata
-from train.quantize import Calibration, divergence, quantised
+from train.quantize import Calibration, divergence, quantised, whole_batches
 
 ELSEWHERE = "another file (out=…)"
 ROUNDS = 7  # of timing; the fastest counts
@@ -93,7 +93,7 @@ def export(s: Settings) -> dict[str, Any]:
     with machine.threads(s.threads), whole_file(file, ELSEWHERE) as write:
         data = data_of_run(s.run, network, data_dir=s.data_dir, path=s.path)
         test, truth = data.tests["test"].images.numpy(), data.tests["test"].labels.numpy()
-        crops = calibration_crops(data, s.calibration_crops, s.seed) if s.int8 else None
+        crops = whole_batches(calibration_crops(data, s.calibration_crops, s.seed)) if s.int8 else None
         form, content, rates = _form(s, network, test, crops)
         per = max(s.batch // network.fold, 1) * network.fold
         of_torch = _of_torch(network, test, per)
@@ -105,6 +105,7 @@ def export(s: Settings) -> dict[str, Any]:
             _check_equal(_measured(run, few, per), _of_torch(network, few, per))
         about: dict[str, Any] = {
             **_facts(s, network, form),
+            "dataset_hash": data.hash,
             "test_images": len(truth),
             **of_file.beside(of_torch, truth),
             "images_per_second": rates,
@@ -170,6 +171,8 @@ def _check(s: Settings, file: Path) -> None:
     """Whatever can be known before the data set is built."""
     if s.int8 and s.format == "torch":
         raise UserError("int8=true is for format=onnx alone: give that, or int8=false")
+    if s.calibration != "auto" and not s.int8:
+        raise UserError(f"calibration={s.calibration} is for int8=true: give that too, or leave calibration out")
     if s.format == "onnx":
         need("onnx", "onnxscript", "onnxruntime")
     result_of_run(s.run)

@@ -25,6 +25,7 @@ from train.traced import (
     BATCH,
     ELEMENTWISE,
     SIZED,
+    WEIGHTED,
     Plan,
     holds_data,
     name_of,
@@ -158,6 +159,10 @@ class _Folding:
         if node.op == "call_module":
             layer = self.meta.get_submodule(str(node.target))
             if isinstance(layer, SIZED):
+                if not isinstance(layer, WEIGHTED) and self.images.issuperset(inputs):
+                    if _over_channels(layer, self.before[node].ndim):
+                        self._refuse(node, "before the first layer it would mix the images of a stack")
+                    self.images.add(node)
                 return self._layer(node, layer)
             if next(layer.parameters(), None) is not None:
                 self._refuse(node, "of layers with weights, convolutions, linear layers, norms and PReLU fold")
@@ -337,6 +342,13 @@ class _Folding:
             if self.tensors.setdefault(path, made) != made:
                 self._refuse(node, f"{path} is used for {made[0]} and for {self.tensors[path][0]}")
             self.after[of] = torch.empty(made[0], dtype=tensor.dtype)
+
+
+def _over_channels(layer: nn.Module, axes: int) -> bool:
+    """Whether a norm of tensors with so many axes takes several channels together."""
+    if isinstance(layer, nn.LayerNorm):
+        return len(layer.normalized_shape) >= axes - 1
+    return isinstance(layer, nn.GroupNorm) and layer.num_groups < layer.num_channels
 
 
 def _stretched(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -> list[int | None]:

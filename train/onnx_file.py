@@ -38,12 +38,11 @@ def to_onnx(
     *,
     input_name: str = "stacks",
     output_names: Sequence[str] = ("logits",),
-    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The ONNX file of `module`, in evaluation mode, for inputs as `example` but of any length n (n, …), 0 included.
 
-    `example` has a length of 2 or more; `output_names` has a name for each tensor that the module gives. `metadata`
-    becomes metadata_props. Raises `UserError` without the extra "export".
+    `example` has a length of 2 or more; `output_names` has a name for each tensor that the module gives. Raises
+    `UserError` without the extra "export".
     """
     need("onnx", "onnxscript")
     if len(example) < 2:
@@ -65,8 +64,6 @@ def to_onnx(
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError(f"the module makes the length of {input_name} a constant: it takes len() or int() of it")
     _forget_sources(model)
-    for key, value in (metadata or {}).items():
-        model.metadata_props.add(key=key, value=value)
     return bytes(model.SerializeToString())
 
 
@@ -83,14 +80,10 @@ def quiet() -> Iterator[None]:
             logging.disable(before)
 
 
-def metadata_of(data: bytes) -> dict[str, str]:
-    """The metadata_props of an ONNX file."""
-    return {prop.key: prop.value for prop in _model(data).metadata_props}
-
-
 def with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
     """The same ONNX file with `metadata` as its metadata_props."""
-    model = _model(data)
+    need("onnx")
+    model = importlib.import_module("onnx").load_model_from_string(data)
     del model.metadata_props[:]
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
@@ -113,11 +106,6 @@ class Session:
         """The outputs, in the order of the file."""
         found: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
         return found
-
-
-def _model(data: bytes) -> Any:
-    need("onnx")
-    return importlib.import_module("onnx").load_model_from_string(data)
 
 
 def _forget_sources(model: Any) -> None:

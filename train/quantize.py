@@ -28,8 +28,8 @@ def quantised(data: bytes, crops: NDArray[np.uint8], calibration: Calibration) -
     """The ONNX file `data`, which takes crops uint8 (n, H, W, 3), with integer layers; its metadata is left out.
 
     The ranges of activations are those on `crops`, in the order and the stacks that they have there: with "minmax" from
-    the smallest value to the largest, with "percentile" what holds 99.99 % of them. A last batch that is not full is
-    left out. Raises `UserError` without the extra "export".
+    the smallest value to the largest, with "percentile" what holds 99.99 % of them. Those are used that
+    `whole_batches` leaves. Raises `UserError` without the extra "export".
     """
     need("onnx", "onnxruntime")
     onnx, quantization = importlib.import_module("onnx"), importlib.import_module("onnxruntime.quantization")
@@ -55,6 +55,12 @@ def quantised(data: bytes, crops: NDArray[np.uint8], calibration: Calibration) -
     return bytes(result.SerializeToString())
 
 
+def whole_batches(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Those that are calibrated with. A last batch that is not full goes: batches of several lengths make no array."""
+    per = min(BATCH, len(crops))
+    return crops[: len(crops) // per * per]
+
+
 def divergence(probabilities: NDArray[np.float32], of: NDArray[np.float32]) -> float:
     """What `of` loses by standing for `probabilities`, both (n, classes): the mean Kullback-Leibler divergence."""
     p, q = (np.maximum(each.astype(np.float64), 1e-9) for each in (probabilities, of))
@@ -65,9 +71,8 @@ class _Batches:
     """Crops as quantize_static reads them."""
 
     def __init__(self, name: str, crops: NDArray[np.uint8]):
-        per = min(BATCH, len(crops))
-        whole = len(crops) // per * per  # batches of different lengths make no array
-        self._batches = [{name: crops[at : at + per]} for at in range(0, whole, per)]
+        crops = whole_batches(crops)
+        self._batches = [{name: crops[at : at + BATCH]} for at in range(0, len(crops), BATCH)]
         self._rest: Iterator[Mapping[str, NDArray[np.uint8]]] = iter(self._batches)
 
     def __len__(self) -> int:
