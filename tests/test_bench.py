@@ -177,7 +177,7 @@ def test_the_compiled_network_gives_the_same_labels():
         ({"network": None}, "of which network"),
         ({"engines": ("tensorrt",)}, "nothing is left to measure: tensorrt is missing"),
         ({"device": "mps"}, "device=mps"),
-        ({"model": Model(None, "2x2 stride 2")}, "has no row of letters"),
+        ({"model": Model(None, "2x2 stride 2")}, "is no row of letters"),
         ({"runs": ("somewhere",)}, "leave out game=…, network=…, model=… and fold=…"),
         ({"data_dir": Path("data")}, "data_dir=data is where the crops of runs=… are"),
     ],

@@ -25,7 +25,7 @@ from train.devices import DEVICES, here
 from train.intensity import NetworkCost, convolution, cost_of, intensity, linear
 from train.models.notation import build, parse
 from train.models.scaling import Scaling, resized, scaled
-from train.plots import COLORS, color
+from train.plots import color
 
 V, N = "3x3 strides 2,1,2", "2x2 stride 2"
 IDS = {"V1": "lol_gold1", "V2": "apex_count", "V3": "sot_coin", "V4": "sot_time"}
@@ -94,7 +94,7 @@ def test_eq_5_says_where_folding_begins_to_save() -> None:
     assert 0 < linear("", 10, 10).least_images(4) < inf
 
 
-@pytest.mark.parametrize("form", ["dense", "slots", "control"])
+@pytest.mark.parametrize("form", ["dense", "grouped", "narrow"])
 @pytest.mark.parametrize("fold", [1, 2, 3, 4])
 def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: str, fold: int) -> None:
     game = validated(Game, load("game", "sot_time"))
@@ -102,7 +102,7 @@ def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: st
     cost = of_game("sot_time", fold, form)
     shape = {"fold": fold} if form == "dense" else {"slot_of": fold}
     net = build(layers, size=game.size, classes=classes, **shape)  # type: ignore[arg-type]
-    copies = fold if form == "slots" else 1
+    copies = fold if form == "grouped" else 1
     weights = [layer.weight.numel() for layer in net if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert [layer.weights for layer in cost.layers] == [copies * count for count in weights]
     with FlopCounterMode(display=False) as counted:
@@ -111,7 +111,7 @@ def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: st
 
 
 def test_slots_are_as_group_convolutions_of_the_folded_widths() -> None:
-    dense, slots, control = (of_game("lol_gold1", 4, form) for form in ("dense", "slots", "control"))
+    dense, slots, control = (of_game("lol_gold1", 4, form) for form in ("dense", "grouped", "narrow"))
     assert [layer.channels for layer in slots.layers] == [layer.channels for layer in dense.layers]
     assert slots.operations() == control.operations()
     assert sum(layer.weights for layer in slots.layers) == 4 * sum(layer.weights for layer in control.layers)
@@ -142,7 +142,7 @@ def test_devices_have_the_ratios_of_the_paper() -> None:
 
 
 def settings(**changes: object) -> Settings:
-    base = {"model": {"arch": None, "pool": V}, "fold": [4], "slots": True, "controls": True, "scaling": []}
+    base = {"model": {"arch": None, "pool": V}, "fold": [4], "forms": ["dense", "grouped", "narrow"], "scaling": []}
     base |= {"align": None, "align_to": "nearest", "batch": 1024, "tile": None}
     rest = {"precision": "fp16", "device": "v100", "format": "text", "out": None, "overwrite": False, "plots": None}
     return validated(Settings, {**base, **rest, **changes})
@@ -160,7 +160,7 @@ def test_the_report_puts_networks_beside_the_original() -> None:
     assert folded["layers"][0]["eq5_holds"]
     assert slots["layers"][0]["eq5_holds"] is None
     text = text_of(made.to_dict(), made.device)
-    assert "fold=3, dense" in text
+    assert "fold=3" in text
     assert "needs 139 operations a byte" in text
     rows = list(csv.DictReader(io.StringIO(csv_of(made.to_dict()))))
     assert len(rows) == 4 * (9 + 1)
@@ -201,8 +201,6 @@ def test_pictures_have_every_network_in_its_colour() -> None:
     for picture in (cost_plots.roofline(about, made.device), cost_plots.batches(about)):
         seen = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(2**24) or []
         assert {ImageColor.getrgb(each) for each in colors} <= {rgb for _, rgb in seen}
-    assert COLORS["slots"] == COLORS["grouped"]
-    assert COLORS["control"] == COLORS["narrow"]
 
 
 def test_one_of_game_and_network() -> None:
@@ -228,8 +226,8 @@ def test_the_command(tmp_path: Path) -> None:
     about = json.loads(out.read_text())
     assert about["task"] == "roundabout"
     assert [network["network"] for network in about["networks"]] == [
-        *("original", "fold=2, dense", "fold=2, dense, align=8", "fold=2, slots", "fold=2, slots, align=8"),
-        *("control of fold=2", "control of fold=2, align=8", "EfficientNet", "EfficientNet, reference"),
+        *("original", "fold=2", "fold=2, align=8", "fold=2, grouped", "fold=2, grouped, align=8"),
+        *("fold=2, narrow (control)", "fold=2, narrow (control), align=8", "EfficientNet", "EfficientNet, reference"),
     ]
     pictures = ("roofline.png", "traffic.png", "batches.png")
     assert [(plots / name).read_bytes()[:4] for name in pictures] == [b"\x89PNG"] * 3
@@ -328,7 +326,7 @@ def test_tiles_of_64_channels_explain_n4() -> None:
     """§H: at f=2 more is lost by 90 channels being computed as 128 than folding gains; f=3 and f=4 gain."""
     network = {"name": "taipei", "size": [50, 50], "classes": 2}
     model = {"arch": "C64 C64 M F32 F", "pool": N}
-    asked = {"network": network, "model": model, "fold": [2, 3, 4], "slots": False, "controls": False}
+    asked = {"network": network, "model": model, "fold": [2, 3, 4], "forms": ["dense"]}
     rows = report_of(settings(tile=64, **asked), None).to_dict()["networks"]
     first = rows[0]["images_per_second_padded"]
     f2, f3, f4 = (row["images_per_second_padded"] / first for row in rows[1:])
@@ -338,18 +336,16 @@ def test_tiles_of_64_channels_explain_n4() -> None:
 
 
 def test_an_aligned_original_stands_beside_the_original() -> None:
-    made = report(fold=[1, 4], slots=False, controls=False, align=16)
-    assert [row.name for row in made.networks] == ["original", "original, align=16", "fold=4, dense"]
+    made = report(fold=[1, 4], forms=["dense"], align=16)
+    assert [row.name for row in made.networks] == ["original", "original, align=16", "fold=4"]
     before, after, _ = made.to_dict()["networks"]
     assert after["operations"] > before["operations"]
     assert color(after) == color(before)
 
 
 def test_aligned_networks_stand_beside_those_that_are_not() -> None:
-    made = report(fold=[2, 4], slots=False, controls=False, align=8)
-    assert [row.name for row in made.networks] == [
-        *("original", "fold=2, dense", "fold=2, dense, align=8", "fold=4, dense")
-    ]
+    made = report(fold=[2, 4], forms=["dense"], align=8)
+    assert [row.name for row in made.networks] == [*("original", "fold=2", "fold=2, align=8", "fold=4")]
     _, unaligned, rounded, _ = made.to_dict()["networks"]
     assert unaligned["operations"] < rounded["operations"] < rounded["padded_operations"]
     assert [layer["layer"] for layer in rounded["layers"] if not layer["whole_tiles"]] == ["conv1", "linear1"]

@@ -25,9 +25,9 @@ from textgen.errors import UserError
 from textgen.export import export as export_data
 from textgen.game import validated
 from textgen.main import definition_of
-from train.deploy import Form, forms, reader, to_program
+from train.deploy import forms, reader, to_program
 from train.export import CALIBRATIONS, Measured, Settings, _check_equal, export, text
-from train.fold import assemble_slots
+from train.fold import Form, assemble_slots
 from train.models.notation import build, initialise, parse
 from train.network import Network, load
 from train.onnx_file import Session, need, to_onnx, with_metadata

@@ -35,7 +35,7 @@ def test_networks_of_the_notation_cost_what_arithmetic_says(fold: int) -> None:
         expected = cost_of(layers, size=size, classes=classes, fold=fold, form="dense").layers
         net = build(layers, size=size, classes=classes, fold=fold, norm=True)
         assert costs_of_module(net, (3 * fold, *size)) == expected
-        narrow = cost_of(layers, size=size, classes=classes, fold=fold, form="control").layers
+        narrow = cost_of(layers, size=size, classes=classes, fold=fold, form="narrow").layers
         assert costs_of_module(build(layers, size=size, classes=classes, slot_of=fold), (3, *size)) == narrow
 
 

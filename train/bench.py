@@ -27,11 +27,11 @@ from textgen.main import plain
 from train import bench_plots, bench_table, machine
 from train.cost import ELSEWHERE, MAX_FOLD, Sizes
 from train.curriculum import Positive
-from train.deploy import Form, forms
+from train.deploy import forms
 from train.devices import here
 from train.done import calibration_crops, data_of_run, result_of_run
 from train.engines import Engine, Precision
-from train.fold import assemble_slots
+from train.fold import Form, assemble_slots, name_of
 from train.intensity import NetworkCost, cost_of
 from train.measure import USUAL, Subject, Task, accuracy, labels_of_pytorch, pinned, prepare, times
 from train.models.notation import build, parse
@@ -40,7 +40,6 @@ from train.network import Network, load
 from train.settings import Listed, Model
 from train.task import Data
 
-NAMES: dict[Form, str] = {"dense": "", "grouped": ", grouped", "narrow": ", narrow (control)"}
 LARGEST = 2**20  # images of a batch, or to calibrate with
 
 
@@ -168,7 +167,7 @@ def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
         for form in possible:
             if form in s.forms:
                 cost = _cost(networks[f], form)
-                subjects.append(Subject(f"fold={f}{NAMES[form]}", networks[f], form, cost, labels is not None))
+                subjects.append(Subject(name_of(f, form), networks[f], form, cost, labels is not None))
     if s.scaled:
         arch, pool, size = scaled("efficientnet", original.arch, original.pool, original.size)
         small = _random(resized(arch, size), pool, original.size, len(original.classes), 1, s.seed)
@@ -213,13 +212,8 @@ def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, s
 
 
 def _cost(network: Network, form: Form) -> NetworkCost:
-    counted: dict[Form, Literal["dense", "slots", "control"]] = {
-        "dense": "dense",
-        "grouped": "slots",
-        "narrow": "control",
-    }
     layers = parse(network.arch, network.pool)
-    return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=counted[form])
+    return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=form)
 
 
 def _like(row: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -247,10 +241,10 @@ def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, s
     """Name, size, number of classes and arch of the network."""
     if game is not None and s.network is None:
         return game.name, game.size, len(game.classes), s.model.arch or game.arch
-    if game is None and s.network is not None and s.model.arch is not None:
+    if game is None and s.network is not None and s.network.module is None and s.model.arch is not None:
         return s.network.name, s.network.size, s.network.classes, s.model.arch
     if game is None and s.network is not None:
-        raise UserError(f"network {s.network.name} has no row of letters: give model.arch=…, or another network=…")
+        raise UserError(f"network {s.network.name} is no row of letters with sizes: give another network=…, or model.arch=… for one of your own")
     raise UserError("of which network? give runs=…, game=… or network=…, one of them")
 
 

@@ -25,8 +25,9 @@ from train import cost_plots, cost_table
 from train.cost_tiles import padded_operations, whole_tiles
 from train.curriculum import Positive
 from train.devices import DEVICES, ELEMENT, Device, here
+from train.fold import Form
 from train.fold_model import fold_model
-from train.intensity import Form, LayerCost, NetworkCost, cost_of
+from train.intensity import LayerCost, NetworkCost, cost_of
 from train.models.notation import Rounding, aligned, parse
 from train.models.resnet import resnet18
 from train.models.scaling import Scaling, resized, scaled
@@ -56,8 +57,7 @@ class Settings:
 
     model: Model
     fold: Listed[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]]
-    slots: StrictBool
-    controls: StrictBool
+    forms: Annotated[Listed[Form], Field(min_length=1)]
     scaling: Listed[Scaling]
     align: Annotated[StrictInt, Field(ge=2, le=256)] | None
     align_to: Rounding
@@ -85,7 +85,7 @@ class Row:
     @property
     def groups(self) -> int:
         """Of every layer."""
-        return self.cost.fold if self.kind == "slots" else 1
+        return self.cost.fold if self.kind == "grouped" else 1
 
     def padded(self, tile: int) -> NetworkCost:
         """With the operations of a device that fills up channels to multiples of `tile`."""
@@ -209,8 +209,7 @@ def _of_notation(s: Settings, arch: str, size: tuple[int, int], classes: int) ->
     """With `align` also what it makes another."""
     pool, layers = s.model.pool, parse(arch, s.model.pool)
     rounded = parse(aligned(arch, s.align, s.align_to), pool) if s.align else layers
-    forms: list[Form] = ["dense", *["slots"] * s.slots, *["control"] * s.controls]  # type: ignore[list-item]
-    wanted: list[tuple[int, Form]] = [(1, "dense"), *product(sorted({*s.fold} - {1}), forms)]
+    wanted: list[tuple[int, Form]] = [(1, "dense"), *product(sorted({*s.fold} - {1}), s.forms)]
     for fold, form in wanted:
         cost, other = (cost_of(of, size=size, classes=classes, fold=fold, form=form) for of in (layers, rounded))
         yield Row(cost.name, form, cost)

@@ -83,7 +83,7 @@ def batches(report: Mapping[str, Any]) -> bytes:
     for number, network in enumerate(report["networks"]):
         # Slots lie on the control, which is a wider line beneath them.
         line: dict[str, Any] = {"color": color(network), "linestyle": "--" if network["align"] else "-"}
-        line |= {"linewidth": 3, "alpha": 0.5, "zorder": 1.9} if network["form"] == "control" else {"linewidth": 1.2}
+        line |= {"linewidth": 3, "alpha": 0.5, "zorder": 1.9} if network["form"] == "narrow" else {"linewidth": 1.2}
         digit: dict[str, Any] = {
             "color": color(network),
             "marker": f"${network['fold']}$",
@@ -142,7 +142,7 @@ def traffic(report: Mapping[str, Any]) -> bytes:
 def _mark(axis: Axes, network: Mapping[str, Any], at: float) -> None:
     """A network at its intensity: a disc with its fold, or a diamond of aligned widths. The control is a ring, beneath
     slots, which lie where it does."""
-    ring, align, own = network["form"] == "control", network["align"], color(network)
+    ring, align, own = network["form"] == "narrow", network["align"], color(network)
     style: dict[str, Any] = {"facecolor": "none" if ring else own, "edgecolor": own if ring else "white"}
     style |= {"s": (60 if ring else 35) if align else (180 if ring else 120), "marker": "D" if align else "o"}
     order = 2.0 if align else 2.2 if ring else 2.4 if network["fold"] == 1 else 2.6  # no fold is covered

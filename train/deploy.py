@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from train.data import to_input
-from train.fold import fold, unfold
+from train.fold import Form, fold, unfold
 from train.models.grouped import grouped, narrow, slot_of
 from train.network import Network
 from train.onnx_file import quiet, to_onnx
 
-Form = Literal["dense", "grouped", "narrow"]
 INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # their names in an ONNX file
 
 

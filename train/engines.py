@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.deploy import INPUT, OUTPUTS, Form, onnx_of, reader
+from train.deploy import INPUT, OUTPUTS, onnx_of, reader
+from train.fold import Form
 from train.kernels.fused_cpu import FusedCPU
 from train.models.winograd import with_winograd
 from train.network import Network

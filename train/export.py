@@ -25,8 +25,9 @@ from textgen.game import UserPath, validated
 from textgen.main import plain
 from train import machine
 from train.curriculum import Positive
-from train.deploy import Form, example_of, forms, onnx_of, reader, to_program
+from train.deploy import example_of, forms, onnx_of, reader, to_program
 from train.done import calibration_crops, data_of_run, result_of_run
+from train.fold import Form
 from train.network import Network, load
 from train.onnx_file import OPSET, Session, need, quiet, with_metadata
 from train.quantize import Calibration, divergence, quantised, whole_batches

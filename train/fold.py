@@ -9,11 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from math import isqrt
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+# How a FoldedCNN is computed: as it is; and of slots by its f blocks alone, as groups, or as the network of one slot on
+# single images, the paper's control.
+Form = Literal["dense", "grouped", "narrow"]
+FORMS: dict[Form, str] = {"dense": "", "grouped": ", grouped", "narrow": ", narrow (control)"}
 Affine = tuple[Tensor, Tensor]  # weight (o, i, …) and bias (o,) of a convolution or a linear layer
+
+
+def name_of(f: int, form: Form) -> str:
+    """A network in tables and pictures.
+
+    >>> name_of(1, "dense"), name_of(4, "dense"), name_of(4, "narrow")
+    ('original', 'fold=4', 'fold=4, narrow (control)')
+    """
+    return "original" if f == 1 else f"fold={f}{FORMS[form]}"
 
 
 def fold(images: Tensor, f: int) -> Tensor:

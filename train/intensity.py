@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf, prod, sqrt
-from typing import Literal
 
+from train.fold import Form, name_of
 from train.models.notation import Conv, Layer, Linear, Sized, sized
 
-Form = Literal["dense", "slots", "control"]
 KERNEL = 3  # of every convolution of the notation
 
 
@@ -108,14 +107,12 @@ class NetworkCost:
 
     @property
     def name(self) -> str:
-        if self.form == "control":
-            return f"control of fold={self.fold}"
-        return "original" if self.fold == 1 else f"fold={self.fold}, {self.form}"
+        return name_of(self.fold, self.form)
 
     @property
     def stack(self) -> int:
         """Images a stack."""
-        return 1 if self.form == "control" else self.fold
+        return 1 if self.form == "narrow" else self.fold
 
     def stacks(self, images: float) -> float:
         """Stacks that hold so many images; the last one may be filled up."""
@@ -159,13 +156,13 @@ def intensity(layers: Sequence[LayerCost], stacks: float, element: int) -> float
 def cost_of(layers: tuple[Layer, ...], *, size: tuple[int, int], classes: int, fold: int, form: Form) -> NetworkCost:
     """The cost of a network of the notation, for images of `size` (H, W).
 
-    "dense" is the original (fold=1) or the FoldedCNN, "slots" the same with block-diagonal weights as `fold` groups,
-    "control" the narrow network on single images that fills a slot. Raises `UserError` as `sized` does.
+    "dense" is the original (fold=1) or the FoldedCNN, "grouped" the same with block-diagonal weights as `fold` groups,
+    "narrow" the network on single images that fills a slot. Raises `UserError` as `sized` does.
     """
     if form == "dense":
         return NetworkCost(fold, form, _costs(sized(layers, size=size, classes=classes, fold=fold), 1))
     narrow = sized(layers, size=size, classes=classes, slot_of=fold)
-    return NetworkCost(fold, form, _costs(narrow, fold if form == "slots" else 1))
+    return NetworkCost(fold, form, _costs(narrow, fold if form == "grouped" else 1))
 
 
 def _costs(layers: Sequence[Sized], copies: int) -> tuple[LayerCost, ...]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from textgen.errors import UserError
-from train.deploy import Form, forms
+from train.deploy import forms
 from train.engines import PRECISIONS, Crops, Engine, Engines, Precision, Runner, missing
-from train.fold import whole_stacks
+from train.fold import Form, whole_stacks
 from train.intensity import NetworkCost
 from train.network import Network
 

@@ -21,11 +21,10 @@ DPI = 110
 # Colours that readers with any colour vision tell apart: Okabe and Ito, Color Universal Design, 2008.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-# Of a network by its name or else its form, as the reports of `train.cost` and `train.bench` call them: slots are the
-# grouped layers there, and the control is the narrow network.
+# Of a network by its name or else its form, as the reports of `train.cost` and `train.bench` call them.
 COLORS = {
     **{"original": BLACK, "EfficientNet": PURPLE, "EfficientNet, reference": ORANGE, "dense": BLUE},
-    **{"slots": GREEN, "grouped": GREEN, "control": VERMILLION, "narrow": VERMILLION},
+    **{"grouped": GREEN, "narrow": VERMILLION},
 }
 
 
