@@ -244,7 +244,7 @@ def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, s
     if game is None and s.network is not None and s.network.module is None and s.model.arch is not None:
         return s.network.name, s.network.size, s.network.classes, s.model.arch
     if game is None and s.network is not None:
-        raise UserError(f"network {s.network.name} is no row of letters with sizes: give another network=…, or model.arch=… for one of your own")
+        raise UserError(f"network {s.network.name} is no row of letters, which bench takes: give another network=…")
     raise UserError("of which network? give runs=…, game=… or network=…, one of them")
 
 

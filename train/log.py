@@ -74,8 +74,13 @@ def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
     kept = folder / MLFLOW_RUN  # a run that goes on is the same one there
     if not kept.exists():
         run = client.create_run(number, run_name=folder.name).info.run_id
-        for key in ("fold", "width", "seed"):
-            client.log_param(run, key, config[key])
+        about = {
+            key: config[key] for key in ("fold", "width", "scaling", "align", "seed", "data", "path", "epochs", "batch")
+        }
+        about |= {"game": config.get("game", {}).get("name"), "recipe": config["recipe"]["name"]}
+        for key, value in about.items():
+            if value is not None:
+                client.log_param(run, key, value)
         write_whole(kept, run.encode(), ELSEWHERE)
     run = kept.read_text(encoding="utf-8")
 
