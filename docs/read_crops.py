@@ -1,5 +1,6 @@
 """python read_crops.py model.onnx crops/: the label of each PNG of a folder; needs onnxruntime, NumPy and Pillow."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -8,12 +9,19 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("model", type=Path, help="what train.export wrote")
+parser.add_argument("crops", type=Path, help="a folder of PNG files of the game's size")
+given = parser.parse_args()
+try:
+    session = onnxruntime.InferenceSession(given.model.read_bytes(), providers=["CPUExecutionProvider"])
+except Exception as error:  # onnxruntime has a class for each mistake
+    sys.exit(f"{given.model} is no ONNX file that can be read: {error}")
 about = session.get_modelmeta().custom_metadata_map
 classes, (height, width) = json.loads(about["classes"]), json.loads(about["size"])
-paths = sorted(Path(sys.argv[2]).glob("*.png"))
+paths = sorted(given.crops.glob("*.png"))
 if not paths:
-    sys.exit(f"{sys.argv[2]} holds no .png: give a folder of crops")
+    sys.exit(f"{given.crops} holds no .png: give a folder of crops")
 crops = np.empty((len(paths), height, width, 3), np.uint8)  # RGB, 0 to 255
 for at, path in enumerate(paths):
     image = Image.open(path).convert("RGB")

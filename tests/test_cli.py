@@ -56,6 +56,28 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     return call
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["fold", "4"], "'fold' is no setting: write key=value, such as game=sot_time"),
+        (["--fold", "4"], "there is no option --fold: settings have no dashes, such as fold=4; --help lists them"),
+        (["fold=1,4"], "fold=1,4: a list takes brackets and quotes, 'fold=[1,4]', and several runs take -m"),
+        (["start=runs/…"], "cannot read 'start=runs/…': … stands for a name of your own"),
+        (["recipe.imgaes=3000"], "no setting 'recipe.imgaes' here: did you mean recipe.images?"),
+        (["game=ammo", "--config-dir", "mine", "fold=9"], "fold: Input should be less than or equal to 6"),
+    ],
+)
+def test_flags_may_stand_anywhere_and_what_hydra_cannot_read_is_told_in_our_words(
+    run: Run, here: Path, arguments: list[str], told: str
+) -> None:
+    (here / "mine/game").mkdir(parents=True)
+    (here / "mine/game/ammo.yaml").write_text((ROOT / "conf/game/sot_time.yaml").read_text())
+    ended = run("train", *([] if "game=ammo" in arguments else ["game=sot_time"]), *arguments)
+    assert ended.code == 2
+    assert told in ended.err
+    assert ended.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_program_tells_its_options(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -143,7 +165,7 @@ def test_no_game_is_answered_with_all_of_them(run: Run, here: Path, program: str
     [
         ("sed=3", "did you mean seed?"),
         ("augmnt=off", "did you mean augment?"),
-        ("game.text.heigth=[8,9]", "did you mean height? (a key that a file leaves out takes a +"),
+        ("game.text.heigth=[8,9]", "did you mean game.text.height? (a key that a file leaves out takes a +"),
         ("gmae.name=mine", "did you mean game?"),
         ("+game.text.heigth=[8,9]", "did you mean height?"),
         ("+game.imags.train=3", "did you mean images?"),
@@ -308,7 +330,7 @@ def test_a_report_goes_where_nothing_stands(here: Path, capsys: pytest.CaptureFi
     for out, plots in ((None, None), (Path("a"), Path("p/q"))):
         with cli.report(out, plots, "another") as tell:
             tell("1,2\n3,4\n", lambda folder: (folder / "b").write_text("b"))
-    assert capsys.readouterr() == ("1,2\n3,4\n", "the pictures are in p/q\n")
+    assert capsys.readouterr() == ("1,2\n3,4\n", "the report is in a\nthe pictures are in p/q\n")
     assert results(here) == ["a", "mine", "p/q/b"]
     assert (here / "a").read_text() == "1,2\n3,4\n"
 

@@ -222,7 +222,7 @@ def test_the_command(tmp_path: Path) -> None:
     out, plots = tmp_path / "cost.json", tmp_path / "plots"
     given = ["network=roundabout", "fold=[2]", "align=8", "format=json", f"out={out}", f"plots={plots}"]
     done = subprocess.run([*command, *given], check=True, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("", f"the pictures are in {plots}\n")
+    assert (done.stdout, done.stderr) == ("", f"the report is in {out}\nthe pictures are in {plots}\n")
     about = json.loads(out.read_text())
     assert about["task"] == "roundabout"
     assert [network["network"] for network in about["networks"]] == [

@@ -305,6 +305,7 @@ def test_errors_of_an_other_text_show_that_text() -> None:
         ({"N": ""}, "fields.N holds an empty text"),
         ({"N": ["1", ""]}, "fields.N holds an empty text"),
         ({"N": "other"}, "fields.N holds 'other'"),
+        ({"N": "0-30"}, "fields.N is '0-30', one text: write 0..30 for a range, or ['0-30']"),
         ({"N": "9..1"}, "fields.N holds '9..1', which runs downwards: write '1..9'"),
         ({"N": "00..5"}, "write '00..05' with leading zeros or '0..5' without"),
         ({"N": "5..010"}, "write '005..010' with leading zeros or '5..10' without"),

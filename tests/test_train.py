@@ -432,6 +432,7 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
     result = run(composed(*SMALL, *few, *further, f"start={folder}"))
     assert result["start"] == str(folder)
     assert result["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])  # nothing was lost
+    assert result["start_accuracy"] == pytest.approx(trained["accuracy"])
     assert result["identity"] != run(composed(*SMALL, *few, *further, "recipe.needs_start=false"))["identity"]
     dense = run(composed(*SMALL, *few, "recipe.slots=false", "epochs=1", "out=" + str(tmp_path / "dense")))
     assert not dense["slots"]

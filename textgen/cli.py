@@ -24,16 +24,28 @@ import conf
 from textgen.atomic import mendable, whole_file
 from textgen.errors import UserError
 
+# Hydra's own flags, those that take a value first.
+VALUED = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
+    *("--info", "-i", "--experimental-rerun"),
+)
+FLAGS = ("--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version", "--shell-completion", "-sc")
+FILE_ERRORS = (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError)
 
-def run(main: Callable[[], object], *, game: bool = True) -> NoReturn:
-    """Call a Hydra `main` and exit: 0 done, 2 a user's mistake in one line, 130 interrupted, else a traceback.
 
-    Errors of Hydra and OmegaConf are mistakes in overrides or YAML files. `game` says whether there is that option.
+def run(main: Callable[[], object], config: str | None = None) -> NoReturn:
+    """Call `main` and exit: 0 done, 2 a user's mistake in one line, 130 interrupted, else a traceback.
+
+    `config` is the file of conf/ of a Hydra `main`. Its --help is that file; flags may stand anywhere. Errors of Hydra
+    and OmegaConf are mistakes in overrides or YAML files.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and exiting with 1
-    if game and {"--help", "-h"} & set(sys.argv) and not any(argument.startswith("game=") for argument in sys.argv):
-        sys.argv.append("game=sot_time")  # Hydra composes a whole configuration to show its help
     try:
+        if config is not None:
+            if {"--help", "-h"} & {*sys.argv[1:]}:
+                print(_help(config))
+                sys.exit(0)
+            sys.argv[1:] = _flags_first(sys.argv[1:])
         main()
     except UserError as error:
         _fail(error.summary)
@@ -43,10 +55,8 @@ def run(main: Callable[[], object], *, game: bool = True) -> NoReturn:
         _fail(f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed")
     except (HydraException, OmegaConfBaseException) as error:
         _fail(_override(error))
-    except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-        if error.filename is None:
-            raise
-        _fail(f"cannot use {error.filename}: {error.strerror}; choose another folder")
+    except FILE_ERRORS as error:
+        _unusable(error)
     except BrokenPipeError:
         _enough()
     except KeyboardInterrupt as error:
@@ -71,6 +81,8 @@ def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             _fail(error.summary)
         except OmegaConfBaseException as error:
             _fail(str(error))
+        except FILE_ERRORS as error:
+            _unusable(error)
         except BrokenPipeError:
             _enough()
 
@@ -80,7 +92,7 @@ def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
 @contextmanager
 def report(
     out: Path | None, plots: Path | None, elsewhere: str, *, overwrite: bool = False
-) -> Iterator[Callable[[str, Callable[[Path], object]], None]]:
+) -> Iterator[Callable[..., None]]:
     """Gives a function that tells a report: its text is printed, or written to the file `out`, and what it is given
     draws the pictures in the folder `plots`, if there is one.
 
@@ -96,12 +108,13 @@ def report(
             plots.mkdir(parents=True, exist_ok=True)
     with nullcontext() if out is None else whole_file(out, elsewhere) as write:
 
-        def tell(text: str, draw: Callable[[Path], object]) -> None:
+        def tell(text: str, draw: Callable[[Path], object] = lambda folder: None) -> None:
             text = text.rstrip("\n")
             if write is None:
                 print(text, flush=True)
             else:
                 write(f"{text}\n".encode())
+                print(f"the report is in {out}", file=sys.stderr)
             if plots is not None:
                 draw(plots)
                 print(f"the pictures are in {plots}", file=sys.stderr)  # stdout may be JSON
@@ -127,6 +140,47 @@ def _enough() -> NoReturn:
     sys.exit(0)
 
 
+def _help(config: str) -> str:
+    """conf/<config>.yaml as it is, with a comment for every setting, and the files of its groups."""
+    folder = Path(conf.__file__).parent
+    head, _, rest = (folder / f"{config}.yaml").read_text(encoding="utf-8").partition("\ndefaults:\n")
+    defaults, _, settings = rest.partition("\n\n")
+    groups = re.findall(r"^  - (?:optional )?(\w+):", defaults, re.MULTILINE)
+    lines = [f"{group}: {', '.join(sorted(path.stem for path in (folder / group).glob('*.yaml')))}" for group in groups]
+    told = [
+        head.removeprefix("# "),
+        "\n".join(lines),
+        settings.partition("\nhydra:")[0].strip("\n"),
+        "Settings are given as key=value, those of a group as recipe.lr=1e-3; a list takes quotes, 'fold=[1,4]'.\n"
+        "Games, recipes and so on of your own lie in <folder>/game/ …, with --config-dir=<folder>.\n"
+        "--cfg job prints all settings as they are composed, --hydra-help tells of Hydra's own flags.",
+    ]
+    return "\n\n".join(part for part in told if part)
+
+
+def _flags_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra takes settings in one piece alone: flags go before them."""
+    flags, settings, rest = [], [], iter(arguments)
+    for argument in rest:
+        name, _, value = argument.partition("=")
+        if not argument.startswith("-"):
+            settings.append(argument)
+        elif name in VALUED:
+            flags += [argument] if value else [argument, *[next(rest, "")]]
+        elif argument in FLAGS:
+            flags.append(argument)
+        else:
+            _fail(f"there is no option {argument}: settings have no dashes, such as fold=4; --help lists them")
+    return flags + settings
+
+
+def _unusable(error: OSError) -> NoReturn:
+    """A file or folder that cannot be what the user took it for."""
+    if error.filename is None:
+        raise error
+    _fail(f"cannot use {error.filename}: {error.strerror}; choose another folder")
+
+
 def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
@@ -135,24 +189,38 @@ def _fail(message: str) -> NoReturn:
 def _override(error: Exception) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
     message = str(error)
-    if "LexerNoViableAlt" in message:
-        given = message.split()[1] if len(message.split()) > 1 else ""
-        quoting = "a list has no spaces, and special characters, such as ~, take quotes within quotes"
-        return f"cannot read {given!r}: {quoting}: \"key='~/x'\""
-    if match := re.match(r"You must specify '([^']+)'", message):
-        names = [argument.partition("=")[0] for argument in sys.argv[1:]]
-        misspelt = difflib.get_close_matches(match[1], names, 1)
-        return f"no setting {misspelt[0]!r} here: did you mean {match[1]}?" if misspelt else message
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
-        return message
+        return _unread(message)
     if match[1].startswith("game.") and (unknown := _unknown_game(sys.argv[1:])):
         return unknown
     near = _near(error.__cause__)
     told = f"no setting {match[1]!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
-    if match[1].startswith(("game.", "augment.", "recipe.")):
+    if match[1].startswith(("game.", "augment.") if near else ("game.", "augment.", "recipe.")):
         told += f" (a key that a file leaves out takes a +: {match[2]})"
     return told
+
+
+def _unread(message: str) -> str:
+    """What Hydra could not read, or did not find."""
+    if "LexerNoViableAlt" in message:
+        given = [*message.split(), ""][1]
+        why = "a list has no spaces, and special characters, such as ~, take quotes within quotes: \"key='~/x'\""
+        if "…" in given:
+            why = "… stands for a name of your own, such as that of a run's folder"
+        return f"cannot read {given!r}: {why}"
+    if match := re.match(r"Error parsing override '(.*)'\s+missing EQUAL", message):
+        return f"{match[1]!r} is no setting: write key=value, such as game=sot_time"
+    if match := re.match(r"Ambiguous value for argument '(\w[\w.]*)=(.*?)'", message):
+        key, value = match.groups()
+        return f"{key}={value}: a list takes brackets and quotes, '{key}=[{value}]', and several runs take -m"
+    if match := re.match(r"You must specify '([^']+)'", message):
+        names = [argument.partition("=")[0] for argument in sys.argv[1:]]
+        if misspelt := difflib.get_close_matches(match[1], names, 1):
+            return f"no setting {misspelt[0]!r} here: did you mean {match[1]}?"
+        if known := message.partition("Available options:")[2].split():
+            return f"which {match[1]}? give {match[1]}=…, one of {', '.join(known)}"
+    return message
 
 
 def _near(error: BaseException | None) -> str | None:
@@ -162,7 +230,8 @@ def _near(error: BaseException | None) -> str | None:
     known = [str(key) for key in error.parent_node if key != "hydra"]
     if error.parent_node._get_parent() is None:  # a group that is left out is no key
         known += [path.name for path in Path(conf.__file__).parent.iterdir() if path.is_dir()]
-    return next(iter(difflib.get_close_matches(str(error.key), known, 1)), None)
+    prefix = f"{error.parent_node._get_full_key(None)}." if error.parent_node._get_parent() is not None else ""
+    return next((f"{prefix}{name}" for name in difflib.get_close_matches(str(error.key), known, 1)), None)
 
 
 def _unknown_game(arguments: Sequence[str]) -> str | None:

@@ -221,7 +221,7 @@ def _main(config: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "export")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from typing import Annotated, Any, Literal
 
 import hydra
 from omegaconf import DictConfig
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool
 from pydantic import dataclasses as checked
 
 from textgen import cli
-from textgen.atomic import write_whole
 from textgen.checks import FAIL, OK, WARN, Check, judge
 from textgen.game import UserPath, validated
 from textgen.main import DEFINITION, definition_of, plain
@@ -94,6 +93,7 @@ class Settings:
     each: Annotated[int, Field(ge=1, le=100_000)]
     format: Literal["text", "json"]
     out: UserPath | None
+    overwrite: StrictBool
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -102,19 +102,16 @@ class Settings:
 def _main(config: DictConfig) -> None:
     c = plain(config)
     s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
-    report = lint(definition_of(c, s.seed).renderer(), s.each)
-    text = json.dumps(report.to_dict(), indent=1) if s.format == "json" else report.text()
-    if s.out is None:
-        print(text)
-    else:
-        write_whole(s.out, f"{text}\n".encode(), "another place with out=…")
+    with cli.report(s.out, None, "another place with out=…", overwrite=s.overwrite) as tell:
+        report = lint(definition_of(c, s.seed).renderer(), s.each)
+        tell(json.dumps(report.to_dict(), indent=1) if s.format == "json" else report.text())
     if report.failed:
         sys.exit(1)
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "lint")
 
 
 if __name__ == "__main__":

@@ -87,4 +87,4 @@ def _main(config: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "textgen")

@@ -107,7 +107,7 @@ def _picture(image: Image.Image, path: Path) -> bytes:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "preview")
 
 
 if __name__ == "__main__":

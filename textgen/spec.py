@@ -229,6 +229,8 @@ def _parse_fields(fields: Mapping[str, object]) -> dict[str, Choice[str]]:
         if not re.fullmatch("[A-Z]", _string("fields", letter)):
             raise SpecError(f"fields.{letter}: a field has one uppercase letter, A to Z, for a name")
         name = f"fields.{letter}"
+        if isinstance(given, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", given)):
+            raise SpecError(f"{name} is '{given}', one text: write {ends[1]}..{ends[2]} for a range, or ['{given}']")
         weights: dict[str, float] = {}
         for key, weight in _weighted(name, given).items():
             expanded = _expand(name, key)

@@ -187,7 +187,7 @@ def _digest(path: Path) -> str:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
-        raise UserError(f"{path} is no data set: it has no manifest.json; build it again with rebuild=true")
+        raise UserError(f"{path} is no data set, it has no manifest.json: give what python -m textgen printed")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
         raise damaged(path, "manifest.json is too large to be one")
     try:

@@ -139,7 +139,8 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
 
 
 def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
-    """What is measured, and notes of networks that have none of the forms."""
+    """What is measured, and notes of what is not."""
+    left_out = []
     if s.runs:
         if game is not None or s.network is not None or s.model.arch is not None or s.fold is not None:
             raise UserError("runs=… say what their networks are: leave out game=…, network=…, model=… and fold=…")
@@ -148,6 +149,11 @@ def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
         crops = test.images.numpy()
         calibration = calibration_crops(data, s.calibration_crops, s.seed)
         labels: NDArray[np.int64] | None = test.labels.numpy()
+        trained = set(networks)
+        if 1 not in networks:  # the others stand beside it, and its speed does not ask for its weights
+            known = next(iter(networks.values()))
+            networks[1] = _random(known.arch, known.pool, known.size, len(known.classes), 1, s.seed)
+            left_out.append("the original has random weights, as runs=… hold none with fold=1")
     else:
         for option, value in (("data_dir", s.data_dir), ("path", s.path)):
             if value is not None:
@@ -156,10 +162,9 @@ def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
         folds = (2, 3, 4) if s.fold is None else s.fold
         networks = {f: _random(arch, s.model.pool, size, classes, f, s.seed) for f in (1, *folds)}
         crops = np.random.default_rng(s.seed).integers(0, 256, (max(*s.batch, s.calibration_crops), *size, 3), np.uint8)
-        calibration, labels = crops[: s.calibration_crops], None
+        calibration, labels, trained = crops[: s.calibration_crops], None, set()
     original = networks[1]
-    subjects = [Subject("original", original, "dense", _cost(original, "dense"), labels is not None)]
-    left_out = []
+    subjects = [Subject("original", original, "dense", _cost(original, "dense"), 1 in trained)]
     for f in sorted(set(networks) - {1}):
         possible = forms(networks[f])
         if not set(possible) & set(s.forms):
@@ -167,7 +172,7 @@ def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
         for form in possible:
             if form in s.forms:
                 cost = _cost(networks[f], form)
-                subjects.append(Subject(name_of(f, form), networks[f], form, cost, labels is not None))
+                subjects.append(Subject(name_of(f, form), networks[f], form, cost, f in trained))
     if s.scaled:
         arch, pool, size = scaled("efficientnet", original.arch, original.pool, original.size)
         small = _random(resized(arch, size), pool, original.size, len(original.classes), 1, s.seed)
@@ -193,11 +198,10 @@ def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
         if network.fold in networks:
             raise UserError(f"runs=… hold two with fold={network.fold}, the second is {run.name}: give one")
         networks[network.fold] = network
-    if 1 not in networks:
-        raise UserError("runs=… hold none with fold=1, the original, beside which the others stand: give it too")
     if len({(network.arch, network.pool, network.classes) for network in networks.values()}) > 1:
         raise UserError("runs=… have networks of several archs: give those of one")
-    return results[s.runs[0]]["game"], networks, data_of_run(s.runs[0], networks[1], data_dir=s.data_dir, path=s.path)
+    run, network = s.runs[0], load(s.runs[0])
+    return results[run]["game"], networks, data_of_run(run, network, data_dir=s.data_dir, path=s.path)
 
 
 def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
@@ -273,7 +277,7 @@ def _main(config: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "bench")
 
 
 if __name__ == "__main__":

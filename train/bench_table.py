@@ -24,7 +24,7 @@ def csv_of(report: Report) -> str:
 
 def text_of(report: Report) -> str:
     """A table of every batch, the fastest first, and what could not be measured."""
-    about = f"{report['task']} on {report['device']}, {report['trials']} trials"
+    about = f"{report['task']} on {report['device']}, {report['trials']} trial{'s' * (report['trials'] > 1)}"
     if report["peak_fp32"]:
         about += f"; {report['peak_fp32'] / 1e9:.0f} · 10⁹ operations a second in float32 at most, measured"
     lines = [about if report["runs"] else f"{about}; weights and crops are random"]

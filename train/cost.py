@@ -271,7 +271,7 @@ def _draw(about: dict[str, Any], device: Device, folder: Path) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "cost")
 
 
 if __name__ == "__main__":

@@ -291,7 +291,7 @@ def _main(config: DictConfig) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, game=False)
+    cli.run(_main, "deploy")
 
 
 if __name__ == "__main__":

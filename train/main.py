@@ -39,4 +39,4 @@ def _check_game(config: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main)
+    cli.run(_main, "train")

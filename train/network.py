@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,9 @@ class Network:
     classes: tuple[str, ...]
     fold: int
 
-    def classify(self, images: Tensor | NDArray[np.uint8]) -> list[str]:
+    def classify(self, images: Tensor | NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> list[str]:
         """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; images that follow each other share a stack."""
-        if isinstance(images, np.ndarray):
+        if not isinstance(images, Tensor):
             images = torch.from_numpy(np.ascontiguousarray(images))
         n = len(images)
         if images.dtype != torch.uint8 or images.shape[1:] != (*self.size, 3):

@@ -84,7 +84,7 @@ def orders(evaluation: Evaluation) -> bytes:
     axes.bar(range(1, evaluation.orders + 1), shares, color=BLUE)
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set_ylim(0, 1.5)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")  # down to a tenth of one, and 0
     axes.set(
         xlabel=f"orders of {evaluation.orders} that agree with the first",
         ylabel="share of the images",

@@ -129,7 +129,8 @@ def recipe_of(
             recipe = replace(validated(Recipe, settings, f"recipe.special[{number}].set"), special=recipe.special)
             config = settings
     if (recipe.epochs is None) == (recipe.images is None):
-        raise UserError("recipe: set one of epochs and images, and the other to null")
+        given = f"epochs={recipe.epochs} and images={recipe.images}".replace("None", "null")
+        raise UserError(f"recipe: set one of epochs and images, and the other to null, not {given}")
     if recipe.slots and recipe.curriculum:
         raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
     if recipe.slots and (recipe.between_slots, recipe.consistency) != (1, 0):

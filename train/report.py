@@ -72,7 +72,7 @@ class Table:
     def cells(self, row: Row) -> list[str]:
         """One row in the order of HEAD, per cent and points."""
         original, paper = self.original(row.game), ACCURACY.get(row.game)
-        same = row.width == 1 and not _variant(row.results[0])
+        same = row.width == 1 and not _variant(row.results[0]) and row.results[0].get("data") != "folder"
         of_paper = paper[row.fold - 1] if paper and same and row.fold <= len(paper) else None
         game = f"{row.game} ({IDS[row.game]})" if row.game in IDS else row.game
         return [
@@ -213,7 +213,10 @@ def picture(tables: Sequence[Table]) -> bytes:
             axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
         axis.set(title=f"{game} ({IDS[game]})" if game in IDS else game, xlabel="fold", ylabel="accuracy, %")
         axis.set_xticks([1, 2, 3, 4])
-    axes.flat[0].legend(fontsize=7)
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, high - 1), high)  # a point at least, so that chance does not look like a cliff
+    handles = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, fontsize=7, loc="outside lower center")
     return png(figure)
 
 

@@ -70,10 +70,13 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
             + (" (by construction: slots)" if result["slots"] else "")
         )
     lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
+    if before := result.get("start_accuracy"):
+        lines.append(f"the network that it began from: {before:.2%}")
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
     epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
-    lines.append(f"trained {epochs} in {result['train_seconds']:.0f} s; see {folder}")
+    images = f"{result['train_images']:,} images".replace(",", " ")
+    lines.append(f"trained {epochs} of {images} in {result['train_seconds']:.0f} s; see {folder}")
     return "\n".join(lines)
 
 

@@ -191,8 +191,10 @@ class _Run:
         self, folder: Path, trained: Trained, about_teacher: dict[str, Any] | None, device: str
     ) -> dict[str, Any]:
         s, task, f = self.settings, self.task, self.settings.fold
-        measure = partial(evaluate, trained.net, f, classes=len(task.classes), groupings=s.groupings, seed=s.seed)
-        evaluations = {name: measure(split, orders=name == "test") for name, split in self.data.tests.items()}
+        measure = partial(evaluate, f=f, classes=len(task.classes), groupings=s.groupings, seed=s.seed)
+        tests = self.data.tests
+        evaluations = {name: measure(trained.net, split=of, orders=name == "test") for name, of in tests.items()}
+        began = measure(load(s.start).net.to(self.device), split=tests["test"], orders=False) if s.start else None
         evaluation, test = evaluations["test"], self.data.pictures
         images, labels = np.asarray(test.images), np.asarray(test.labels)
         pictures = {
@@ -218,6 +220,7 @@ class _Run:
             **result_of(self.recipe, trained, evaluations, task.classes),
             "teacher": about_teacher,
             "start": s.start and str(s.start),
+            "start_accuracy": began and began.accuracy,
             "seed": s.seed,
             "recipe_hash": _recipe_hash(self.config, s, task),
             "data": task.kind,
