@@ -75,8 +75,9 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
     epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
-    images = f"{result['train_images']:,} images".replace(",", " ")
-    lines.append(f"trained {epochs} of {images} in {result['train_seconds']:.0f} s; see {folder}")
+    if images := result.get("train_images"):  # older runs do not say
+        epochs += f" of {images:,} images".replace(",", " ")
+    lines.append(f"trained {epochs} in {result['train_seconds']:.0f} s; see {folder}")
     return "\n".join(lines)
 
 
