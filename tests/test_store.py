@@ -116,6 +116,10 @@ def test_files_are_plain_npy_that_numpy_alone_reads(folder: Path) -> None:
     assert buffer.getvalue() == (folder / "train.images.npy").read_bytes()
 
 
+def test_a_data_set_says_what_it_is_in_a_line(folder: Path) -> None:
+    assert repr(open_dataset(folder)) == f"<Dataset {folder}: 3 classes; 12 train, 5 test>"
+
+
 def test_arrays_are_mapped_and_cannot_be_written_to(folder: Path) -> None:
     images = open_dataset(folder).splits["train"].images
     assert isinstance(images, np.memmap)

@@ -73,7 +73,7 @@ class Texts(Sequence[str]):
         return hash(self._path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A verified data set. `splits` maps train, val, test and whatever else there is; `manifest` is what went in."""
 
@@ -86,6 +86,10 @@ class Dataset:
     def hash(self) -> str:
         """Of all that went in; the folder's name is its beginning."""
         return str(self.manifest["hash"])
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(split.labels)} {name}" for name, split in self.splits.items())
+        return f"<Dataset {self.path}: {len(self.classes)} classes; {counts}>"
 
 
 def open_dataset(path: str | Path, verify: bool = True) -> Dataset:

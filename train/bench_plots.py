@@ -95,7 +95,7 @@ def accuracy(report: Report) -> bytes:
         style: dict[str, Any] = {"color": color(row), "marker": MARKERS[row["engine"]], "markersize": 4.5}
         left.hlines(at, 0, row["images_per_second"], color=color(row), linewidth=0.6, alpha=0.5)
         left.errorbar(row["images_per_second"], at, xerr=_quartiles([row]), **style, elinewidth=1.2)
-        right.plot(row["accuracy"], at, **style)
+        right.plot(row["accuracy"], at, **style, clip_on=False)
         if len(folds) > 1 and row["fold"] > 1:
             spot = max(row["quartile_high"], row["images_per_second"]), at
             left.annotate(str(row["fold"]), spot, (5, 0), textcoords="offset points", fontsize=6, va="center")

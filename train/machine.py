@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -33,11 +33,19 @@ def device_of(name: str) -> torch.device:
 
 
 def name_of(device: torch.device) -> str:
-    """For a person: the GPU, or the processor's kind and the threads."""
+    """For a person: the GPU, or the processor, its vectors and the threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    count = torch.get_num_threads()
-    return f"{device.type}, {count} thread{'s' * (count > 1)}, {platform.machine()}"
+    count, vectors = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+    return f"{device.type}, {count} thread{'s' * (count > 1)}, {_processor()}, {vectors}"
+
+
+def _processor() -> str:
+    """Its maker's name where the system tells, or else its kind."""
+    with suppress(OSError):
+        if model := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return model[1]
+    return platform.processor() or platform.machine()
 
 
 @contextmanager
