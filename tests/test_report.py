@@ -61,6 +61,13 @@ def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path:
     assert all(table.cells(table.rows[0])[6] == "" for table in tables)
 
 
+def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tmp_path: Path) -> None:
+    put(tmp_path, "a", **{"model.arch": "C8 M F"})
+    (table,), _ = report(tmp_path)
+    assert table.title.endswith("model.arch=C8 M F")
+    assert table.cells(table.rows[0])[7] == ""
+
+
 def test_no_run_hides_another_of_the_same_seed(tmp_path: Path) -> None:
     put(tmp_path, "a")
     put(tmp_path, "b", accuracy=0.5)

@@ -132,7 +132,7 @@ def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 def _variant(run: Mapping[str, Any]) -> str:
     """What makes its network another than that of its game, fold and width. Older runs have none."""
-    return "".join(f", {key}={run[key]}" for key in ("scaling", "align") if run.get(key))
+    return "".join(f", {key}={run[key]}" for key in ("model.arch", "scaling", "align") if run.get(key))
 
 
 def _short_title(run: Mapping[str, Any]) -> str:

@@ -216,6 +216,7 @@ class _Run:
             "align": s.align,
             "arch": s.notation(task.arch, task.size)[0],
             "original_arch": s.model.arch or task.arch,
+            "model.arch": s.model.arch,
             "train_images": task.train_images,
             **result_of(self.recipe, trained, evaluations, task.classes),
             "teacher": about_teacher,
