@@ -63,7 +63,7 @@ def test_convolutions_have_f_groups_and_only_the_weights_of_the_slots(f: int) ->
     convolutions = [layer for layer in grouped(network) if isinstance(layer, nn.Conv2d)]
     assert [layer.groups for layer in convolutions] == [f] * 8
     layers = parse(network.arch, network.pool)
-    cost = cost_of(layers, size=network.size, classes=len(network.classes), fold=f, form="slots")
+    cost = cost_of(layers, size=network.size, classes=len(network.classes), fold=f, form="grouped")
     assert [layer.weight.numel() for layer in convolutions] == [layer.weights for layer in cost.layers[:-1]]
     assert [name for name, _ in grouped(network).named_children()] == [n for n, _ in network.net.named_children()]
 
