@@ -171,13 +171,27 @@ def test_the_compiled_network_gives_the_same_labels():
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
 
 
+def test_a_network_that_is_no_row_of_letters_is_folded_densely():
+    network = {"name": "resnet18", "size": (16, 16), "classes": 4, "module": "resnet18"}
+    changed = {"network": network, "model": Model(None, "2x2 stride 2"), "fold": (2,), "batch": (3,), "trials": 1}
+    report = bench(Settings(**QUICK | changed | {"engines": ("eager", "fused"), "precisions": ("fp32",)}), None)
+    rows = {row["network"]: row for row in report["rows"]}
+    assert set(rows) == {"original", "fold=2"}
+    assert [row["images"] for row in rows.values()] == [3, 2]
+    assert all(row["labels_as_pytorch"] == 1 for row in rows.values())
+    assert rows["fold=2"]["operations"] == pytest.approx(rows["original"]["operations"], rel=0.02)
+    assert report["notes"] == [
+        f"fused fp32, {name}: this network is none of the notation: run it with another engine" for name in rows
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
         ({"network": None}, "of which network"),
         ({"engines": ("tensorrt",)}, "nothing is left to measure: tensorrt is missing"),
         ({"device": "mps"}, "device=mps"),
-        ({"model": Model(None, "2x2 stride 2")}, "is no row of letters"),
+        ({"model": Model(None, "2x2 stride 2")}, "names no network: give model.arch=…"),
         ({"runs": ("somewhere",)}, "leave out game=…, network=…, model=… and fold=…"),
         ({"data_dir": Path("data")}, "data_dir=data is where the crops of runs=… are"),
     ],

@@ -32,10 +32,13 @@ from train.devices import here
 from train.done import calibration_crops, data_of_run, result_of_run
 from train.engines import Engine, Precision
 from train.fold import Form, assemble_slots, name_of
+from train.fold_model import fold_model
 from train.intensity import NetworkCost, cost_of
 from train.measure import USUAL, Subject, Task, accuracy, labels_of_pytorch, pinned, prepare, times
 from train.models.notation import build, parse
+from train.models.resnet import resnet18
 from train.models.scaling import resized, scaled
+from train.module_cost import costs_of_module
 from train.network import Network, load
 from train.settings import Listed, Model
 from train.task import Data
@@ -173,6 +176,8 @@ def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
             if form in s.forms:
                 cost = _cost(networks[f], form)
                 subjects.append(Subject(name_of(f, form), networks[f], form, cost, f in trained))
+    if s.scaled and not original.arch:
+        raise UserError(f"scaled=true is for networks of the notation: leave it out, {name} is none")
     if s.scaled:
         arch, pool, size = scaled("efficientnet", original.arch, original.pool, original.size)
         small = _random(resized(arch, size), pool, original.size, len(original.classes), 1, s.seed)
@@ -204,9 +209,13 @@ def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
     return results[run]["game"], networks, data_of_run(run, network, data_dir=s.data_dir, path=s.path)
 
 
-def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
-    """A network of slots with random weights, whose labels all forms and engines should agree on."""
+def _random(arch: str | None, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
+    """A network of slots with random weights, whose labels all forms and engines should agree on; without an `arch`
+    ResNet-18, folded densely by `fold_model`."""
     torch.manual_seed(seed)
+    if arch is None:
+        net = fold_model(resnet18(classes), f, (3, *size)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Network(net.requires_grad_(False).eval(), "", "", size, tuple(map(str, range(classes))), f)
     layers = parse(arch, pool)
     net = build(layers, size=size, classes=classes, fold=f)
     if f > 1:
@@ -216,6 +225,9 @@ def _random(arch: str, pool: str, size: tuple[int, int], classes: int, f: int, s
 
 
 def _cost(network: Network, form: Form) -> NetworkCost:
+    if not network.arch:
+        layers_of = costs_of_module(network.net, (3 * network.fold, *network.size))
+        return NetworkCost(network.fold, form, layers_of)
     layers = parse(network.arch, network.pool)
     return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=form)
 
@@ -241,14 +253,16 @@ def _best_original(rows: Sequence[Mapping[str, Any]], batch: int) -> float | Non
     return max(rates, default=None)
 
 
-def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, str]:
-    """Name, size, number of classes and arch of the network."""
+def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, str | None]:
+    """Name, size, number of classes and arch of the network; ResNet-18 has none."""
     if game is not None and s.network is None:
         return game.name, game.size, len(game.classes), s.model.arch or game.arch
-    if game is None and s.network is not None and s.network.module is None and s.model.arch is not None:
-        return s.network.name, s.network.size, s.network.classes, s.model.arch
     if game is None and s.network is not None:
-        raise UserError(f"network {s.network.name} is no row of letters, which bench takes: give another network=…")
+        if s.network.module is None and s.model.arch is None:
+            raise UserError(f"network {s.network.name} names no network: give model.arch=…")
+        if s.network.module is not None and s.model.arch is not None:
+            raise UserError(f"network {s.network.name} is one already: leave out model.arch={s.model.arch}")
+        return s.network.name, s.network.size, s.network.classes, s.model.arch
     raise UserError("of which network? give runs=…, game=… or network=…, one of them")
 
 

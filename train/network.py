@@ -24,7 +24,7 @@ class Network:
     """A FoldedCNN with the notation that it was built from.
 
     `net` maps stacks (b, fold·3, H, W) to logits (b, fold·classes), see `train.data.to_input` and `train.fold`;
-    `size` is (H, W).
+    `size` is (H, W). `arch` and `pool` are "" where it is none of the notation; then it cannot be saved.
     """
 
     net: nn.Module

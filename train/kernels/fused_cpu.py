@@ -57,6 +57,8 @@ class FusedCPU:
             raise UserError(f"precision={precision}: on a CPU the fused code computes in {', '.join(known)}")
         if threads < 1:
             raise UserError(f"threads={threads}: they share the images of a call, give 1 or more")
+        if not network.arch:
+            raise UserError("this network is none of the notation: run it with another engine")
         self._shape, self._classes = (*network.size, 3), len(network.classes)
         slot = slot_of(network)
         net, self._stack = (network.net, network.fold) if slot is None else (slot, 1)

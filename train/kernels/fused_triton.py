@@ -50,6 +50,8 @@ class FusedNetwork:
     def __init__(self, network: Network, precision: Precision = "fp16", device: str | torch.device = "cuda") -> None:
         if precision not in TYPES:
             raise UserError(f"precision={precision}: the fused kernel computes in fp16 or fp32")
+        if not network.arch:
+            raise UserError("this network is none of the notation: run it with another engine")
         self.device = torch.device(device)
         if self.device.type != ("cpu" if triton.knobs.runtime.interpret else "cuda"):
             raise UserError(f"device={device}: the fused kernel runs on cuda, or on cpu with TRITON_INTERPRET=1")

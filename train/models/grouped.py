@@ -44,9 +44,9 @@ def narrow(network: Network) -> nn.Sequential:
 
 
 def slot_of(network: Network) -> nn.Sequential | None:
-    """`narrow` of a FoldedCNN; None if its weights are no slots, and for fold=1, which has none."""
+    """`narrow` of a FoldedCNN; None if its weights are no slots, and for fold=1 and what is not of the notation."""
     try:
-        return narrow(network) if network.fold > 1 else None
+        return narrow(network) if network.fold > 1 and network.arch else None
     except ValueError:
         return None
 
