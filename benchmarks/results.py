@@ -12,14 +12,9 @@ RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 
 def machine() -> str:
     """This machine and day, for the line under a table."""
-    return f"{cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today()}"
+    from train.machine import processor  # noqa: PLC0415, brings torch, which is not for what is measured
 
-
-def cpu() -> str:
-    """The processor's name."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today()}"
 
 
 def write(name: str, title: str, command: str, text: str) -> None:

@@ -92,7 +92,7 @@ def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
 @contextmanager
 def report(
     out: Path | None, plots: Path | None, elsewhere: str, *, overwrite: bool = False
-) -> Iterator[Callable[..., None]]:
+) -> Iterator[Callable[[str, Callable[[Path], object]], None]]:
     """Gives a function that tells a report: its text is printed, or written to the file `out`, and what it is given
     draws the pictures in the folder `plots`, if there is one.
 
@@ -108,7 +108,7 @@ def report(
             plots.mkdir(parents=True, exist_ok=True)
     with nullcontext() if out is None else whole_file(out, elsewhere) as write:
 
-        def tell(text: str, draw: Callable[[Path], object] = lambda folder: None) -> None:
+        def tell(text: str, draw: Callable[[Path], object]) -> None:
             text = text.rstrip("\n")
             if write is None:
                 print(text, flush=True)
@@ -151,9 +151,11 @@ def _help(config: str) -> str:
         head.removeprefix("# "),
         "\n".join(lines),
         settings.partition("\nhydra:")[0].strip("\n"),
-        "Settings are given as key=value, those of a group as recipe.lr=1e-3; a list takes quotes, 'fold=[1,4]'.\n"
-        "Games, recipes and so on of your own lie in <folder>/game/ …, with --config-dir=<folder>.\n"
-        "--cfg job prints all settings as they are composed, --hydra-help tells of Hydra's own flags.",
+        "Settings are given as key=value; a list takes quotes, 'fold=[1,4]'.\n"
+        + "A group's are given as game.size=[20,40], and files of your own lie in <folder>/game/ …, with"
+        " --config-dir=<folder>.\n"
+        * bool(groups)
+        + "--cfg job prints all settings as they are composed, --hydra-help tells of Hydra's own flags.",
     ]
     return "\n\n".join(part for part in told if part)
 
@@ -230,8 +232,8 @@ def _near(error: BaseException | None) -> str | None:
     known = [str(key) for key in error.parent_node if key != "hydra"]
     if error.parent_node._get_parent() is None:  # a group that is left out is no key
         known += [path.name for path in Path(conf.__file__).parent.iterdir() if path.is_dir()]
-    prefix = f"{error.parent_node._get_full_key(None)}." if error.parent_node._get_parent() is not None else ""
-    return next((f"{prefix}{name}" for name in difflib.get_close_matches(str(error.key), known, 1)), None)
+    found = difflib.get_close_matches(str(error.key), known, 1)
+    return ".".join(filter(None, [str(error.parent_node._get_full_key(None)), *found])) if found else None
 
 
 def _unknown_game(arguments: Sequence[str]) -> str | None:

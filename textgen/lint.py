@@ -104,7 +104,8 @@ def _main(config: DictConfig) -> None:
     s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
     with cli.report(s.out, None, "another place with out=…", overwrite=s.overwrite) as tell:
         report = lint(definition_of(c, s.seed).renderer(), s.each)
-        tell(json.dumps(report.to_dict(), indent=1) if s.format == "json" else report.text())
+        text = json.dumps(report.to_dict(), indent=1) if s.format == "json" else report.text()
+        tell(text, lambda folder: None)  # there are no pictures
     if report.failed:
         sys.exit(1)
 

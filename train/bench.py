@@ -205,8 +205,8 @@ def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
         networks[network.fold] = network
     if len({(network.arch, network.pool, network.classes) for network in networks.values()}) > 1:
         raise UserError("runs=… have networks of several archs: give those of one")
-    run, network = s.runs[0], load(s.runs[0])
-    return results[run]["game"], networks, data_of_run(run, network, data_dir=s.data_dir, path=s.path)
+    (run, result), network = next(iter(results.items())), next(iter(networks.values()))
+    return result["game"], networks, data_of_run(run, network, data_dir=s.data_dir, path=s.path)
 
 
 def _random(arch: str | None, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
@@ -214,22 +214,19 @@ def _random(arch: str | None, pool: str, size: tuple[int, int], classes: int, f:
     ResNet-18, folded densely by `fold_model`."""
     torch.manual_seed(seed)
     if arch is None:
-        net = fold_model(resnet18(classes), f, (3, *size)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Network(net.requires_grad_(False).eval(), "", "", size, tuple(map(str, range(classes))), f)
-    layers = parse(arch, pool)
-    net = build(layers, size=size, classes=classes, fold=f)
-    if f > 1:
-        assemble_slots(build(layers, size=size, classes=classes, slot_of=f), net, f)
+        net: torch.nn.Module = fold_model(resnet18(classes), f, (3, *size))
+    else:
+        net = build(parse(arch, pool), size=size, classes=classes, fold=f)
+        if f > 1:
+            assemble_slots(build(parse(arch, pool), size=size, classes=classes, slot_of=f), net, f)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(net.requires_grad_(False).eval(), arch, pool, size, tuple(map(str, range(classes))), f)
+    return Network(net.requires_grad_(False).eval(), arch or "", pool, size, tuple(map(str, range(classes))), f)
 
 
 def _cost(network: Network, form: Form) -> NetworkCost:
     if not network.arch:
-        layers_of = costs_of_module(network.net, (3 * network.fold, *network.size))
-        return NetworkCost(network.fold, form, layers_of)
-    layers = parse(network.arch, network.pool)
-    return cost_of(layers, size=network.size, classes=len(network.classes), fold=network.fold, form=form)
+        return NetworkCost(network.fold, form, costs_of_module(network.net, (3 * network.fold, *network.size)))
+    return cost_of(network.layers, size=network.size, classes=len(network.classes), fold=network.fold, form=form)
 
 
 def _like(row: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -21,7 +21,7 @@ def check_start(path: Path, task: Task, *, arch: str, pool: str, fold: int, reci
     """Raise `UserError` unless a training with these settings can begin from the network at `path`."""
     network = load(path)
     _fits(f"start={path}", network, task, fold)
-    if parse(network.arch, network.pool) != parse(arch, pool):
+    if network.layers != parse(arch, pool):
         raise UserError(f"start={path} is {network.arch}, pools {network.pool}; this run is {arch}, pools {pool}")
     if aids := [key for key in ("norm", "characters", "auxiliary") if getattr(recipe, key)]:
         raise UserError(

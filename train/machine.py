@@ -37,11 +37,11 @@ def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     count, vectors = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    return f"{device.type}, {count} thread{'s' * (count > 1)}, {_processor()}, {vectors}"
+    return f"{device.type}, {count} thread{'s' * (count > 1)}, {processor()}, {vectors}"
 
 
-def _processor() -> str:
-    """Its maker's name where the system tells, or else its kind."""
+def processor() -> str:
+    """Its maker's name, where the system tells, or else its kind."""
     with suppress(OSError):
         if model := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
             return model[1]

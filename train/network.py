@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from textgen.errors import UserError
 from train.evaluate import predict
-from train.models.notation import build, parse
+from train.models.notation import Layer, build, parse
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Network:
     """A FoldedCNN with the notation that it was built from.
 
     `net` maps stacks (b, fold·3, H, W) to logits (b, fold·classes), see `train.data.to_input` and `train.fold`;
-    `size` is (H, W). `arch` and `pool` are "" where it is none of the notation; then it cannot be saved.
+    `size` is (H, W). `arch` is "" where it is none of the notation; then it cannot be saved.
     """
 
     net: nn.Module
@@ -33,6 +33,13 @@ class Network:
     size: tuple[int, int]
     classes: tuple[str, ...]
     fold: int
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Those of the notation. Raises `UserError` for a network that is none of it."""
+        if not self.arch:
+            raise UserError("this network is none of the notation: run it with another engine")
+        return parse(self.arch, self.pool)
 
     def classify(self, images: Tensor | NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> list[str]:
         """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; images that follow each other share a stack."""

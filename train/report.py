@@ -120,9 +120,10 @@ def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
         about = tuple(result.get(key) for key in ("dataset_hash", "train_images", "original_arch"))
         same = *of, *about, *(result[key] for key in ("fold", "width", "seed"))
         seen[same] += 1
-        if (*about, seen[same]) not in sets[of]:
-            sets[of].append((*about, seen[same]))
-        tables[result["recipe_hash"], sets[of].index((*about, seen[same]))].append(result)
+        kind = *about, seen[same]
+        if kind not in sets[of]:
+            sets[of].append(kind)
+        tables[result["recipe_hash"], sets[of].index(kind)].append(result)
     several = len(tables) > 1
     return [
         Table(_title(runs, number) if several else _short_title(runs[0]), _rows(runs))

@@ -21,7 +21,7 @@ from train.data import to_input
 from train.fold import fold
 from train.kernels.cpu_code import BLOCK, Buffer, Dot, MaxPool, Plan, Precision, Target, generate, packed
 from train.models.grouped import slot_of
-from train.models.notation import Conv, Linear, Pool, Sized, parse, sized
+from train.models.notation import Conv, Linear, Pool, Sized, sized
 from train.network import Network
 
 INT8 = 127  # the largest activation that calibration saw, and at all
@@ -57,13 +57,11 @@ class FusedCPU:
             raise UserError(f"precision={precision}: on a CPU the fused code computes in {', '.join(known)}")
         if threads < 1:
             raise UserError(f"threads={threads}: they share the images of a call, give 1 or more")
-        if not network.arch:
-            raise UserError("this network is none of the notation: run it with another engine")
         self._shape, self._classes = (*network.size, 3), len(network.classes)
         slot = slot_of(network)
         net, self._stack = (network.net, network.fold) if slot is None else (slot, 1)
         steps = sized(
-            parse(network.arch, network.pool),
+            network.layers,
             size=network.size,
             classes=self._classes,
             fold=self._stack,

@@ -19,7 +19,7 @@ from torch import Tensor
 from textgen.errors import UserError
 from train.kernels.triton_plan import Plan, packed, plan_of
 from train.models.grouped import slot_of
-from train.models.notation import parse, sized
+from train.models.notation import sized
 from train.network import Network
 
 try:
@@ -50,8 +50,6 @@ class FusedNetwork:
     def __init__(self, network: Network, precision: Precision = "fp16", device: str | torch.device = "cuda") -> None:
         if precision not in TYPES:
             raise UserError(f"precision={precision}: the fused kernel computes in fp16 or fp32")
-        if not network.arch:
-            raise UserError("this network is none of the notation: run it with another engine")
         self.device = torch.device(device)
         if self.device.type != ("cpu" if triton.knobs.runtime.interpret else "cuda"):
             raise UserError(f"device={device}: the fused kernel runs on cuda, or on cpu with TRITON_INTERPRET=1")
@@ -129,7 +127,7 @@ def _compiled(plan: Plan, precision: Precision, capability: int) -> Any:
 
 def _prepared(network: Network, precision: Precision, capability: int) -> tuple[Plan, Tensor, Tensor]:
     """The plan, the weights and the biases; of slots, those of one."""
-    layers, fold = parse(network.arch, network.pool), network.fold
+    layers, fold = network.layers, network.fold
     shape: dict[str, Any] = {"size": network.size, "classes": len(network.classes)}
     layout = sized(layers, **shape, fold=fold)
     weights, biases = packed(layout, network.net)  # which may have more than those layers

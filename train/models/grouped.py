@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from train.fold import extract_slot
-from train.models.notation import build, parse
+from train.models.notation import build
 from train.network import Network
 
 
@@ -37,7 +37,7 @@ def narrow(network: Network) -> nn.Sequential:
     For fold=1 it is the network itself, copied. Raises `ValueError` if the weights are not f copies of one narrow
     network.
     """
-    layers, f = parse(network.arch, network.pool), network.fold
+    layers, f = network.layers, network.fold
     net = build(layers, size=network.size, classes=len(network.classes), slot_of=f)
     extract_slot(network.net, net, f)
     return _ready(net)
@@ -46,8 +46,8 @@ def narrow(network: Network) -> nn.Sequential:
 def slot_of(network: Network) -> nn.Sequential | None:
     """`narrow` of a FoldedCNN; None if its weights are no slots, and for fold=1 and what is not of the notation."""
     try:
-        return narrow(network) if network.fold > 1 and network.arch else None
-    except ValueError:
+        return narrow(network) if network.fold > 1 else None
+    except ValueError:  # `UserError` is one
         return None
 
 
