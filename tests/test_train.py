@@ -434,6 +434,11 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
     assert result["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])  # nothing was lost
     assert result["start_accuracy"] == pytest.approx(trained["accuracy"])
     assert result["identity"] != run(composed(*SMALL, *few, *further, "recipe.needs_start=false"))["identity"]
+    spoilt = run(composed(*SMALL, *few, *further, "recipe.lr=10", f"start={folder}", f"out={tmp_path / 'spoilt'}"))
+    assert spoilt["epochs_to_best"] == 0
+    assert spoilt["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])
+    before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "spoilt"))
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
     dense = run(composed(*SMALL, *few, "recipe.slots=false", "epochs=1", "out=" + str(tmp_path / "dense")))
     assert not dense["slots"]
     for wrong, message in [
@@ -479,7 +484,8 @@ def test_weights_between_slots_are_held_where_a_given_network_has_them(tmp_path:
     few = ("game=apex_count", "fold=2", "batch=32")
     train(tmp_path / "slots", *few, "epochs=8")
     start = f"start={tmp_path / 'slots' / 'run'}"
-    train(tmp_path, *few, "epochs=1", "recipe=finetune", "recipe.slots=false", "recipe.between_slots=0", start)
+    better = train(tmp_path, *few, "epochs=4", "recipe=finetune", "recipe.slots=false", "recipe.between_slots=0", start)
+    assert better["epochs_to_best"] > 0
     weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
     assert not weights[:22, 22:44].any()
     assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])

@@ -68,7 +68,7 @@ class Progress:
     train_seconds: float = 0.0
     seconds: float = 0.0
     best: tuple[float, float] = (-1.0, 0.0)  # accuracy and negative loss of validation
-    best_epoch: int = 0
+    best_epoch: int = 0  # from 1; 0 while there is none, or where a run's start is better than all
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -96,7 +96,7 @@ def train(
     A line an epoch goes to metrics.jsonl in `folder` and to `log`; `keep` is called with the whole network whenever
     validation has improved. "Best" counts only once every class of a curriculum is in; a run that ends before that
     keeps its last. `teacher` is a network for single images (f=1), in whose logits the network is trained; `start` one
-    for stacks of `f`, with whose weights it begins.
+    for stacks of `f`, with whose weights it begins: epoch 0, which is kept if no epoch is better.
 
     The complete state goes to `folder` every `save_every` seconds, and a training with the same `identity` goes on from
     there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
@@ -138,6 +138,11 @@ def train(
             torch.cuda.set_rng_state(saved["rng_cuda"], device)
         if not quiet:
             print(f"going on at epoch {at.epoch + 1} of {epochs}, step {at.step}, in {folder}", file=sys.stderr)
+    elif start is not None:
+        forms.settle()
+        val_accuracy, val_loss = accuracy(forms.plain, stack, val, seed)
+        at.best = val_accuracy, -val_loss
+        best_state = _kept(forms, keep)
     metrics = folder / "metrics.jsonl"
     write_whole(metrics, b"".join(_line(line) for line in at.history), checkpoint.ELSEWHERE)
 
@@ -231,11 +236,9 @@ def train(
             with metrics.open("ab") as file:
                 file.write(_line(line))
             log(line)
-            if improved or (at.epoch + 1 == epochs and at.best_epoch == 0):
+            if improved or (at.epoch + 1 == epochs and best_state is None):
                 at.best, at.best_epoch = (val_accuracy, -val_loss), at.epoch + 1
-                folded = forms.assemble()
-                best_state = {name: value.clone() for name, value in folded.state_dict().items()}
-                keep(folded)
+                best_state = _kept(forms, keep)
             shown.set_postfix(
                 epoch=f"{at.epoch + 1}/{epochs}", classes=in_now, val=f"{val_accuracy:.1%}", refresh=False
             )
@@ -248,6 +251,13 @@ def train(
     forms.folded.load_state_dict(best_state)
     in_epochs = sum(line["train_seconds"] for line in at.history)
     return Trained(forms.folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs)
+
+
+def _kept(forms: Forms, keep: Callable[[nn.Module], None]) -> dict[str, Tensor]:
+    """The whole network's weights as they are now, also given to `keep`."""
+    folded = forms.assemble()
+    keep(folded)
+    return {name: value.clone() for name, value in folded.state_dict().items()}
 
 
 def _lr_factor(recipe: Recipe, progress: float) -> float:

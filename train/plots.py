@@ -41,7 +41,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     for split, own in (("train", BLUE), ("val", ORANGE)):
         left.plot(epochs, [line[f"{split}_loss"] for line in history], color=own, label=split)
         right.plot(epochs, [line[f"{split}_accuracy"] for line in history], color=own, label=split)
-    right.axvline(best_epoch, color="tab:gray", linestyle=":", label=f"best epoch: {best_epoch}")
+    right.axvline(best_epoch, color="tab:gray", linestyle=":", label=f"best epoch: {best_epoch or 'the start'}")
     if len({line["classes"] for line in history}) > 1:
         classes = left.twinx()
         classes.step(epochs, [line["classes"] for line in history], color=GREEN, alpha=0.5, where="mid")

@@ -71,7 +71,8 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
         )
     lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
     if before := result.get("start_accuracy"):
-        lines.append(f"the network that it began from: {before:.2%}")
+        kept = "" if result["epochs_to_best"] else ", which no epoch has bettered in validation: it is kept"
+        lines.append(f"the network that it began from: {before:.2%}{kept}")
     if not result["every_class_in"]:
         lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
     epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"

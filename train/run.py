@@ -38,7 +38,7 @@ from train.result import result_of, summary
 from train.settings import Settings
 from train.task import Data, Task, open_data, task_of
 
-TRAINER = 3  # raise it when the same settings train another network, so that no older run passes for the new one
+TRAINER = 4  # raise it when the same settings train another network, so that no older run passes for the new one
 ELSEWHERE = checkpoint.ELSEWHERE
 
 
