@@ -61,6 +61,22 @@ def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path:
     assert all(table.cells(table.rows[0])[6] == "" for table in tables)
 
 
+def test_what_tells_two_recipes_of_one_name_apart_stands_above_them(tmp_path: Path) -> None:
+    settings = {"recipe.name": "default", "recipe.batch": 128, "recipe.characters": True, "epochs": None}
+    put(tmp_path, "a", settings=settings)
+    put(tmp_path, "b", settings={**settings, "recipe.batch": 64, "recipe.characters": False}, recipe_hash="r2")
+    put(tmp_path, "c", settings={**settings, "epochs": 5}, recipe_hash="r3", recipe="other")
+    put(tmp_path, "d", settings={**settings, "epochs": 6}, recipe_hash="r4", recipe="other")
+    put(tmp_path, "older", recipe_hash="r5")
+    assert [table.title for table in report(tmp_path)[0]] == [
+        "recipe=default (r1), data=files, recipe.batch=128, recipe.characters=true",
+        "recipe=default (r2), data=files, recipe.batch=64, recipe.characters=false",
+        "recipe=other (r3), data=files, epochs=5",
+        "recipe=other (r4), data=files, epochs=6",
+        "recipe=default (r5), data=files",
+    ]
+
+
 def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "a", **{"model.arch": "C8 M F"})
     (table,), _ = report(tmp_path)

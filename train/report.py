@@ -30,6 +30,7 @@ from train.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, png
 
 ELSEWHERE = "another folder with --out"
 HEAD = ("game", "fold", "width", "seeds", "accuracy", "interval or sd", "drop", "paper", "paper's drop", "agreement")
+VARIANTS = ("model.arch", "scaling", "align")  # settings that make another network
 NEEDED = ("game", "fold", "width", "seed", "accuracy", "test_images", "recipe", "recipe_hash", "dataset_hash")
 
 
@@ -125,25 +126,43 @@ def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
             sets[of].append(kind)
         tables[result["recipe_hash"], sets[of].index(kind)].append(result)
     several = len(tables) > 1
+    other = _other([runs[0] for runs in tables.values()])
     return [
-        Table(_title(runs, number) if several else _short_title(runs[0]), _rows(runs))
+        Table(_title(runs, number, other) if several else _short_title(runs[0]), _rows(runs))
         for (_, number), runs in tables.items()
     ]
 
 
+def _other(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By the name of a recipe, the settings in which runs with it differ, but for those that a title has anyway."""
+    different: dict[str, list[str]] = {}
+    for name in {run["recipe"] for run in runs}:
+        settings = [run["settings"] for run in runs if run["recipe"] == name and "settings" in run]  # older have none
+        keys = dict.fromkeys(key for of_run in settings for key in of_run if key not in ("data", *VARIANTS))
+        different[name] = [key for key in keys if any(of.get(key) != settings[0].get(key) for of in settings)]
+    return different
+
+
 def _variant(run: Mapping[str, Any]) -> str:
     """What makes its network another than that of its game, fold and width. Older runs have none."""
-    return "".join(f", {key}={run[key]}" for key in ("model.arch", "scaling", "align") if run.get(key))
+    return "".join(f", {key}={run[key]}" for key in VARIANTS if run.get(key))
 
 
 def _short_title(run: Mapping[str, Any]) -> str:
     return f"recipe={run['recipe']}, data={run['data']}{_variant(run)}"
 
 
-def _title(runs: Sequence[Mapping[str, Any]], number: int) -> str:
+def _title(runs: Sequence[Mapping[str, Any]], number: int, other: Mapping[str, Sequence[str]]) -> str:
     first = runs[0]
     title = f"recipe={first['recipe']} ({first['recipe_hash']}), data={first['data']}{_variant(first)}"
+    settings = first.get("settings", {})
+    title += "".join(f", {key}={_written(settings[key])}" for key in other[first["recipe"]] if key in settings)
     return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
+
+
+def _written(value: object) -> str:
+    """As it is given to a command: true, null, 0.5, text as it is."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _data(run: Mapping[str, Any]) -> str:

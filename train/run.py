@@ -208,6 +208,7 @@ class _Run:
                 write_whole(folder / f"{name}.png", pictures[name], ELSEWHERE)
             else:
                 (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
+        settings = _plain(_same_in_a_table(self.config, s, task))
         result = {
             "game": task.name,
             "fold": f,
@@ -223,7 +224,8 @@ class _Run:
             "start": s.start and str(s.start),
             "start_accuracy": began and began.accuracy,
             "seed": s.seed,
-            "recipe_hash": _recipe_hash(self.config, s, task),
+            "recipe_hash": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8],
+            "settings": settings,
             "data": task.kind,
             "dataset_hash": self.data.hash,
             "versions": machine.versions(),
@@ -255,14 +257,18 @@ def _digest(*tensors: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def _recipe_hash(config: Mapping[str, Any], settings: Settings, task: Task) -> str:
-    """Of what is the same in all runs of a table: the recipe before it is fitted to a game and a fold."""
-    recipe = {key: value for key, value in config["recipe"].items() if key != "data"}
-    same = [TRAINER, task.kind, recipe, *(config[key] for key in ("model", "epochs", "batch", "autocast", "groupings"))]
-    given: list[object] = [path and sha256(model_of(path)) for path in (settings.teacher, settings.start)]
-    if settings.scaling or settings.align:
-        given += [settings.scaling, settings.align, settings.align_to]
-    return hashlib.sha256(json.dumps([same, given], sort_keys=True).encode()).hexdigest()[:8]
+def _same_in_a_table(config: Mapping[str, Any], settings: Settings, task: Task) -> dict[str, Any]:
+    """What all runs of a table have in common, by the names that a user gives it: the recipe before it is fitted to a
+    game and a fold, and networks by a part of their SHA-256."""
+    files = {"teacher": settings.teacher, "start": settings.start}
+    return {
+        "trainer": TRAINER,
+        **{f"recipe.{key}": value for key, value in config["recipe"].items() if key != "data"},
+        **{f"model.{key}": value for key, value in config["model"].items()},
+        **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align", "align_to")},
+        **{key: path and sha256(model_of(path))[:8] for key, path in files.items()},
+        "data": task.kind,
+    }
 
 
 def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
