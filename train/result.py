@@ -74,7 +74,8 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
         kept = "" if result["epochs_to_best"] else ", which no epoch has bettered in validation: it is kept"
         lines.append(f"the network that it began from: {before:.2%}{kept}")
     if not result["every_class_in"]:
-        lines.append("the run ended before its curriculum had every class in: its last epoch is kept; give more epochs")
+        kept = "its last epoch" if result["epochs_to_best"] else "its start"
+        lines.append(f"the run ended before its curriculum had every class in: {kept} is kept; give more epochs")
     epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
     if images := result.get("train_images"):  # older runs do not say
         epochs += f" of {images:,} images".replace(",", " ")
