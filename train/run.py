@@ -265,7 +265,8 @@ def _same_in_a_table(config: Mapping[str, Any], settings: Settings, task: Task) 
         "trainer": TRAINER,
         **{f"recipe.{key}": value for key, value in config["recipe"].items() if key != "data"},
         **{f"model.{key}": value for key, value in config["model"].items()},
-        **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align", "align_to")},
+        **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align")},
+        "align_to": settings.align and settings.align_to,
         **{key: path and sha256(model_of(path))[:8] for key, path in files.items()},
         "data": task.kind,
     }
