@@ -45,7 +45,7 @@ def test_a_step_does_not_depend_on_the_size_of_the_gradient_and_lowers_the_loss(
 
 def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
     net = build(parse("C8 M C8 F16 F", "3x3 stride 2"), size=(9, 9), classes=3, norm=True)
-    optimizers = optimizers_of(net, recipe("recipe.muon_lr=0.03"))
+    optimizers = optimizers_of(net, recipe("recipe.muon_lr=0.03", "recipe.muon_weight_decay=0.2"))
     groups = {name: optimizer.param_groups[0] for name, optimizer in optimizers.items()}
     assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {
         "usual": torch.optim.AdamW,
@@ -53,7 +53,17 @@ def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
     }
     assert [p.ndim for p in groups["muon"]["params"]] == [4, 4]
     assert sum(len(group["params"]) for group in groups.values()) == len(list(net.parameters()))
-    assert (groups["usual"]["initial_lr"], groups["muon"]["initial_lr"]) == (1e-2, 0.03)
+    assert {name: (group["initial_lr"], group["weight_decay"]) for name, group in groups.items()} == {
+        "usual": (1e-2, 1e-4),
+        "muon": (0.03, 0.2),
+    }
+
+
+def test_the_decay_of_muon_draws_a_weight_to_zero_by_its_rate() -> None:
+    weight = nn.Parameter(torch.ones(2, 1, 1, 1))
+    weight.grad = torch.zeros_like(weight)
+    Muon([weight], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(weight.detach(), torch.full((2, 1, 1, 1), 1 - 0.1 * 0.5))
 
 
 def test_a_network_without_convolutions_has_nothing_for_muon() -> None:

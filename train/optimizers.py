@@ -20,8 +20,9 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
-    """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` for the
-    convolutions, while AdamW has the rest. Every group keeps its rate as `initial_lr`, for a schedule to multiply."""
+    """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` and
+    `recipe.muon_weight_decay` for the convolutions, while AdamW has the rest. Every group keeps its rate as
+    `initial_lr`, for a schedule to multiply."""
     kind = "adamw" if recipe.optimizer == "muon" else recipe.optimizer
     device = next(net.parameters()).device.type
     fused = {"fused": True} if kind in ("adam", "adamw") and device in ("cpu", "cuda") else {}
@@ -29,7 +30,7 @@ def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optim
     rest = [p for p in net.parameters() if not (recipe.optimizer == "muon" and p.ndim == 4)]
     optimizers = {"usual": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}
     if convolutions:
-        optimizers["muon"] = Muon(convolutions, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)
+        optimizers["muon"] = Muon(convolutions, lr=recipe.muon_lr, weight_decay=recipe.muon_weight_decay)
     for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):
         group["initial_lr"] = group["lr"]
     return optimizers

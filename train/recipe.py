@@ -16,7 +16,7 @@ from train.fold import whole_stacks
 from train.settings import MAX_FOLD
 
 _STRICT = ConfigDict(extra="forbid")
-MUON_LR = 0.02  # where a recipe does not say it, or does not use it
+MUON_LR, MUON_WEIGHT_DECAY = 0.02, 0.1  # where a recipe does not say them, or does not use them
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -54,11 +54,13 @@ class Recipe:
     `data` is that of a run which does not say it.
 
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
-    "muon" takes `muon_lr` for the convolutions, and AdamW with `lr` for the rest (`train.optimizers`).
+    "muon" takes `muon_lr` and `muon_weight_decay` for the convolutions, and AdamW with `lr` and `weight_decay` for the
+    rest (`train.optimizers`).
     `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of the run and falls to zero as a
-    cosine. `weight_decay` of "adam" is added to the gradient as L2 (the paper's), that of "adamw" and "muon" is
-    decoupled. `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution,
-    or the pool that follows, steadies the training and is part of the convolution in the network that comes out.
+    cosine. `weight_decay` is added to the gradient as L2 by "adam" (the paper's), "rmsprop" and "sgd", and decoupled
+    in "adamw", as is `muon_weight_decay`.
+    `norm`, `dropout` and `init` are those of `train.models.notation`: a batch norm behind every convolution, or the
+    pool that follows, steadies the training and is part of the convolution in the network that comes out.
     `characters` lets classes share weights of the last layer by what they are written with, and `auxiliary` is the
     weight of the loss of a second, wider end of the network (`train.models.aids`); both are for networks of single
     images, slots or fold=1, and neither is in what comes out.
@@ -80,6 +82,7 @@ class Recipe:
     data: Literal["files", "live"] = "files"
     optimizer: Literal["adam", "adamw", "muon", "rmsprop", "sgd"] = "adam"
     muon_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = MUON_LR
+    muon_weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = MUON_WEIGHT_DECAY
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "one_cycle"] = "constant"
     warmup: Share = 0.2
@@ -138,7 +141,7 @@ def recipe_of(
             "recipe: slots learn from single images, between_slots and consistency are for stacks:"
             " set slots=false, or them to 1 and 0"
         )
-    slots = recipe.slots and fold > 1
+    slots, muon = recipe.slots and fold > 1, recipe.optimizer == "muon"
     images = (recipe.images or 0) * (fold if slots else 1) * min(1 / width**2, MAX_FOLD)
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
@@ -149,7 +152,8 @@ def recipe_of(
         epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
         images=None,
         data="files",
-        muon_lr=recipe.muon_lr if recipe.optimizer == "muon" else MUON_LR,
+        muon_lr=recipe.muon_lr if muon else MUON_LR,
+        muon_weight_decay=recipe.muon_weight_decay if muon else MUON_WEIGHT_DECAY,
         batch=stacked,
         slots=slots,
         characters=recipe.characters and (slots or fold == 1),
