@@ -385,9 +385,10 @@ def test_process_a_batch_smaller_than_fold(here: Path) -> None:
 
 def test_process_a_failed_job_of_a_sweep_is_named_and_the_others_stand(here: Path) -> None:
     few = ("game=apex_count", "game.images={train:6,val:1,test:1}", "epochs=1", "augment=off", "threads=1")
-    ended = start(here, "train", "-m", *few, "fold=9,2")
+    ended = start(here, "train", "-m", *few, "fold=9,2,8")
     assert ended.code == 2, ended.err
-    assert "'fold=9'" in ended.err
+    failed = [line for line in ended.err.splitlines() if line.startswith("failed: ")]
+    assert ["fold=9: fold: Input" in failed[0], "fold=8: fold: Input" in failed[1], len(failed)] == [True, True, 2]
     assert "fold: Input should be less than or equal to 6" in ended.err.splitlines()[-1]
     assert [path.parent.name.split("_s0_")[0] for path in here.glob("runs/*/result.json")] == ["apex_count_f2_default"]
 

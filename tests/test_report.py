@@ -91,6 +91,18 @@ def test_no_run_hides_another_of_the_same_seed(tmp_path: Path) -> None:
     assert [table.rows[0].accuracy for table in tables] == [0.98, 0.5]
 
 
+def test_a_table_says_that_its_runs_are_of_different_code_libraries_or_machines(tmp_path: Path) -> None:
+    same = {"commit": "aaa", "device": "cpu, 1 thread", "versions": {"torch": "2.13.0"}}
+    put(tmp_path, "a", **same)
+    put(tmp_path, "b", seed=1, **same)
+    assert "different" not in markdown(report(tmp_path)[0], [])
+    put(tmp_path, "c", seed=2, commit="bbb+", device="cuda", versions={"torch": "2.4.0"})
+    text = markdown(report(tmp_path)[0], [])
+    assert "Runs of different code, by commit: aaa; bbb+." in text
+    assert "Runs of different versions: torch 2.13.0; torch 2.4.0." in text
+    assert "Runs of different devices: cpu, 1 thread; cuda." in text
+
+
 def test_games_differ_in_their_data_and_stand_in_one_table(tmp_path: Path) -> None:
     put(tmp_path, "a")
     put(tmp_path, "b", game="mine", dataset_hash="d2")

@@ -21,13 +21,14 @@ from textgen.build import ensure
 from textgen.errors import UserError
 from textgen.export import export
 from textgen.main import definition_of
-from train import checkpoint, data, loop
+from train import checkpoint, data, log, loop
 from train.data import Live, Source, to_device
 from train.evaluate import evaluate
 from train.machine import threads
+from train.main import _given_stays
 from train.models.notation import build, parse
 from train.network import load
-from train.recipe import recipe_of
+from train.recipe import Recipe, recipe_of
 from train.run import _may_hold_a_run, run
 from train.settings import Settings
 
@@ -322,8 +323,11 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
     source = Live(definition.renderer(), len(split.labels), cpu) if live else split
     recipe = recipe_of(config["recipe"], game=game.name, fold=fold, train_images=528, epochs=4, batch=24)
 
-    def trained(source: Source, folder: Path) -> loop.Trained:
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def trained(source: Source, folder: Path, commit: str = "a") -> loop.Trained:
         folder.mkdir(exist_ok=True)
+        kept.clear()
         return loop.train(
             source,
             to_device(dataset.splits["val"], cpu),
@@ -334,7 +338,8 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
             seed=3,
             folder=folder,
             identity="this",
-            keep=lambda net: None,
+            keep=lambda net: kept.append(net.state_dict()),
+            commit=commit,
             save_every=0,
             quiet=True,
         )
@@ -345,9 +350,11 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
     for at, stop in stops:
         with pytest.raises((OSError, KeyboardInterrupt), match=r"gone|stopped in epoch"):
             trained(Stopping(source, at, stop), tmp_path / "stopped")
-    resumed = trained(source, tmp_path / "stopped")
+    resumed = trained(source, tmp_path / "stopped", "b")
+    assert (whole.commits, resumed.commits) == (["a"], ["a", "b"])
     weights = whole.net.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.net.state_dict().items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in kept[-1].items())
     times = ("images_per_second", "train_seconds", "seconds")
     first, second = (
         [{key: value for key, value in line.items() if key not in times} for line in history]
@@ -356,6 +363,8 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
     assert first == second
     lines = (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == resumed.history
+    finished = trained(source, tmp_path / "stopped")  # no step is left, and yet what is kept last is what comes out
+    assert all(torch.equal(tensor, kept[-1][name]) for name, tensor in finished.net.state_dict().items())
 
 
 @pytest.mark.slow
@@ -418,7 +427,7 @@ def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Pa
         run(composed(*SMALL, *settings, "fold=2", f"teacher={Path(second['teacher']['path']).parent}", "game=lol_time"))
     with pytest.raises(UserError, match="holds teacher=…, which would be overwritten"):
         run(composed(*SMALL, *settings, "fold=2", f"teacher={teacher}", f"out={teacher.parent}", "fresh=true"))
-    with pytest.raises(UserError, match="distill is for single images"):
+    with pytest.raises(UserError, match="distill and teacher are for single images"):
         run(composed(*SMALL, *settings, "fold=2", "recipe.slots=false"))
 
 
@@ -535,18 +544,101 @@ def test_what_is_for_training_alone_is_not_in_the_network_that_comes_out(tmp_pat
     }
 
 
-def test_bfloat16_trains(tmp_path: Path) -> None:
-    result = train(tmp_path, "game=apex_count", "epochs=1", "autocast=true", "game.images.train=6")
-    assert 0 <= result["accuracy"] <= 1
+def test_bfloat16_trains_and_is_not_float32(tmp_path: Path) -> None:
+    lines = []
+    for autocast in ("true", "false"):
+        train(tmp_path, "game=apex_count", "epochs=3", "batch=32", f"autocast={autocast}")
+        lines.append(metrics(tmp_path))
+    assert lines[0][0]["train_loss"] == pytest.approx(lines[1][0]["train_loss"], rel=0.05)
+    assert lines[0][0]["train_loss"] != lines[1][0]["train_loss"]
+    assert lines[0][-1]["train_loss"] < lines[0][0]["train_loss"]
+
+
+def test_the_learning_rate_goes_up_in_a_line_and_down_as_a_cosine(tmp_path: Path) -> None:
+    config = composed("game=apex_count")["recipe"]
+    recipe = recipe_of({**config, "warmup": 0.2}, game="apex_count", fold=1, train_images=1)
+    at = [loop._lr_factor(recipe, progress) for progress in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)]
+    assert at == pytest.approx([0.01, 0.25, 0.5, 1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0], abs=1e-12)
+    recipe = recipe_of({**config, "schedule": "constant"}, game="apex_count", fold=1, train_images=1)
+    assert loop._lr_factor(recipe, 0.01) == loop._lr_factor(recipe, 0.9) == 1
+    train(tmp_path, "game=apex_count", "epochs=4", "batch=32", "recipe.warmup=0.5")
+    told = [line["lr"] / 1e-2 for line in metrics(tmp_path)]  # of the last of an epoch's 17 steps
+    assert told == pytest.approx([0.471, 0.971, 0.546, 0.002], abs=1e-3)
+
+
+def test_smoothed_labels_are_learned_from(tmp_path: Path) -> None:
+    few = ("game=apex_count", "epochs=1", "batch=32")
+    losses = []
+    for smoothing in (0, 0.5):
+        train(tmp_path, *few, f"recipe.label_smoothing={smoothing}")
+        losses.append(metrics(tmp_path)[0]["train_loss"])
+    assert losses[0] != losses[1]
+
+
+def test_one_stack_that_is_left_over_joins_the_batch_before() -> None:
+    def lengths(n: int, batch: int, stack: int) -> list[int]:
+        parts = loop._batches(torch.arange(n), batch, stack)
+        assert torch.equal(torch.cat(parts), torch.arange(n))
+        return [len(part) for part in parts]
+
+    assert lengths(64, 32, 1) == [32, 32]
+    assert lengths(65, 32, 1) == [32, 33]
+    assert lengths(66, 32, 1) == [32, 32, 2]
+    assert lengths(68, 32, 4) == [32, 36]
+    assert lengths(72, 32, 4) == [32, 32, 8]
+    assert lengths(1, 32, 1) == [1]
+
+
+def test_one_image_that_is_left_over_does_not_end_a_training_with_norms(tmp_path: Path) -> None:
+    few = ("game=apex_count", "epochs=1", "game.images.train=3", "batch=13")  # 66 images, 5 batches and one image
+    result = train(tmp_path, *few, "model.arch=C8 M M M C8 F", "model.pool=2x2 stride 3")
+    assert result["epochs"] == 1
+
+
+def test_what_the_command_gives_stands_before_a_recipe_s_special_settings() -> None:
+    def fitted(*overrides: str) -> Recipe:
+        config = _given_stays(composed("game=lol_time", "recipe=paper", "fold=4", *overrides), overrides)
+        return recipe_of(config["recipe"], game="lol_time", fold=4, train_images=1)
+
+    def every(recipe: Recipe) -> int:
+        assert recipe.curriculum
+        return recipe.curriculum.every
+
+    assert (fitted().epochs, every(fitted())) == (3000, 120)
+    assert (fitted("recipe.epochs=100").epochs, every(fitted("recipe.epochs=100"))) == (100, 120)
+    given = fitted("recipe.curriculum.every=30")
+    assert given.curriculum
+    assert (given.epochs, given.curriculum.every, given.curriculum.step) == (3000, 30, 3)
+    assert fitted("recipe.curriculum=null").curriculum is None
+    assert fitted("recipe.special=[]", "recipe.lr=1").epochs == 1500
+
+
+def test_names_of_classes_are_no_formulas(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for name in ("$#5", "$#6", "$$"):
+        (tmp_path / "crops" / name).mkdir(parents=True)
+        for number in range(12):
+            picture = Image.fromarray(draw.integers(0, 256, (19, 25, 3), np.uint8))
+            picture.save(tmp_path / "crops" / name / f"{number}.png")
+    alone = [setting for setting in SMALL if not setting.startswith("game.")]
+    result = run(composed(*alone, "data=folder", f"path={tmp_path / 'crops'}", "epochs=1", f"out={tmp_path / 'run'}"))
+    assert result["accuracy"] < 1  # so that mistakes are drawn, "$#5 → $#6"
 
 
 def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
-    train(tmp_path, "game=apex_count", "epochs=2", "log=tensorboard")
+    config = composed(*SMALL, "game=apex_count", "epochs=3", "log=tensorboard", f"out={tmp_path / 'run'}")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("recipe: {}")
+    with log.opened(["tensorboard"], tmp_path / "run", tmp_path, config) as tell:  # killed before its checkpoint
+        tell({"epoch": 1, "val_accuracy": 0.5})
+        tell({"epoch": 2, "val_accuracy": 0.6})
+    run(config)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
-    assert [event.step for event in events.Scalars("val_accuracy")] == [1, 2]
+    assert [event.step for event in events.Scalars("val_accuracy")] == [1, 2, 3]
+    assert [event.step for event in events.Scalars("test_accuracy")] == [3]
     assert events.Scalars("val_accuracy")[1].value == pytest.approx(metrics(tmp_path)[1]["val_accuracy"])
 
 

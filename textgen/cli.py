@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -68,13 +69,18 @@ def run(main: Callable[[], object], config: str | None = None) -> NoReturn:
 def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """For what `@hydra.main` decorates: Hydra adds a line of its own to every exception but SystemExit.
 
-    In a multirun that line, which names the job, is wanted, and an exit would end the jobs that come after.
+    In a multirun every job that fails is named at once, and its exception goes to Hydra, which raises the first one
+    after all jobs: an exit would end those that come after.
     """
 
     @functools.wraps(function)
     def wrapped(config: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return function(config)
+            try:
+                return function(config)
+            except Exception as error:
+                _job_failed(error, HydraConfig.get().overrides.task)
+                raise
         try:
             function(config)
         except UserError as error:
@@ -87,6 +93,14 @@ def task(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             _enough()
 
     return wrapped
+
+
+def _job_failed(error: Exception, overrides: Sequence[str]) -> None:
+    """Say on stderr which job of a multirun has failed, and why; of a bug of ours with its traceback."""
+    if not isinstance(error, (UserError, OmegaConfBaseException, *FILE_ERRORS)):
+        traceback.print_exc()
+    message = error.summary if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    print(f"failed: {' '.join(overrides)}: {' '.join(message.split())}", file=sys.stderr)
 
 
 @contextmanager

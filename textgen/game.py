@@ -304,7 +304,7 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
         given = first["input"]
         if given is None:
             raise UserError(
-                f'{key} is empty; in YAML # begins a comment, so that colours need quotes: "#ffffff"'
+                f'{key} has no value: give one; in YAML # begins a comment, so that colours need quotes: "#ffffff"'
             ) from None
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
         message = SHAPES.get(first["type"]) or first["msg"].removeprefix("Value error, ")

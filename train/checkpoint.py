@@ -59,9 +59,9 @@ def _newest(folder: Path, tell: Callable[..., None]) -> dict[str, Any] | None:
 
 
 def remove(folder: Path) -> None:
-    """Remove the files of a training that is done."""
-    for name in NAMES:
-        (folder / name).unlink(missing_ok=True)
+    """Remove the files of a training that is done, and what a kill in the middle of writing one has left."""
+    for path in (*(folder / name for name in NAMES), *folder.glob(f".{NAMES[0]}.*.tmp")):
+        path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Taught:
             alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
             self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
 
-    def told(self, x: Tensor, batch: Tensor) -> Tensor:
+    def logits(self, x: Tensor, batch: Tensor) -> Tensor:
         """The teacher's logits (b, k) of what the network was given, `x` (b, 3, H, W), `batch` (b,) its indices."""
         if self._known is not None:
             return self._known[batch.to(x.device)]
@@ -29,12 +29,12 @@ class Taught:
             logits: Tensor = self._teacher(x)
         return logits
 
-    def loss(self, of_labels: Tensor, logits: Tensor, told: Tensor) -> Tensor:
+    def loss(self, of_labels: Tensor, logits: Tensor, of_teacher: Tensor) -> Tensor:
         """See `train.recipe.Distill`."""
         s = self._settings
         if s.loss == "mse":
-            difference = functional.mse_loss(logits, told)
+            difference = functional.mse_loss(logits, of_teacher)
         else:
-            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, told))
+            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, of_teacher))
             difference = s.temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")
         return s.weight * difference + (1 - s.weight) * of_labels

@@ -41,4 +41,8 @@ def _fits(option: str, network: Network, task: Task, fold: int) -> None:
     if given != (fold, task.size, task.classes):
         has = f"fold={network.fold}, {network.size[0]}×{network.size[1]} pixels and {len(network.classes)} classes"
         needed = f"fold={fold}, {task.size[0]}×{task.size[1]} and the {len(task.classes)} classes of {task.name}"
+        if len(network.classes) == len(task.classes):
+            pairs = zip(network.classes, task.classes, strict=True)
+            other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+            needed += f" ({other[1]!r} where it has {other[0]!r})" if other else ""
         raise UserError(f"{option} has {has}; it needs {needed}")

@@ -43,26 +43,38 @@ def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str
         for teller, _ in tellers:
             teller(numbers, line["epoch"])
 
+    ended = "FAILED"
     try:
         yield tell
+        ended = "FINISHED"
+    except KeyboardInterrupt:
+        ended = "KILLED"
+        raise
     finally:
         for _, close in tellers:
-            close()
+            close(ended)
 
 
-Teller = tuple[Callable[[dict[str, float], int], None], Callable[[], None]]
+Teller = tuple[Callable[[dict[str, float], int], None], Callable[[str], None]]  # close takes MLflow's name of the end
 
 
 def _tensorboard(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415, optional
 
-    writer = SummaryWriter(str(folder))
+    writer: SummaryWriter | None = None
 
     def tell(numbers: dict[str, float], epoch: int) -> None:
+        nonlocal writer
+        if writer is None:  # what a killed run has told of epochs from here on counts no more
+            writer = SummaryWriter(str(folder), purge_step=None if "test_accuracy" in numbers else epoch)
         for key, value in numbers.items():
             writer.add_scalar(key, value, epoch)
 
-    return tell, writer.close
+    def close(ended: str) -> None:
+        if writer is not None:
+            writer.close()
+
+    return tell, close
 
 
 def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
@@ -88,4 +100,4 @@ def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
         for key, value in numbers.items():
             client.log_metric(run, key, value, step=epoch)
 
-    return tell, lambda: client.set_terminated(run)
+    return tell, lambda ended: client.set_terminated(run, ended)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from textgen.atomic import write_whole
+from textgen.atomic import mendable, write_whole
 from textgen.progress import bar
 from train import checkpoint
 from train.curriculum import classes_in, epoch_order, order_of, ranks_of
@@ -39,6 +39,7 @@ class Trained:
     """The best network by validation, folded and whole, and how it came about.
 
     `history` has a mapping an epoch; `seconds` is all of it, `images_per_second` the rate within training epochs alone.
+    `commits` are those of the code that trained, more than one where the run went on with another.
     """
 
     net: nn.Module
@@ -46,6 +47,7 @@ class Trained:
     best_epoch: int
     seconds: float
     images_per_second: float
+    commits: list[str]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Progress:
     best: tuple[float, float] = (-1.0, 0.0)  # accuracy and negative loss of validation
     best_epoch: int = 0  # from 1; 0 while there is none, or where a run's start is better than all
     history: list[dict[str, Any]] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
 
 
 def train(
@@ -88,15 +91,17 @@ def train(
     start: nn.Module | None = None,
     speed: Speed = Speed(),
     log: Callable[[dict[str, Any]], None] = lambda line: None,
+    commit: str | None = None,
     save_every: float = 20.0,
     quiet: bool = False,
 ) -> Trained:
     """Train a FoldedCNN on stacks of `f` images of `source` that are drawn anew each epoch (f=1: the original network).
 
     A line an epoch goes to metrics.jsonl in `folder` and to `log`; `keep` is called with the whole network whenever
-    validation has improved. "Best" counts only once every class of a curriculum is in; a run that ends before that
-    keeps its last. `teacher` is a network for single images (f=1), in whose logits the network is trained; `start` one
-    for stacks of `f`, with whose weights it begins: epoch 0, which is kept if no epoch is better.
+    validation has improved, and at the end with the one that is returned. `commit` is that of this code. "Best" counts
+    only once every class of a curriculum is in; a run that ends before that keeps its last. `teacher` is a network for
+    single images (f=1), in whose logits the network is trained; `start` one for stacks of `f`, with whose weights it
+    begins: epoch 0, which is kept if no epoch is better.
 
     The complete state goes to `folder` every `save_every` seconds, and a training with the same `identity` goes on from
     there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
@@ -143,6 +148,8 @@ def train(
         val_accuracy, val_loss = accuracy(forms.plain, stack, val, seed)
         at.best = val_accuracy, -val_loss
         best_state = _kept(forms, keep)
+    if commit is not None and commit not in at.commits:
+        at.commits.append(commit)
     metrics = folder / "metrics.jsonl"
     write_whole(metrics, b"".join(_line(line) for line in at.history), checkpoint.ELSEWHERE)
 
@@ -154,9 +161,9 @@ def train(
     def answer(x: Tensor) -> Tensor:
         return answers(x)[0]
 
-    def loss_of(logits: Tensor, y: Tensor, told: Tensor | None) -> Tensor:
+    def loss_of(logits: Tensor, y: Tensor, of_teacher: Tensor | None) -> Tensor:
         loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
-        return loss if taught is None or told is None else taught.loss(loss, logits, told)
+        return loss if taught is None or of_teacher is None else taught.loss(loss, logits, of_teacher)
 
     def seconds() -> float:
         return seconds_before + clock() - begun
@@ -180,8 +187,8 @@ def train(
         while at.epoch < epochs:
             in_now = class_counts[at.epoch]
             order = epoch_order(ranks, in_now, seed, at.epoch)[: images_in[in_now - 1]]
-            batches = torch.split(order, recipe.batch)  # images that follow each other share a stack
-            targets = torch.split(source.labels[order.to(device)], recipe.batch)
+            batches = _batches(order, recipe.batch, stack)
+            targets = _batches(source.labels[order.to(device)], recipe.batch, stack)
             loss_sum = torch.tensor(at.loss_sum, device=device)
             right = torch.tensor(at.right, device=device)
             epoch_begun = clock() - at.train_seconds
@@ -193,13 +200,13 @@ def train(
                     group["lr"] = factor * group["initial_lr"]
                 x = to_input(images)  # (b*f, 3, H, W)
                 logits, *auxiliary = answers(x)
-                told = taught.told(x, batch) if taught else None
-                loss = loss_of(logits, y, told)
+                of_teacher = taught.logits(x, batch) if taught else None
+                loss = loss_of(logits, y, of_teacher)
                 if recipe.consistency:
                     loss = loss + recipe.consistency * inconsistency(answer, x, logits, stack)
                 loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would wait for every step
                 for end in auxiliary:
-                    loss = loss + recipe.auxiliary * loss_of(end, y, told)
+                    loss = loss + recipe.auxiliary * loss_of(end, y, of_teacher)
                 net.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 with between:
@@ -233,7 +240,7 @@ def train(
                 "seconds": seconds(),
             }
             at.history.append(line)
-            with metrics.open("ab") as file:
+            with mendable(metrics, checkpoint.ELSEWHERE), metrics.open("ab") as file:
                 file.write(_line(line))
             log(line)
             if improved or (at.epoch + 1 == epochs and best_state is None):
@@ -249,8 +256,21 @@ def train(
 
     assert best_state is not None
     forms.folded.load_state_dict(best_state)
+    keep(forms.folded)  # again: an epoch that a kill undid may have been kept since
     in_epochs = sum(line["train_seconds"] for line in at.history)
-    return Trained(forms.folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs)
+    return Trained(forms.folded, at.history, at.best_epoch, at.history[-1]["seconds"], total / in_epochs, at.commits)
+
+
+def _batches(order: Tensor, batch: int, stack: int) -> tuple[Tensor, ...]:
+    """`order` (n,) in parts of `batch` images, of which those that follow each other share a stack.
+
+    What is left over is the last part; where that is one stack, it joins the part before, as a norm has no variance of
+    one, and no step should be taken on it alone.
+    """
+    parts = torch.split(order, batch)
+    if len(parts) > 1 and len(parts[-1]) == stack:
+        return *parts[:-2], torch.cat(parts[-2:])
+    return parts
 
 
 def _kept(forms: Forms, keep: Callable[[nn.Module], None]) -> dict[str, Tensor]:

@@ -68,8 +68,8 @@ def confusion(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
     picture = axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=highest)
     every = max(len(classes) // 40, 1)
     ticks = range(0, len(classes), every)
-    axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=90, fontsize=7)
-    axes.set_yticks(ticks, [classes[i] for i in ticks], fontsize=7)
+    axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=90, fontsize=7, parse_math=False)
+    axes.set_yticks(ticks, [classes[i] for i in ticks], fontsize=7, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {evaluation.accuracy:.2%}; mistakes by class")
     figure.colorbar(picture, format=PercentFormatter(1), shrink=0.7)
     return png(figure)
@@ -117,7 +117,7 @@ def mistakes(
         top, left = at // columns * cell_high + line, at % columns * cell_wide + gap // 2
         sheet[top : top + high, left : left + wide] = images[i]
         said = f"{classes[labels[i]]} → {classes[predictions[i]]}  {confidence[i]:.0%}"
-        axes.text(left + wide / 2, top - 0.25 * line, said, fontsize=8, ha="center")
+        axes.text(left + wide / 2, top - 0.25 * line, said, fontsize=8, ha="center", parse_math=False)
     axes.imshow(sheet, interpolation="nearest", aspect="auto")
     axes.axis("off")
     figure.suptitle(f"{len(wrong)} mistakes of {len(labels)}; the surest of them", fontsize=9, y=0.99)

@@ -49,8 +49,8 @@ class Special:
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
     """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long. `images` is for the
-    original's arithmetic: what is narrower sees more, `fold` times as many with slots, 1/width² times with `width`, but
-    no more than for the highest fold.
+    original's arithmetic: what is narrower sees more, `fold` times as many with slots, and 1/width² times with `width`,
+    at most `MAX_FOLD`.
     `data` is that of a run which does not say it.
 
     `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken.
@@ -135,7 +135,10 @@ def recipe_of(
         given = f"epochs={recipe.epochs} and images={recipe.images}".replace("None", "null")
         raise UserError(f"recipe: set one of epochs and images, and the other to null, not {given}")
     if recipe.slots and recipe.curriculum:
-        raise UserError("recipe: slots learn from single images, a curriculum is for stacks: set one of them to null")
+        raise UserError(
+            "recipe: slots learn from single images, a curriculum is for stacks:"
+            " set recipe.slots=false or recipe.curriculum=null"
+        )
     if recipe.slots and (recipe.between_slots, recipe.consistency) != (1, 0):
         raise UserError(
             "recipe: slots learn from single images, between_slots and consistency are for stacks:"

@@ -190,6 +190,7 @@ def markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     for table in tables:
         lines = [f"## {table.title}\n", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
         lines += [f"| {' | '.join(table.cells(row))} |" for row in table.rows]
+        lines += [f"\n{mixed}" for mixed in _mixed(table)]
         parts.append("\n".join(lines) + "\n")
     parts.append(
         "Accuracies in per cent, drops in points from fold=1 of the same game. One seed has Wilson's 95 % interval for"
@@ -199,6 +200,18 @@ def markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     if unfinished:
         parts.append(f"Not done: {', '.join(unfinished)}.\n")
     return "\n".join(parts)
+
+
+def _mixed(table: Table) -> list[str]:
+    """What else its runs differ in, which may change a result: the code, the libraries and the machine."""
+    results = [result for row in table.rows for result in row.results]
+    told: dict[str, list[str | None]] = {
+        "code, by commit": [result.get("commit") for result in results],
+        "versions": [", ".join(f"{k} {v}" for k, v in result.get("versions", {}).items()) for result in results],
+        "devices": [result.get("device") for result in results],
+    }
+    different = {what: sorted({value for value in values if value}) for what, values in told.items()}
+    return [f"Runs of different {what}: {'; '.join(known)}." for what, known in different.items() if len(known) > 1]
 
 
 def as_csv(tables: Sequence[Table]) -> str:
@@ -231,7 +244,8 @@ def picture(tables: Sequence[Table]) -> bytes:
                 axis.plot(at, [100 * row.accuracy for row in control], "x", color=own, label="control")
         if game in ACCURACY:
             axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
-        axis.set(title=f"{game} ({IDS[game]})" if game in IDS else game, xlabel="fold", ylabel="accuracy, %")
+        axis.set(xlabel="fold", ylabel="accuracy, %")
+        axis.set_title(f"{game} ({IDS[game]})" if game in IDS else game, parse_math=False)  # a folder's name may hold $
         axis.set_xticks([1, 2, 3, 4])
         low, high = axis.get_ylim()
         axis.set_ylim(min(low, high - 1), high)  # a point at least, so that chance does not look like a cliff

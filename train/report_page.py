@@ -21,7 +21,7 @@ PICTURES = {
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;
 background:#fff}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.15rem .8rem;
 text-align:left;border-bottom:1px solid #ddd}.number{text-align:right}.wide{overflow-x:auto}pre{white-space:pre-wrap}"""
-LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "versions", "tests", "teacher")
+LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "versions", "tests")
 
 
 def write(

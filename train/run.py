@@ -25,6 +25,7 @@ from torch import nn
 from textgen.atomic import only_one, write_whole
 from textgen.catalogue import sha256
 from textgen.errors import UserError
+from textgen.layout import classes_of
 from textgen.main import definition_of
 from train import checkpoint, log, machine, plots, report_page
 from train.curriculum import classes_in, order_of
@@ -38,22 +39,20 @@ from train.result import result_of, summary
 from train.settings import Settings
 from train.task import Data, Task, open_data, task_of
 
-TRAINER = 4  # raise it when the same settings train another network, so that no older run passes for the new one
+TRAINER = 5  # raise it when the same settings train another network, so that no older run passes for the new one
 ELSEWHERE = checkpoint.ELSEWHERE
 
 
 def run(config: Mapping[str, Any]) -> dict[str, Any]:
     """Train and evaluate one seed of `config`, the whole composed configuration of conf/train.yaml, as plain values.
 
-    Returns what `result.json` holds. Whatever is wrong with the settings is raised as `UserError` before the data set
-    is built.
+    Returns what `result.json` holds. Whatever is wrong with the settings is raised as `UserError` before anything is
+    rendered; a folder of crops is imported before it, as its classes and sizes are part of what is checked.
     """
-    settings = Settings.of(config)
+    settings, recipes_data = Settings.of(config), data_of(config["recipe"])
     device = machine.device_of(settings.device)
     definition = definition_of(config, settings.data_seed) if "game" in config else None
-    task = task_of(
-        settings.data or data_of(config["recipe"]), definition, settings.path, settings.data_dir, settings.rebuild
-    )
+    task = task_of(settings.data or recipes_data, definition, settings.path, settings.data_dir, settings.rebuild)
     _check(settings, _recipe(config, settings, task), task)
     machine.keep_memory()
     with machine.threads(settings.threads):
@@ -180,6 +179,7 @@ class _Run:
                     start=load(s.start).net if s.start else None,
                     speed=Speed(s.compile, s.autocast),
                     log=told,
+                    commit=machine.commit(),
                     save_every=s.save_every,
                 )
             result = self._evaluated(folder, trained, about_teacher, device)
@@ -220,6 +220,7 @@ class _Run:
             "model.arch": s.model.arch,
             "train_images": task.train_images,
             **result_of(self.recipe, trained, evaluations, task.classes),
+            "distill": self.recipe.distill and asdict(self.recipe.distill),
             "teacher": about_teacher,
             "start": s.start and str(s.start),
             "start_accuracy": began and began.accuracy,
@@ -229,7 +230,7 @@ class _Run:
             "data": task.kind,
             "dataset_hash": self.data.hash,
             "versions": machine.versions(),
-            "commit": machine.commit(),
+            "commit": ", ".join(trained.commits) or None,
             "device": device,
             "identity": self.identity,
         }
@@ -286,11 +287,14 @@ def _check(settings: Settings, recipe: Recipe, task: Task) -> None:
         raise UserError(f"{images} training images do not fill one stack of fold={f}: give more of each class")
     if recipe.distill and f > 1 and not recipe.slots:
         raise UserError(
-            "recipe: distill is for single images, slots or fold=1: set recipe.slots=true or recipe.distill=null"
+            "recipe: distill and teacher are for single images, slots or fold=1:"
+            " set recipe.slots=true, or leave teacher out and recipe.distill=null"
         )
     log.check(settings.log)
     if settings.real and not settings.real.is_dir():
         raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
+    if settings.real:
+        classes_of(settings.real, [settings.real], classes)  # a folder that is none of them is refused now
     if settings.teacher:
         check_teacher(settings.teacher, task)
     if recipe.needs_start and not settings.start:

@@ -17,8 +17,8 @@ class BetweenSlots:
     """Makes the steps of weights that lead from one slot to another `factor` times as long.
 
     Such are all outside the f blocks of a network that slots make, those of channels that f slots do not fill among
-    them. With `factor` 0 they stay as they are, and no step within a slot depends on the others. In use:
-    `with between:` around the optimiser's step.
+    them. With `factor` 0 they stay as they are, and no gradient within a slot depends on the others; only Muon's steps
+    do, a little, as it scales a weight's gradient as a whole. In use: `with between:` around the optimiser's step.
     """
 
     def __init__(
