@@ -6,6 +6,7 @@ Most run `main` in this process, since starting an interpreter takes seconds; a 
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -391,6 +392,32 @@ def test_process_a_failed_job_of_a_sweep_is_named_and_the_others_stand(here: Pat
     assert ["fold=9: fold: Input" in failed[0], "fold=8: fold: Input" in failed[1], len(failed)] == [True, True, 2]
     assert "fold: Input should be less than or equal to 6" in ended.err.splitlines()[-1]
     assert [path.parent.name.split("_s0_")[0] for path in here.glob("runs/*/result.json")] == ["apex_count_f2_default"]
+
+
+def test_process_a_sweep_into_one_folder_is_refused_before_any_job(here: Path) -> None:
+    ended = start(here, "train", "-m", "game=apex_count", "fold=1,2", "out=one")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "out=one is one folder, and the runs of a sweep need one each: give runs=" in ended.err
+    assert not (here / "one").exists()
+
+
+def test_process_a_setting_of_games_in_a_sweep_is_told_how_to_write_it(here: Path) -> None:
+    sweep = ("train", "-m", "game=sot_time,sot_coyn", "epochs=1")
+    assert "takes ++: ++game.images.train=5" in start(here, *sweep, "game.images.train=5").err
+    ended = start(here, "train", "game=sot_coyn", "++game.images.train=5")
+    assert (ended.code, "did you mean sot_coin?" in ended.err) == (2, True)
+
+
+def test_process_ctrl_c_while_libraries_are_loaded_is_no_traceback(here: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "train", "game=apex_count"]
+    process = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    while "numpy" not in process.stderr.readline():  # PyTorch imports it early
+        pass
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() in (-signal.SIGINT, 130)
+    assert "Traceback" not in rest
 
 
 def test_the_sweeps_of_the_paper_s_table_hold_every_game_and_fold(here: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import composed
 
 from textgen.errors import UserError
 from train.report import as_csv, markdown, report
@@ -75,6 +76,18 @@ def test_what_tells_two_recipes_of_one_name_apart_stands_above_them(tmp_path: Pa
         "recipe=other (r4), data=files, epochs=6",
         "recipe=default (r5), data=files",
     ]
+
+
+def test_a_single_table_says_in_what_its_runs_are_not_their_recipe(tmp_path: Path) -> None:
+    settings = {f"recipe.{key}": value for key, value in composed("recipe=paper")["recipe"].items() if key != "data"}
+    usual = {"epochs": None, "batch": None, "autocast": False, "groupings": 5, "teacher": None, "start": None}
+    put(tmp_path, "a", recipe="paper", settings={**settings, **usual})
+    assert report(tmp_path)[0][0].title == "recipe=paper, data=files"
+    put(tmp_path / "short", "a", recipe="paper", settings={**settings, **usual, "epochs": 2, "recipe.lr": 1e-3})
+    assert report(tmp_path / "short")[0][0].title == "recipe=paper, data=files, recipe.lr=0.001, epochs=2"
+    finetune = {f"recipe.{key}": value for key, value in composed("recipe=finetune")["recipe"].items()}
+    put(tmp_path / "further", "a", recipe="finetune", settings={**finetune, **usual, "start": "abcd1234"})
+    assert report(tmp_path / "further")[0][0].title == "recipe=finetune, data=files, start=abcd1234"
 
 
 def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tmp_path: Path) -> None:

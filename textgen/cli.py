@@ -6,6 +6,7 @@ import difflib
 import functools
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ def run(main: Callable[[], object], config: str | None = None) -> NoReturn:
     except BrokenPipeError:
         _enough()
     except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already
         print(str(error) or "interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
@@ -137,9 +139,12 @@ def report(
 
 
 def check_choice(group: str, config: Mapping[str, Any]) -> None:
-    """Of a group that may be left out, Hydra takes a misspelt file for none: raise `UserError` for it."""
+    """Of a group that may be left out, Hydra takes a misspelt file for none: raise `UserError` for it.
+
+    With ++game.images.train=100 the group is there all the same, and holds nothing else.
+    """
     choice = HydraConfig.get().runtime.choices.get(group)
-    if choice is not None and group not in config:
+    if choice is not None and (group not in config or ("/" not in choice and choice not in options_of(group))):
         raise UserError(no_option(group, str(choice), options_of(group)))
 
 
@@ -210,6 +215,8 @@ def _override(error: Exception) -> str:
         return _unread(message)
     if match[1].startswith("game.") and (unknown := _unknown_game(sys.argv[1:])):
         return unknown
+    if match[1].startswith("game.") and {"-m", "--multirun"} & {*sys.argv}:
+        return f"{match[1]}: in a sweep over games a setting of theirs takes ++: +{match[2]}"
     near = _near(error.__cause__)
     told = f"no setting {match[1]!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
     if match[1].startswith(("game.", "augment.") if near else ("game.", "augment.", "recipe.")):

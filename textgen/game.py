@@ -306,6 +306,9 @@ def validated(cls: type[T], config: Any, where: str = "") -> T:
             raise UserError(
                 f'{key} has no value: give one; in YAML # begins a comment, so that colours need quotes: "#ffffff"'
             ) from None
+        known = re.findall("'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
+        if near := difflib.get_close_matches(str(given), known, 1):
+            raise UserError(f"{key}: there is no {given!r}; did you mean {near[0]}?") from None
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
         message = SHAPES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
         raise UserError(f"{key}: {message}{shown}") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,4 +74,12 @@ def _check_game(config: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "train")
+    cli.run(_checked, "train")
+
+
+def _checked() -> None:
+    """`_main`, but for a sweep of which all jobs would write to one folder, which the second one would find out."""
+    alone = next((given for given in sys.argv[1:] if re.fullmatch(r"out=[^,$({*]+", given)), None)
+    if alone and {"-m", "--multirun"} & {*sys.argv}:
+        raise UserError(f"{alone} is one folder, and the runs of a sweep need one each: give runs=…")
+    _main()

@@ -71,7 +71,7 @@ def confusion(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
     axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=90, fontsize=7, parse_math=False)
     axes.set_yticks(ticks, [classes[i] for i in ticks], fontsize=7, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {evaluation.accuracy:.2%}; mistakes by class")
-    figure.colorbar(picture, format=PercentFormatter(1), shrink=0.7)
+    figure.colorbar(picture, format=PercentFormatter(1), shrink=0.7, label="of the true class's images")
     return png(figure)
 
 

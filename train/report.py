@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import pyplot as plt
+from omegaconf import OmegaConf
 
+import conf
 from textgen import cli
 from textgen.atomic import write_whole
 from textgen.errors import UserError
@@ -125,22 +127,43 @@ def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
         if kind not in sets[of]:
             sets[of].append(kind)
         tables[result["recipe_hash"], sets[of].index(kind)].append(result)
-    several = len(tables) > 1
     other = _other([runs[0] for runs in tables.values()])
     return [
-        Table(_title(runs, number, other) if several else _short_title(runs[0]), _rows(runs))
-        for (_, number), runs in tables.items()
+        Table(_title(runs, number, other, several=len(tables) > 1), _rows(runs)) for (_, number), runs in tables.items()
     ]
 
 
 def _other(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """By the name of a recipe, the settings in which runs with it differ, but for those that a title has anyway."""
+    """By the name of a recipe, the settings in which runs with it differ, from each other or from the recipe as it is
+    now, but for those that a title has anyway."""
     different: dict[str, list[str]] = {}
     for name in {run["recipe"] for run in runs}:
         settings = [run["settings"] for run in runs if run["recipe"] == name and "settings" in run]  # older have none
+        usual = _usual(name)
         keys = dict.fromkeys(key for of_run in settings for key in of_run if key not in ("data", *VARIANTS))
-        different[name] = [key for key in keys if any(of.get(key) != settings[0].get(key) for of in settings)]
+        different[name] = [
+            key for key in keys if len({_written(of.get(key)) for of in [*settings, usual] if key in of}) > 1
+        ]
     return different
+
+
+def _usual(recipe: str) -> dict[str, Any]:
+    """What a run has whose command names the recipe alone, by the names of `settings`; {} for a user's own recipe, of
+    which only what differs between runs can be told."""
+    folder = Path(conf.__file__).parent
+
+    def of_file(path: Path) -> dict[str, Any]:
+        own: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[assignment]
+        bases = [base for base in own.pop("defaults", []) if isinstance(base, str) and base != "_self_"]
+        return {key: value for base in bases for key, value in of_file(path.with_name(f"{base}.yaml")).items()} | own
+
+    path = folder / "recipe" / f"{recipe}.yaml"
+    if not path.exists():
+        return {}
+    settings: Any = OmegaConf.load(folder / "train.yaml")
+    return {f"recipe.{key}": value for key, value in of_file(path).items()} | {
+        key: settings[key] for key in ("epochs", "batch", "autocast", "groupings", "teacher", "start")
+    }
 
 
 def _variant(run: Mapping[str, Any]) -> str:
@@ -148,20 +171,19 @@ def _variant(run: Mapping[str, Any]) -> str:
     return "".join(f", {key}={run[key]}" for key in VARIANTS if run.get(key))
 
 
-def _short_title(run: Mapping[str, Any]) -> str:
-    return f"recipe={run['recipe']}, data={run['data']}{_variant(run)}"
-
-
-def _title(runs: Sequence[Mapping[str, Any]], number: int, other: Mapping[str, Sequence[str]]) -> str:
+def _title(runs: Sequence[Mapping[str, Any]], number: int, other: Mapping[str, Sequence[str]], *, several: bool) -> str:
     first = runs[0]
-    title = f"recipe={first['recipe']} ({first['recipe_hash']}), data={first['data']}{_variant(first)}"
+    title = f"recipe={first['recipe']}" + f" ({first['recipe_hash']})" * several
+    title += f", data={first['data']}{_variant(first)}"
     settings = first.get("settings", {})
     title += "".join(f", {key}={_written(settings[key])}" for key in other[first["recipe"]] if key in settings)
     return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
 
 
 def _written(value: object) -> str:
-    """As it is given to a command: true, null, 0.5, text as it is."""
+    """As it is given to a command: true, null, 0.5, text as it is; numbers that are the same are written the same."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ PICTURES = {
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;
 background:#fff}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.15rem .8rem;
 text-align:left;border-bottom:1px solid #ddd}.number{text-align:right}.wide{overflow-x:auto}pre{white-space:pre-wrap}"""
-LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "versions", "tests")
+LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "tests")
 
 
 def write(
@@ -34,11 +35,12 @@ def write(
         if name in pictures:
             data = base64.b64encode(pictures[name]).decode()
             parts.append(f'<h2>{caption}</h2><img alt="{caption}" src="data:image/png;base64,{data}">')
-    worst = sorted((share, label) for label, share in result["per_class_accuracy"].items() if share is not None)[:20]
-    rows = [[label, f"{share:.1%}"] for share, label in worst]
-    parts.append("<h2>The hardest classes</h2>" + table(["class", "accuracy"], rows, [1]))
-    parts.append("<h2>Epochs</h2>" + table(*_epochs(history)))
-    settings = [[key, str(value)] for key, value in result.items() if key not in LEFT_OUT]
+    missed = [(label, share) for label, share in result["per_class_accuracy"].items() if share not in (None, 1)]
+    rows = [[label, f"{share:.1%}"] for label, share in sorted(missed, key=lambda each: each[1])[:20]]
+    parts.append("<h2>The hardest classes</h2>")
+    parts.append(table(["class", "accuracy"], rows, [1]) if rows else "<p>No test image is mistaken.</p>")
+    parts.append("<h2>Epochs</h2>" + table(*_epochs(history, result["epochs_to_best"])))
+    settings = [[key, _written(value)] for key, value in _flat(result) if value not in (None, [])]
     parts.append("<h2>The run</h2>" + table(["", "value"], settings))
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{head}</title><style>{STYLE}</style></head>'
@@ -47,7 +49,24 @@ def write(
     write_whole(folder / "report.html", page.encode(), ELSEWHERE)
 
 
-def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], range]:
+def _flat(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the page does not show elsewhere, a row each; mappings by their keys, and settings as a command has them."""
+    for key, value in result.items():
+        if isinstance(value, Mapping) and key not in LEFT_OUT:
+            yield from ((inner if key == "settings" else f"{key}.{inner}", of) for inner, of in value.items())
+        elif key not in LEFT_OUT:
+            yield key, value
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(_written, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _epochs(history: Sequence[Mapping[str, Any]], best: int) -> tuple[list[str], list[list[str]], range]:
     """The best and the last fifty epochs as a table's head, rows and columns of numbers."""
     head = ["epoch", "classes", "train loss", "train accuracy", "val loss", "val accuracy", "images/s", "best"]
     shown = [line for number, line in enumerate(history) if line["best"] or number >= len(history) - 50]
@@ -60,7 +79,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[
             f"{line['val_loss']:.4f}",
             f"{line['val_accuracy']:.2%}",
             f"{line['images_per_second']:.0f}",
-            "best so far" if line["best"] else "",
+            "kept" if line["epoch"] == best else "best so far" if line["best"] else "",
         ]
         for line in shown
     ]

@@ -68,7 +68,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
             return _Run.of(config, task, data, device).result()
         except KeyboardInterrupt as stopped:
             again = "the same command, without fresh=true," if settings.fresh else "the same command"
-            raise KeyboardInterrupt(f"{stopped or 'stopped'}; {again} goes on from there") from None
+            raise KeyboardInterrupt(f"{str(stopped) or 'stopped'}; {again} goes on from there") from None
 
 
 @dataclass(frozen=True)
