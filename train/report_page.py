@@ -53,7 +53,8 @@ def _flat(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What the page does not show elsewhere, a row each; mappings by their keys, and settings as a command has them."""
     for key, value in result.items():
         if isinstance(value, Mapping) and key not in LEFT_OUT:
-            yield from ((inner if key == "settings" else f"{key}.{inner}", of) for inner, of in value.items())
+            inner = ((name if key == "settings" else f"{key}.{name}", of) for name, of in value.items())
+            yield from ((name, of) for name, of in inner if name not in result)
         elif key not in LEFT_OUT:
             yield key, value
 
