@@ -344,13 +344,19 @@ def test_sixteen_bits_are_refused_and_not_cut_off(crops: Path) -> None:
     [
         (lambda path: (path / "0.png").write_bytes(b""), ["0.png", "beside the folders"]),
         (lambda path: fill(path / "b" / "inner", {"c": 1}), ["inner", "folder within"]),
-        (lambda path: (path / "b" / "0.png").unlink(), ["'b'", "2 different images", "at least 3"]),
-        (lambda path: shutil.copy(path / "b" / "0.png", path / "b" / "1.png"), ["'b'", "2 different images"]),
+        (lambda path: (path / "b" / "0.png").unlink(), ["class 'b' (2): give at least 3 of each"]),
+        (
+            lambda path: shutil.copy(path / "b" / "0.png", path / "b" / "1.png"),
+            ["too few different images of class 'b' (2)"],
+        ),
         (lambda path: (path / "classes.txt").write_text("2\n10\nother\n"), ["'b'", "none of the classes"]),
         (lambda path: (path / "classes.txt").write_text("2\n10\nothr\nb\n"), ["'other'", "did you mean 'othr'?"]),
         (lambda path: (path / "classes.txt").write_text("2\n2\n10\nother\nb\n"), ["'2'", "twice"]),
         (lambda path: (path / "classes.txt").write_text("2\n\n10\nother\nb\n"), ["''", "empty"]),
-        (lambda path: (path / "classes.txt").write_text("2\n10\nother\nb\nc\n"), ["'c'", "0 different images"]),
+        (
+            lambda path: (path / "classes.txt").write_text("2\n10\nother\nb\nc\n"),
+            ["too few different images of class 'c' (0)"],
+        ),
         (lambda path: (path / "classes.txt").write_bytes(b"\xff\xfe"), ["classes.txt", "UTF-8"]),
         (lambda path: (path / "classes.txt").mkdir(), ["classes.txt", "directory"]),
         (lambda path: (path / "b").rename(path / "b\x07"), ["control character"]),
@@ -380,7 +386,7 @@ def test_a_mistake_in_a_folder_is_named(crops: Path, change: Callable[[Path], ob
         (lambda path: fill(path / "test_é", {"a": 1}), ["test_é", "no split"]),
         (lambda path: fill(path / "valid", {"a": 1}), ["valid", "val", "one split"]),
         (lambda path: shutil.rmtree(path / "train"), ["no train"]),
-        (lambda path: fill(path / "test", {"c": 1}), ["'c'", "0 different images"]),
+        (lambda path: fill(path / "test", {"c": 1}), ["too few different images of class 'c' (0)"]),
         (lambda path: [file.unlink() for file in (path / "val").rglob("*.png")], ["val", "no pictures"]),
     ],
 )

@@ -106,7 +106,7 @@ def test_what_is_given_stands_and_what_is_not_is_proposed() -> None:
 
 def test_capitals_that_nobody_said_anything_of_are_told() -> None:
     _, notes = create(["n", r"\HP N/M", "--label", "N", "--field", "M=0..20"])
-    assert notes == [r"P in '\\HP N/M' stand for digits; for the letters themselves write \P"]
+    assert notes == [r"P in '\\HP N/M' stands for digits; for the letters themselves write \P"]
 
 
 def test_the_colon_of_a_chance_makes_no_clock() -> None:

@@ -30,6 +30,7 @@ from textgen.store import FORMAT, Dataset, Split, SplitWriter, damaged, open_dat
 IMPORTER = 1  # raise it when the same folder gives other arrays, so that no older data set passes for the new one
 MAX_SIDE = 512  # of a crop, as in games
 MAX_TEST_BYTES = 4 << 30  # of a test set, which is held in memory
+SHOWN = 6  # classes that a message names
 SHARE = 10  # one image in so many goes to a split that the folder does not have
 CHUNK, CHUNK_BYTES = 64, 4 << 20  # images a task
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless")  # whose versions can change a pixel
@@ -105,15 +106,17 @@ def _divided(path: Path, given: Mapping[str, list[Row]], classes: Sequence[str],
     of_class: dict[int, set[str]] = defaultdict(set)
     for row in whole:
         of_class[row.label].add(key(row))
+    counts = [(name, len(of_class[label])) for label, name in enumerate(classes)]
+    few = [f"{name!r} ({count})" for name, count in counts if count <= len(missing)]
+    if few:
+        shown = ", ".join(few[:SHOWN]) + (f" and {len(few) - SHOWN} more" if len(few) > SHOWN else "")
+        raise UserError(
+            f"{path} has too few different images of class {shown}: give at least {len(missing) + 1} of each,"
+            f" for {' and '.join(['train', *missing])}"
+        )
     drawn: dict[tuple[int, str], str] = {}
-    for label, name in enumerate(classes):
+    for label in range(len(classes)):
         keys = sorted(of_class[label], key=lambda k: hashlib.sha256(f"{seed}/{k}".encode("utf-8", "replace")).digest())
-        if len(keys) <= len(missing):
-            splits_of = " and ".join(["train", *missing])
-            raise UserError(
-                f"class {name!r} of {path} has {len(keys)} different images: give at least {len(missing) + 1},"
-                f" for {splits_of}"
-            )
         share = max((len(keys) + SHARE // 2) // SHARE, 1)
         for number, split in enumerate(missing):
             drawn |= {(label, k): split for k in keys[number * share : (number + 1) * share]}

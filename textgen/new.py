@@ -147,7 +147,8 @@ def _letters(spec: str, meant: set[str]) -> list[str]:
     if not plain:
         return []
     escaped = "".join(f"\\{letter}" for letter in plain)
-    return [f"{', '.join(plain)} in {spec!r} stand for digits; for the letters themselves write {escaped}"]
+    stand = "stand" if len(plain) > 1 else "stands"
+    return [f"{', '.join(plain)} in {spec!r} {stand} for digits; for the letters themselves write {escaped}"]
 
 
 def _fields(spec: str, given: Sequence[str]) -> dict[str, Any]:
