@@ -404,6 +404,8 @@ def test_process_a_sweep_into_one_folder_is_refused_before_any_job(here: Path) -
 def test_process_a_setting_of_games_in_a_sweep_is_told_how_to_write_it(here: Path) -> None:
     sweep = ("train", "-m", "game=sot_time,sot_coyn", "epochs=1")
     assert "takes ++: ++game.images.train=5" in start(here, *sweep, "game.images.train=5").err
+    misspelt = ("train", "-m", "game=sot_time", "epochs=1,2", "game.images.trein=5")
+    assert "did you mean game.images.train?" in start(here, *misspelt).err
     ended = start(here, "train", "game=sot_coyn", "++game.images.train=5")
     assert (ended.code, "did you mean sot_coin?" in ended.err) == (2, True)
 

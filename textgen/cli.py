@@ -215,7 +215,8 @@ def _override(error: Exception) -> str:
         return _unread(message)
     if match[1].startswith("game.") and (unknown := _unknown_game(sys.argv[1:])):
         return unknown
-    if match[1].startswith("game.") and {"-m", "--multirun"} & {*sys.argv}:
+    one_game = any(re.fullmatch(r"game=[\w./-]+", argument) for argument in sys.argv)
+    if match[1].startswith("game.") and {"-m", "--multirun"} & {*sys.argv} and not one_game:
         return f"{match[1]}: in a sweep over games a setting of theirs takes ++: +{match[2]}"
     near = _near(error.__cause__)
     told = f"no setting {match[1]!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
