@@ -148,6 +148,11 @@ def check_choice(group: str, config: Mapping[str, Any]) -> None:
         raise UserError(no_option(group, str(choice), options_of(group)))
 
 
+def sweeps() -> bool:
+    """Whether the command asks for a multirun; known before Hydra is."""
+    return bool({"-m", "--multirun"} & {*sys.argv[1:]})
+
+
 def options_of(group: str) -> list[str]:
     """The files of a config group."""
     return list(GlobalHydra.instance().config_loader().get_group_options(group))
@@ -216,7 +221,7 @@ def _override(error: Exception) -> str:
     if match[1].startswith("game.") and (unknown := _unknown_game(sys.argv[1:])):
         return unknown
     one_game = any(re.fullmatch(r"game=[\w./-]+", argument) for argument in sys.argv)
-    if match[1].startswith("game.") and {"-m", "--multirun"} & {*sys.argv} and not one_game:
+    if match[1].startswith("game.") and sweeps() and not one_game:
         return f"{match[1]}: in a sweep over games a setting of theirs takes ++: +{match[2]}"
     near = _near(error.__cause__)
     told = f"no setting {match[1]!r} here: " + (f"did you mean {near}?" if near else "check its spelling")

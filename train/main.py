@@ -80,6 +80,6 @@ def main() -> None:
 def _checked() -> None:
     """`_main`, but for a sweep of which all jobs would write to one folder, which the second one would find out."""
     alone = next((given for given in sys.argv[1:] if re.fullmatch(r"out=[^,$({*]+", given)), None)
-    if alone and {"-m", "--multirun"} & {*sys.argv}:
+    if alone and cli.sweeps():
         raise UserError(f"{alone} is one folder, and the runs of a sweep need one each: give runs=…")
     _main()

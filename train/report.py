@@ -29,6 +29,7 @@ from textgen.errors import UserError
 from train.evaluate import wilson
 from train.paper import ACCURACY, IDS
 from train.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, png
+from train.result import written
 
 ELSEWHERE = "another folder with --out"
 HEAD = ("game", "fold", "width", "seeds", "accuracy", "interval or sd", "drop", "paper", "paper's drop", "agreement")
@@ -141,9 +142,8 @@ def _other(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         settings = [run["settings"] for run in runs if run["recipe"] == name and "settings" in run]  # older have none
         usual = _usual(name)
         keys = dict.fromkeys(key for of_run in settings for key in of_run if key not in ("data", *VARIANTS))
-        different[name] = [
-            key for key in keys if len({_written(of.get(key)) for of in [*settings, usual] if key in of}) > 1
-        ]
+        values = {key: [of[key] for of in [*settings, usual] if key in of] for key in keys}
+        different[name] = [key for key, found in values.items() if any(value != found[0] for value in found)]
     return different
 
 
@@ -176,15 +176,8 @@ def _title(runs: Sequence[Mapping[str, Any]], number: int, other: Mapping[str, S
     title = f"recipe={first['recipe']}" + f" ({first['recipe_hash']})" * several
     title += f", data={first['data']}{_variant(first)}"
     settings = first.get("settings", {})
-    title += "".join(f", {key}={_written(settings[key])}" for key in other[first["recipe"]] if key in settings)
+    title += "".join(f", {key}={written(settings[key])}" for key in other[first["recipe"]] if key in settings)
     return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
-
-
-def _written(value: object) -> str:
-    """As it is given to a command: true, null, 0.5, text as it is; numbers that are the same are written the same."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _data(run: Mapping[str, Any]) -> str:

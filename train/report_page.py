@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from textgen.atomic import write_whole
 from textgen.markup import esc, table
 from train.checkpoint import ELSEWHERE
-from train.result import summary, title
+from train.result import summary, title, written
 
 PICTURES = {
     "curves": "Loss and accuracy by epoch",
@@ -40,7 +39,7 @@ def write(
     parts.append("<h2>The hardest classes</h2>")
     parts.append(table(["class", "accuracy"], rows, [1]) if rows else "<p>No test image is mistaken.</p>")
     parts.append("<h2>Epochs</h2>" + table(*_epochs(history, result["epochs_to_best"])))
-    settings = [[key, _written(value)] for key, value in _flat(result) if value not in (None, [])]
+    settings = [[key, written(value)] for key, value in _flat(result) if value not in (None, [])]
     parts.append("<h2>The run</h2>" + table(["", "value"], settings))
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{head}</title><style>{STYLE}</style></head>'
@@ -57,14 +56,6 @@ def _flat(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((name, of) for name, of in inner if name not in result)
         elif key not in LEFT_OUT:
             yield key, value
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        return ", ".join(map(_written, value))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _epochs(history: Sequence[Mapping[str, Any]], best: int) -> tuple[list[str], list[list[str]], range]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def title(result: Mapping[str, Any]) -> str:
     width = f" width={result['width']:g}" if result["width"] < 1 else ""
     variant = "".join(f" {key}={result[key]}" for key in ("scaling", "align") if result.get(key))
     return f"{result['game']} fold={result['fold']}{width}{variant}"
+
+
+def written(value: Any) -> str:
+    """A value of result.json for a person, as a command would have it: true, null, 0.5, text as it is."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def summary(result: Mapping[str, Any], folder: Path) -> str:
