@@ -18,10 +18,10 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 from results import machine, write
 
-from textgen.backgrounds import rgb
-from textgen.game import Game
+from textgen.assets.backgrounds import rgb
 from textgen.main import definition_of, plain
-from textgen.new import create
+from textgen.new.main import create
+from textgen.schema.game import Game
 
 CASES = [(50, "light", False), (50, "light", True), (50, "off", False), (10, "light", False)]
 FIGURES = ("height, pixels", "x", "y", "colour")

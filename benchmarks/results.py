@@ -12,7 +12,7 @@ RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 
 def machine() -> str:
     """This machine and day, for the line under a table."""
-    from train.machine import processor  # noqa: PLC0415, brings torch, which is not for what is measured
+    from train.common.machine import processor  # noqa: PLC0415, brings torch, which is not for what is measured
 
     return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today()}"
 

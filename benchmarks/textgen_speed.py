@@ -21,7 +21,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from results import machine, write
 
-from textgen.build import Definition, ensure
+from textgen.dataset.build import Definition, ensure
 from textgen.main import definition_of, plain
 
 BLOCK = 2048  # crops a call

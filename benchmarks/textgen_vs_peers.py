@@ -29,7 +29,7 @@ try:
     from PIL import Image, ImageDraw, ImageFont
     from results import machine, write
 
-    from textgen.catalogue import resolve
+    from textgen.assets.catalogue import resolve
 except ImportError as error:
     print(f"textgen_vs_peers: {error}; run it with the Python that foldtext is installed for", file=sys.stderr)
     sys.exit(2)

@@ -28,15 +28,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from textgen import store
-from textgen.build import ensure
-from textgen.export import export
+from textgen.dataset import store
+from textgen.dataset.build import ensure
+from textgen.export.main import export
 from textgen.main import definition_of, plain
-from train.data import to_device
-from train.loop import train
-from train.machine import keep_memory, name_of
+from train.common.machine import keep_memory, name_of
+from train.config.recipe import recipe_of
+from train.data.sources import to_device
 from train.models.notation import Layer, build, initialise, parse
-from train.recipe import recipe_of
+from train.trainer.loop import train
 
 BATCH = 32
 
@@ -110,7 +110,7 @@ def plain_rate(task: Task, f: int, seed: int) -> float:
 
 
 def foldtext_rate(task: Task, f: int, seed: int) -> float:
-    """Images a second of one epoch of `train.loop.train`."""
+    """Images a second of one epoch of `train.trainer.loop.train`."""
     keep_memory()
     dataset, game = task.dataset, definition_of(task.config, 0).game
     source, val = (to_device(dataset.splits[name], torch.device(task.device)) for name in ("train", "val"))

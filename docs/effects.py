@@ -11,10 +11,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from textgen.arrays import U8
-from textgen.game import Game
-from textgen.render import Renderer
-from textgen.sheet import sheet
+from textgen.common.arrays import U8
+from textgen.preview.contact_sheet import sheet
+from textgen.render.renderer import Renderer
+from textgen.schema.game import Game
 
 CROPS, ZOOM, SKIP = 6, 2, 20
 BASE: dict[str, Any] = {

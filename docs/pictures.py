@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 
 from textgen.main import definition_of, plain
-from textgen.sheet import sheet
+from textgen.preview.contact_sheet import sheet
 
 rows = []
 for file in sorted(Path("conf/game").glob("*.yaml")):

@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen import cli
-from textgen.blocks import Shard
-from textgen.build import Definition, ensure
-from textgen.errors import UserError
-from textgen.game import Game, UserPath, validated
-from textgen.holdout import Holdout
-from textgen.stream import Stream
+from textgen.assets.holdout import Holdout
+from textgen.common import cli
+from textgen.common.errors import UserError
+from textgen.dataset.blocks import Shard
+from textgen.dataset.build import Definition, ensure
+from textgen.schema.augment import Stream
+from textgen.schema.game import Game, UserPath, validated
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -12,11 +12,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from textgen import cli
-from textgen.errors import UserError
+from textgen.common import cli
+from textgen.common.errors import UserError
 from textgen.main import plain
-from train.run import run
-from train.settings import Settings
+from train.config.settings import Settings
+from train.runs.run import run
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")

@@ -22,10 +22,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from textgen.errors import UserError
-from train.fold import width
-from train.models.aids import CharacterLinear, Norm
+from textgen.common.errors import UserError
+from train.folding.arithmetic import width
 from train.models.scaling import Resized
+from train.models.training_layers import CharacterLinear, Norm
 
 Rounding = Literal["nearest", "up", "down"]
 _SIGNS: dict[Rounding, str] = {"nearest": "", "up": "+", "down": "-"}
@@ -167,10 +167,10 @@ def sized(
 ) -> tuple[Sized, ...]:
     """The layers with their sizes, for stacks of `fold` images of `size` (H, W): what `build` builds, by arithmetic.
 
-    The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are
-    ⌊C·√fold⌋ wide, fully connected layers too (§4.1), or the multiple that a layer asks for. With `slot_of=f` it is the
-    narrow network for single images that fills one of f slots of such a network (`train.fold.assemble_slots`), an f-th
-    of its width, rounded down; `fold` stays 1. The last convolution has `widen_last` times its channels. Raises
+    The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are ⌊C·√fold⌋
+    wide, fully connected layers too (§4.1), or the multiple that a layer asks for. With `slot_of=f` it is the narrow
+    network for single images that fills one of f slots of such a network (`train.folding.arithmetic.assemble_slots`),
+    an f-th of its width, rounded down; `fold` stays 1. The last convolution has `widen_last` times its channels. Raises
     `UserError` for images that are too small.
     """
     if fold < 1:
@@ -219,12 +219,12 @@ def build(
 ) -> nn.Sequential:
     """The network for stacks of `fold` images, (b, fold·3, H, W) -> (b, fold·classes), of layers as `sized` says.
 
-    The rest is for training, and `train.models.aids.bare` takes it out again; the names of the layers with weights,
-    conv1, linear1 and so on, stay. With `norm` a batch norm follows every convolution. With `dropout` there are Dropout
-    layers behind the second layer and its pool and before the last layer (§5.1, for NoScope's networks). `pool_first`
-    has norm and ReLU behind the pool that follows: as both rise with their input the network computes the same, its
-    gradient is the same, and with a pool of stride 2 they have a quarter of the work. The norm's mean and variance are
-    then those of the values that the pool lets through. With `shares` (classes, s) the last layer is a
+    The rest is for training, and `train.models.training_layers.bare` takes it out again; the names of the layers with
+    weights, conv1, linear1 and so on, stay. With `norm` a batch norm follows every convolution. With `dropout` there
+    are Dropout layers behind the second layer and its pool and before the last layer (§5.1, for NoScope's networks).
+    `pool_first` has norm and ReLU behind the pool that follows: as both rise with their input the network computes the
+    same, its gradient is the same, and with a pool of stride 2 they have a quarter of the work. The norm's mean and
+    variance are then those of the values that the pool lets through. With `shares` (classes, s) the last layer is a
     `CharacterLinear`, for fold=1 alone: raises `ValueError` otherwise.
     """
     if shares is not None and fold > 1:

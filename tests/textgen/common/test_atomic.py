@@ -1,0 +1,195 @@
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from conftest import ROOT
+
+from textgen.common.atomic import whole_folder
+from textgen.common.errors import UserError
+
+Existing = Literal["keep", "replace", "refuse"]
+ELSEWHERE = "another folder (out=…)"
+
+
+def put(path: Path, content: str, existing: Existing = "keep") -> None:
+    with whole_folder(path, ELSEWHERE, existing) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text(content)
+
+
+def held(path: Path) -> str:
+    return (path / "inner" / "file").read_text()
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code = f"import os, signal\nfrom pathlib import Path\nfrom textgen.common.atomic import whole_folder\n{code}"
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_folder_is_there_with_its_parents_when_the_block_ends(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "b" / "out", "whole")
+    assert held(tmp_path / "a" / "b" / "out") == "whole"
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["out"]
+
+
+def test_nothing_is_at_its_place_before(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out", ELSEWHERE) as folder:
+        (folder / "file").touch()
+        assert folder.parent == tmp_path
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("existing", "expected"), [("keep", "old"), ("replace", "new")])
+def test_what_is_there_is_kept_or_replaced(tmp_path: Path, existing: Existing, expected: str) -> None:
+    put(tmp_path / "out", "old")
+    put(tmp_path / "out", "new", existing)
+    assert held(tmp_path / "out") == expected
+    assert tree(tmp_path) == ["out", "out/inner", "out/inner/file"]
+
+
+@pytest.mark.parametrize("faster", [False, True], ids=["before-the-check", "after-it"])
+@pytest.mark.parametrize("existing", ["keep", "refuse"])
+def test_what_another_process_has_made_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: Existing, faster: bool
+) -> None:
+    out = tmp_path / "out"
+
+    def race() -> None:
+        with whole_folder(out, ELSEWHERE, existing):
+            out.mkdir()
+            (out / "theirs").touch()
+            if faster:
+                monkeypatch.setattr(Path, "exists", lambda _: False)
+
+    if existing == "keep":
+        race()
+    else:
+        with pytest.raises(UserError, match="out was made by another process") as caught:
+            race()
+        assert ELSEWHERE in caught.value.summary
+    monkeypatch.undo()
+    assert tree(tmp_path) == ["out", "out/theirs"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt(), SystemExit(3), OSError(errno.EIO, "disk")])
+@pytest.mark.parametrize("existing", ["keep", "replace", "refuse"])
+def test_any_error_passes_and_leaves_all_as_it_was(tmp_path: Path, error: BaseException, existing: Existing) -> None:
+    if existing != "refuse":
+        put(tmp_path / "out", "old")
+    before = tree(tmp_path)
+
+    def fail() -> None:
+        with whole_folder(tmp_path / "out", ELSEWHERE, existing) as folder:
+            (folder / "half").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fail()
+    assert caught.value is error
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_is_an_error_of_the_user(tmp_path: Path, number: int) -> None:
+    with pytest.raises(UserError) as caught, whole_folder(tmp_path / "out", ELSEWHERE):
+        raise OSError(number, os.strerror(number))
+    expected = f"cannot write {tmp_path}/out: {os.strerror(number)}; make room or choose {ELSEWHERE}"
+    assert caught.value.summary == expected
+    assert tree(tmp_path) == []
+
+
+def test_a_file_that_the_system_cuts_is_an_error_of_the_user(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match="make room"), whole_folder(tmp_path / "out", ELSEWHERE) as folder:
+            (folder / "large").write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert tree(tmp_path) == []
+
+
+def test_no_permission_is_an_error_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"file\.png.*allow writing"), whole_folder(tmp_path / "out", ELSEWHERE):
+        raise PermissionError(errno.EACCES, "Permission denied", "file.png")
+    assert tree(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["file/out", "file", "x" * 300, "loop/out"])
+def test_a_place_that_cannot_be_is_an_error_of_the_user(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError) as caught:
+        put(tmp_path / place, "new", "replace")
+    assert ELSEWHERE in caught.value.summary
+    assert (tmp_path / "file").read_text() == "a file"
+    assert tree(tmp_path) == ["file", "loop"]
+
+
+def test_when_the_new_folder_cannot_be_put_the_old_one_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(KeyboardInterrupt):
+        put(tmp_path / "out", "new", "replace")
+    assert held(tmp_path / "out") == "old"
+    assert tree(tmp_path) == ["out", "out/inner", "out/inner/file"]
+
+
+def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
+    put(tmp_path / "real", "old")
+    (tmp_path / "link").symlink_to("real")
+    put(tmp_path / "link", "new", "replace")
+    assert (tmp_path / "link").is_symlink()
+    assert held(tmp_path / "real") == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+@pytest.mark.parametrize("name", ["out", "**[ö] t"])
+def test_a_killed_process_leaves_no_folder_and_the_next_one_cleans_up(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    code = f"with whole_folder(Path({str(out)!r}), 'x') as folder: os.kill(os.getpid(), signal.SIGKILL)"
+    assert run(code).returncode == -signal.SIGKILL
+    (half,) = tmp_path.iterdir()
+    assert half.name.endswith(".tmp")
+    put(out, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_process_with_this_number_left_is_removed_and_others_are_kept(tmp_path: Path) -> None:
+    ours, running = (tmp_path / f".out.{pid}.tmp" for pid in (os.getpid(), 1))
+    others = [tmp_path / name for name in (".other.99.tmp", ".out.x.tmp", ".out.99999999999999999999.tmp", ".out.old")]
+    for folder in (ours, running, *others):
+        folder.mkdir()
+    put(tmp_path / "out", "whole")
+    assert not ours.exists()
+    assert running.exists()
+    assert all(folder.exists() for folder in others)
+
+
+def test_two_threads_with_one_place_do_not_mix(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out", ELSEWHERE) as folder:
+        (folder / "file").touch()
+        with pytest.raises(UserError):
+            put(tmp_path / "out", "theirs")
+        assert (folder / "file").exists()
+    assert tree(tmp_path) == ["out", "out/file"]

@@ -1,0 +1,59 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from textgen.kernels import jit
+
+CODE = """
+import numpy as np
+from textgen.kernels import philox
+state = np.zeros(philox.STATE, np.uint64)
+philox.start(state, 1, 2, 3)
+print(philox.word(state))
+"""
+
+
+def drawn(package: Path, **environment: str) -> str:
+    """A random number of a copy of the package, in a process of its own."""
+    there = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    run = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**there, **environment},
+        cwd=package,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    shutil.copytree(jit.HERE.parent, tmp_path / "textgen", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_changed_code_is_compiled_anew_although_the_calling_file_is_as_it_was(package: Path) -> None:
+    first = drawn(package)
+    cached = [path.name for path in (package / "textgen" / "kernels" / "__pycache__").glob("foldtext-numba-*")]
+    assert drawn(package) == first
+    source = package / "textgen" / "kernels" / "philox.py"
+    source.write_text(source.read_text().replace("0xD2511F53", "0xD2511F55"))
+    assert drawn(package) != first
+    (now,) = (path.name for path in (package / "textgen" / "kernels" / "__pycache__").glob("foldtext-numba-*"))
+    assert [now] != cached
+
+
+def test_a_cache_is_kept_where_the_user_says_or_in_their_own_folder_or_nowhere(package: Path) -> None:
+    first = drawn(package, NUMBA_CACHE_DIR=str(package / "given"))
+    assert any((package / "given").rglob("*.nbc"))
+    shutil.rmtree(package / "textgen" / "kernels" / "__pycache__", ignore_errors=True)
+    (package / "textgen" / "kernels" / "__pycache__").write_text("no folder")  # as where nobody may write
+    assert drawn(package, XDG_CACHE_HOME=str(package / "home")) == first
+    assert any((package / "home" / "foldtext").rglob("*.nbc"))
+    assert drawn(package, XDG_CACHE_HOME=str(package / "textgen" / "kernels" / "philox.py")) == first

@@ -1,0 +1,107 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_specs import RandomSpec, random_specs
+
+from textgen.common.errors import UserError
+from textgen.kernels import philox
+from textgen.kernels.program import alphabet_of, compile_spec, compile_texts, texts_of, write
+from textgen.spec.items import draw
+from textgen.spec.parser import Spec, parse_texts
+
+
+class Uniforms:
+    """The uniform numbers of a philox stream, for what asks a generator for `random`."""
+
+    def __init__(self, index: int):
+        self.state = np.zeros(philox.STATE, np.uint64)
+        philox.start(self.state, np.uint64(5), np.uint64(index), np.uint64(0))
+
+    def random(self) -> float:
+        return float(philox.uniform(self.state))
+
+
+def assert_same_texts(spec: Spec, times: int = 4) -> None:
+    """The program writes the texts that the spec samples, and takes as many random numbers for them."""
+    alphabet = alphabet_of(spec.characters)
+    program = compile_spec(spec, alphabet)
+    for label, name in enumerate(spec.classes):
+        for index in range(times):
+            one: Any = Uniforms(index)
+            two = Uniforms(index)
+            text, out = spec.sample(name, one), np.zeros(program.length, np.uint16)
+            length = write(program, label, two.state, out)
+            assert texts_of(out[None], alphabet) == [text]
+            assert length == len(text)
+            np.testing.assert_array_equal(one.state, two.state)
+
+
+@settings(max_examples=60, deadline=None)
+@given(random_specs())
+def test_a_random_spec_is_drawn_as_it_is_sampled(made: RandomSpec) -> None:
+    try:
+        spec = Spec.parse(made.text, label="L", fields=made.fields, other=made.other)
+    except UserError:
+        return  # ambiguous
+    assert_same_texts(spec)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"text": "XY.Zk", "label": "Z"},
+        {"text": "N", "label": "N", "fields": {"N": ["0..9", "00..99"]}},
+        {"text": "N[:MM[ left]:0.25]", "label": "N", "fields": {"N": "0..20", "M": {"00": 3, "01..59": 1}}},
+        {"text": "A:N", "label": "N", "fields": {"A": {"x": 1e308, "yy": 1e-300, "zzz": 1e308}, "N": ["é", "日本"]}},
+        {"text": "N[XXX]", "label": "N", "fields": {"N": "a"}, "other": {"": 3, "X[b]:0.9": 1, "c[d[e]]": 4}},
+        {"text": "[[[a]]]XX[b[c]][d]", "label": "X"},
+        {"text": "N", "label": "N", "fields": {"N": ["\U0001f600", "x\U0001f600y"]}, "other": ["\U0001f3b2 ", " "]},
+    ],
+)
+def test_every_kind_of_item_is_drawn_as_it_is_sampled(arguments: dict[str, Any]) -> None:
+    assert_same_texts(Spec.parse(**arguments), times=12)
+
+
+def test_a_game_is_drawn_as_it_is_sampled(game_name: str) -> None:
+    game = load("game", game_name)
+    assert_same_texts(Spec.parse(game["spec"], label=game["label"], fields=game.get("fields")), times=3)
+
+
+@pytest.mark.parametrize("texts", ["X", ["", "aXX[b]", " "], {"N:MM": 3, "": 1, "GO": 0.5}])
+def test_texts_without_a_label_are_drawn_by_their_weights(texts: object) -> None:
+    choice, characters = parse_texts("text.neighbour.texts", texts, {"N": "0..30", "M": {"00": 2, "01..59": 1}})
+    alphabet = alphabet_of(characters)
+    program = compile_texts(choice, alphabet)
+    assert program.classes == 1
+    for index in range(100):
+        one: Any = Uniforms(index)
+        two = Uniforms(index)
+        out = np.zeros(max(program.length, 1), np.uint16)
+        write(program, 0, two.state, out)
+        assert texts_of(out[None], alphabet) == [draw(choice.draw(one), one)]
+        assert {*alphabet} >= set(texts_of(out[None], alphabet)[0])
+
+
+def test_a_wrong_text_without_a_label_is_told_by_its_name() -> None:
+    for texts, word in (("a[b", "never closed"), ([], "empty"), (5, "in quotes"), ({"a": -1}, "weight")):
+        with pytest.raises(UserError, match=word) as caught:
+            parse_texts("text.neighbour.texts", texts)
+        assert caught.value.summary.startswith("text.neighbour.texts")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), max_size=6))
+def test_texts_return_from_their_codes(texts: list[str]) -> None:
+    """Trailing spaces and characters beyond the first 65536 among them."""
+    texts = [*texts, "a  ", "\U0001f600", " \U0010ffff ", ""]
+    alphabet = alphabet_of(frozenset("".join(texts)))
+    codes = np.zeros((len(texts), max(map(len, texts)) + 1), np.uint16)
+    for row, text in zip(codes, texts, strict=True):
+        row[: len(text)] = [alphabet.index(character) for character in text]
+    assert texts_of(codes, alphabet) == texts
+    assert texts_of(codes[:0], alphabet) == []
+    assert texts_of(codes[:, :0], alphabet) == [""] * len(texts)

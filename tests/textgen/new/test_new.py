@@ -1,0 +1,340 @@
+"""A new game: its file reads back as what was meant, previews at once, and looks like the crops it was made for."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_module
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from PIL import Image
+
+import textgen.new.main
+from textgen.assets.backgrounds import rgb
+from textgen.common.arrays import U8
+from textgen.common.errors import UserError
+from textgen.main import plain
+from textgen.new import measure
+from textgen.new.main import create, to_yaml
+from textgen.render.renderer import Renderer
+from textgen.schema.game import Game
+
+LIGHT = {"blur": {"chance": 0.5, "sigma": [0.3, 0.8]}, "noise": {"chance": 0.5, "deviation": [2.5, 10]}}
+CLOCK = {"name": "clock", "spec": "MM:SS", "label": "M", "fields": {"M": "00..59", "S": "00..59"}}
+CLOCK |= {"images": {"train": 1, "val": 1, "test": 1}}
+TEXT = {"fonts": ["oswald", "rajdhani"], "colors": ["#ffffff"], "height": [8, 9], "x": [0.4, 0.6], "y": [0.4, 0.6]}
+DARK = {"source": "scene", "tint": ["#101418"], "tint_opacity": [0.6, 0.8]}
+BRIGHT = {"source": "scene", "tint": ["#f0e8e0"], "tint_opacity": [0.7, 0.9]}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A game file as the programs read it: composed by Hydra, interpolations resolved."""
+    with initialize_config_module("conf", version_base="1.3"):
+        search = f"hydra.searchpath=[file://{path.parents[1].resolve()}]"
+        game = plain(compose("preview", [f"game={path.stem}", search]))["game"]
+    assert isinstance(game, dict)
+    return game
+
+
+def like(size: tuple[int, int], text: dict[str, Any], grounds: list[dict[str, Any]]) -> Callable[[int], list[U8]]:
+    """Draws n crops of a game whose settings are known."""
+    game = Game.of({**CLOCK, "size": list(size), "text": {**TEXT, **text}, "backgrounds": grounds})
+
+    def draw(n: int) -> list[U8]:
+        # 61 classes: steps of 7 meet all of them, the blank one among them
+        return list(Renderer(game, 1, LIGHT).render("train", range(0, 7 * n, 7)).images)
+
+    return draw
+
+
+def save(folder: Path, crops: list[U8], suffix: str = "png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, crop in enumerate(crops):
+        Image.fromarray(crop).save(folder / f"{i:03}.{suffix}")
+    return folder
+
+
+def away(one: str, other: str) -> float:
+    """The distance of two colours in RGB."""
+    return float(np.linalg.norm(np.subtract(rgb(one), rgb(other))))
+
+
+# ---- What is written.
+
+
+def test_a_clock_gets_sixty_minutes_and_seconds_and_a_comment_that_says_so() -> None:
+    path, notes = create(["my_game", "MM:SS", "--label", "MM", "--size", "15x35"])
+    assert (path, notes) == (Path("games/game/my_game.yaml"), [])
+    text = path.read_text()
+    assert "# M and S as on a clock" in text
+    game = read(path)
+    assert game["fields"] == {"M": "00..59", "S": "00..59"}
+    assert (game["label"], game["size"], game["title"]) == ("M", [15, 35], "")
+    assert list(path.parent.iterdir()) == [path]
+    # Every key can be changed where it stands.
+    assert {f"{key}: " for key in ("other", "images", "arch", "height", "colors", "spacing", "x")} <= {
+        line.split(": ")[0].strip() + ": " for line in text.splitlines()
+    }
+    assert "# shadow:" in text
+    assert "# outline:" in text
+
+
+def test_what_is_given_stands_and_what_is_not_is_proposed() -> None:
+    given = ["n", r"H\H N/MM", "--label", "N", "--field", "N=0..30,99", "--field", "N=GO", "--fonts", "teko,oswald"]
+    path, _ = create([*given, "--dir", "mine", "--title", "Ünï"])
+    game = read(path)
+    assert path == Path("mine/game/n.yaml")
+    assert game["fields"] == {"N": ["0..30", "99", "GO"]}  # MM is no minute without a colon
+    assert game["text"]["fonts"] == ["teko", "oswald"]
+    assert game["title"] == "Ünï"
+    height, width = game["size"]
+    assert height < width  # of up to eight characters
+
+
+def test_capitals_that_nobody_said_anything_of_are_told() -> None:
+    _, notes = create(["n", r"\HP N/M", "--label", "N", "--field", "M=0..20"])
+    assert notes == [r"P in '\\HP N/M' stands for digits; for the letters themselves write \P"]
+
+
+def test_the_colon_of_a_chance_makes_no_clock() -> None:
+    path, _ = create(["n", "MM[x]:0.5", "--label", "MM"])
+    assert read(path)["fields"] == {}
+
+
+@pytest.mark.parametrize("spec", [r"\H\P NNN", "XXXXXXXX:YYYYYYY:ZZZZZZZZ", "-N€", "×N"])
+def test_a_new_game_can_be_drawn(spec: str) -> None:
+    label = next(c for c in spec[::-1] if c in "NXZ")
+    path, _ = create(["n", "--label", label, "--field", f"{label}={'0' * spec.count(label)}", "--", spec])
+    game = Game.of(read(path))
+    images = Renderer(game).render("train", range(20)).images
+    assert images.shape == (20, *game.size, 3)
+
+
+QUOTABLE = st.text("MS:.,#'\"\\ ${}[]-?&*!|>%@`~=ü€{}0:59nNkx\t", max_size=14) | st.text(max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(title=QUOTABLE, spec=QUOTABLE, values=st.lists(QUOTABLE, min_size=1, max_size=3), other=QUOTABLE)
+def test_yaml_reads_back_as_what_was_meant(title: str, spec: str, values: list[str], other: str) -> None:
+    game: dict[str, Any] = {
+        **CLOCK,
+        "title": title,
+        "spec": spec,
+        "fields": {"N": values, "Y": spec},
+        "other": other,
+        "arch": "C32 F",
+    }
+    game |= {"size": [15, 35], "backgrounds": [{"source": title, "tint": ["#000000"], "zoom": [1, 1.5]}]}
+    game["text"] = {**TEXT, "spacing": [0, 0.5], "contrast": 18}
+    config = OmegaConf.create(to_yaml(game))
+    assert OmegaConf.to_container(config, resolve=True) == game
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    title=st.sampled_from(
+        ["NO", "01", "12:30", "null", "a: b # c", '"', "'", "\\", "${x}", r"\\${x}", "#fff", "é\n語"]
+    ),
+    value=st.sampled_from(["NO", "01", "30:54", "null", "~", "#1", "'", '"', "{a}", "1e5", "- x", "é", "${x}"]),
+)
+def test_hydra_reads_a_written_file_as_what_was_meant(title: str, value: str) -> None:
+    path, _ = create(["n", "A: #N", "--label", "N", "--field", f"N={value}", "--title", title, "--force"])
+    game = read(path)
+    assert (game["title"], game["fields"], game["spec"]) == (title, {"N": value}, "A: #N")
+    assert Game.of(game).classes == (value, "other")
+
+
+# ---- Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["x", "X[", "--label", "X"], ["spec", "column 2"]),
+        (["x", "MM:SS", "--label", "Q"], ["Q", "choose one of M, S"]),
+        (["x", "MM:SS", "--label", "MMM"], ["MMM", "choose one of M, S"]),
+        (["x", "N"], ["--label"]),
+        (["x", "N", "--label", "N", "--sise", "3x4"], ["--sise"]),
+        (["x", "N", "--label", "N", "--size", "15"], ["--size '15'", "15x35"]),
+        (["x", "N", "--label", "N", "--size", "4x35"], ["game.size", "8"]),
+        (["x", "N", "--label", "N", "--field", "N"], ["--field 'N'", "M=00..60"]),
+        (["x", "N", "--label", "N", "--field", "N=5..1"], ["fields.N", "downwards"]),
+        (["x", "N", "--label", "N", "--field", "M=1..5"], ["fields.M", "nowhere"]),
+        (["x", "N", "--label", "N", "--fonts", "oswlad"], ["oswlad", "did you mean oswald?"]),
+        (["x", "N世", "--label", "N"], ["世", "--fonts"]),
+        (["x", "N", "--label", "N", "--title", "???"], ["title"]),
+        (["x", "N", "--label", "N", "--title", "\udcff"], ["UTF-8"]),
+        (["x y", "N", "--label", "N"], ["game.name", "x y"]),
+        (["../x", "N", "--label", "N"], ["game.name", "../x"]),
+        (["x.yaml", "N", "--label", "N"], ["write x"]),
+        (["sot_time", "N", "--label", "N"], ["sot_time", "another name"]),
+        (["1e5", "N", "--label", "N"], ["1e5", "letter"]),
+        (["null", "N", "--label", "N"], ["null"]),
+        (["x", "N", "--label", "N", "--like", "nowhere"], ["nowhere"]),
+        (["x", "N", "--label", "N", "--dir", "/proc/nowhere"], ["/proc/nowhere", "--dir"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(here: Path, arguments: list[str], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        create(arguments)
+    assert all(word in caught.value.summary for word in words), caught.value.summary
+    assert list(here.rglob("*")) == []
+
+
+def test_a_file_is_only_written_over_by_force() -> None:
+    arguments = ["x", "N", "--label", "N"]
+    path, _ = create(arguments)
+    path.write_text("mine")
+    with pytest.raises(UserError, match=r"exists.*--force"):
+        create(arguments)
+    assert path.read_text() == "mine"
+    create([*arguments, "--force"])
+    assert read(path)["spec"] == "N"
+
+
+# ---- Crops of the user's own.
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "ground"),
+    [
+        ((20, 48), {"colors": ["#201810"], "height": [9, 10]}, BRIGHT),
+        ((32, 80), {"x": [0, 0.1], "y": [0.9, 1], "height": [15, 18], "colors": ["#60ff60"]}, DARK),
+    ],
+)
+def test_measures_come_near_the_truth(size: tuple[int, int], text: dict[str, Any], ground: dict[str, Any]) -> None:
+    truth = {**TEXT, **text}
+    folder = save(Path("crops"), like(size, text, [ground])(48))
+    path, _ = create(["g", "MM:SS", "--label", "M", "--like", str(folder)])
+    found = read(path)
+    assert tuple(found["size"]) == size
+    height = found["text"]["height"]
+    np.testing.assert_allclose(height, truth["height"], atol=0.08 * truth["height"][1] + 0.5)
+    np.testing.assert_allclose(found["text"]["x"], truth["x"], atol=0.15)
+    np.testing.assert_allclose(found["text"]["y"], truth["y"], atol=0.2)
+    assert min(away(color, truth["colors"][0]) for color in found["text"]["colors"]) < 70
+    assert "were measured" in path.read_text()
+    Renderer(Game.of(found)).render("train", range(61))
+
+
+def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
+    crops = like((18, 44), {}, [DARK])(40)
+    blank = Game.of({**CLOCK, "size": [18, 44], "text": TEXT, "backgrounds": [DARK]})
+    crops += list(Renderer(blank, 3).render("val", range(60, 61 * 20, 61)).images)
+    save(Path("crops/seen"), crops)
+    save(Path("crops/wide"), [np.zeros((18, 90, 3), np.uint8)] * 2, "jpg")
+    save(Path("crops/more"), [np.pad(crops[0], ((0, 1), (0, 2), (0, 0)), "edge")], "jpg")
+    save(Path("crops/other"), [np.zeros((20, 44, 3), np.uint8)] * 3)
+    path, notes = create(["g", "MM:SS", "--label", "M", "--like", "crops"])
+    game = read(path)
+    assert game["size"] == [18, 44]
+    np.testing.assert_allclose(game["text"]["height"], [8, 9], atol=1)
+    np.testing.assert_allclose(game["text"]["x"], [0.4, 0.6], atol=0.1)
+    assert {"source": "crops/other/", "weight": 0.25, "zoom": [1, 1]} in game["backgrounds"]
+    assert "3 of 63 crops are not 18x44" in notes[0]
+    assert "1 were scaled" in notes[0]
+
+
+def test_three_crops_are_enough_for_a_file() -> None:
+    save(Path("crops"), like((18, 44), {}, [DARK])(3))
+    path, _ = create(["g", "MM:SS", "--label", "M", "--like", "crops", "--size", "18x44"])
+    low, high = read(path)["text"]["height"]
+    assert 5 < low <= high < 12
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder.mkdir(), ["no picture", ".png"]),
+        (lambda folder: save(folder, [np.full((18, 44, 3), 90, np.uint8)] * 3), ["no text"]),
+        (lambda folder: save(folder, [np.zeros((600, 800, 3), np.uint8)]), ["600×800", "cut"]),
+        (lambda folder: save(folder / "other", [np.zeros((18, 44, 3), np.uint8)]), ["without text"]),
+        (lambda folder: (folder.mkdir(), (folder / "a.png").write_text("no picture")), ["a.png"]),
+    ],
+)
+def test_a_folder_that_is_of_no_use_is_refused(make: Callable[[Path], object], words: list[str]) -> None:
+    make(Path("crops"))
+    with pytest.raises(UserError) as caught:
+        create(["g", "N", "--label", "N", "--like", "crops"])
+    assert all(word in caught.value.summary for word in words), caught.value.summary
+    assert not Path("games").exists()
+
+
+def test_a_line_is_found_to_the_pixel() -> None:
+    crop = np.full((24, 40, 3), 40, np.uint8)
+    for x in range(10, 30, 4):
+        crop[8:16, x : x + 2] = (255, 200, 0)
+    (line,) = measure.lines_of([crop], light=True)
+    assert line is not None
+    np.testing.assert_allclose([line.top, line.bottom, line.left, line.right], [8, 16, 10, 28], atol=0.5)
+    assert line.color.tolist() == [255, 200, 0]
+    assert line.ground.tolist() == [40, 40, 40]
+    assert measure.lines_of([np.zeros((24, 40, 3), np.uint8)], light=True) == [None]
+
+
+# ---- The real program.
+
+
+def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_process_a_game_is_written_and_the_command_that_is_printed_previews_it(here: Path) -> None:
+    ended = start(here, "textgen.new", "my_game", "MM:SS", "--label", "MM", "--size", "15x35", "--dir", "my games")
+    assert ended.returncode == 0, ended.stderr
+    first, _, preview, train = ended.stdout.splitlines()
+    assert "my games/game/my_game.yaml" in first
+    assert preview == "  python -m textgen.preview --config-dir 'my games' game=my_game"
+    assert train == "  python -m train --config-dir 'my games' game=my_game fold=4"
+    shown = start(here, "textgen.preview", "--config-dir", "my games", "game=my_game", "each=1")
+    assert shown.returncode == 0, shown.stderr
+    assert (here / "my_game.png").is_file()
+
+
+def test_a_mistake_is_exit_code_2(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main sets: restored when the test ends
+    monkeypatch.setattr(sys, "argv", ["new", "my_game", "MM:SS", "--label", "X"])
+    with pytest.raises(SystemExit) as caught:
+        textgen.new.main.main()
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert err.startswith("error: label 'X'")
+    assert err.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", ["new", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        textgen.new.main.main()
+    assert caught.value.code == 0
+    assert "--label" in capsys.readouterr().out
+
+
+def test_a_crop_in_a_format_that_would_start_a_program_is_refused(tmp_path: Path) -> None:
+    """Whatever its suffix: Pillow hands EPS to Ghostscript."""
+    (tmp_path / "crops").mkdir()
+    for number in range(3):
+        (tmp_path / "crops" / f"{number}.png").write_text(
+            "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 20\nshowpage\n"
+        )
+    with pytest.raises(UserError, match=r"0\.png is no picture in PNG, JPEG, WEBP, BMP"):
+        create(["own", "X", "--label=X", f"--like={tmp_path / 'crops'}", f"--dir={tmp_path}"])

@@ -1,0 +1,380 @@
+"""The preview: its page holds what it says, shows every text literally, fetches nothing, and is whole or not there."""
+
+import base64
+import io
+import re
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import Config, Ended, Run, changed, flat_game, load
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+import textgen.preview.contact_sheet
+import textgen.preview.main
+from textgen.assets.holdout import Holdout, held_out_faces
+from textgen.common.arrays import U8
+from textgen.common.errors import UserError
+from textgen.dataset.build import Definition
+from textgen.kernels import tables
+from textgen.lint.main import Report
+from textgen.preview import page as pages
+from textgen.preview.contact_sheet import strip
+from textgen.preview.main import paths_of
+from textgen.preview.page import View, look, page
+from textgen.render.renderer import Renderer
+from textgen.schema.augment import Stream
+from textgen.schema.game import Game, validated
+
+VOID = {"meta", "link", "br", "input"}
+
+
+class Read(HTMLParser):
+    """A page as a browser sees it: elements with their attributes and classes, and the texts that show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.texts.append(data)
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
+        """The attributes of every such element that has all of `wanted`, a class among its classes."""
+        return [
+            attributes
+            for name, attributes in self.elements
+            if name == tag
+            and all(value in attributes.get(key.rstrip("_"), "").split() for key, value in wanted.items())
+        ]
+
+
+def definition_of(config: Config, holdout: Holdout | None = None) -> Definition:
+    stream = validated(Stream, load("augment", "light"), "augment")
+    return Definition(Game.of(config), stream, 0, holdout or Holdout())
+
+
+def view_of(definition: Definition, split: str = "train", each: int = 3) -> View:
+    return look(definition, definition.renderer(), split, each, 3, "python -m textgen.preview", "game: {}")
+
+
+@pytest.fixture(scope="module")
+def view() -> View:
+    return view_of(definition_of(load("game", "sot_coin"), Holdout(fonts=0.2, backgrounds=0.2)))
+
+
+@pytest.fixture(scope="module")
+def read(view: View) -> Read:
+    return Read(page(view))
+
+
+def strips(text: str) -> dict[str, U8]:
+    """The pictures of a page by the class that shows them."""
+    found = re.findall(r'\.(s\d+) \{ --l: (\d+); background-image: url\("data:image/png;base64,([^"]+)"\)', text)
+    pictures = {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for name, _, data in found}
+    for name, count, _ in found:
+        assert pictures[name].shape[1] % int(count) == 0
+    return pictures
+
+
+def test_every_crop_on_the_page_is_the_renderers(view: View) -> None:
+    text = page(view)
+    pictures, renderer, (height, width) = strips(text), view.renderer, view.definition.game.size
+    shown = 0
+    for attributes in Read(text).all("i"):
+        where = re.search(r"(train|test_fonts|test_backgrounds) (\d+)(, try \d+)?$", attributes["title"])
+        assert where
+        at = int(attributes["style"].removeprefix("--i:")) * (width + 2) + 1
+        picture = pictures[attributes["class"]][:, at : at + width]
+        assert picture.shape == (height, width, 3)
+        if shown < 40:
+            drawn = [renderer.render(where[1], [int(where[2])]), renderer.refused(where[1], [int(where[2])])]
+            assert any(np.array_equal(picture, image) for crops in drawn for image in crops.images)
+        shown += 1
+    assert shown > 200
+
+
+def test_a_strip_repeats_the_outer_columns() -> None:
+    crops = [np.arange(12, dtype=np.uint8).reshape(2, 2, 3) + 20 * n for n in range(3)]
+    line = np.asarray(Image.open(io.BytesIO(strip(crops))))
+    assert line.shape == (2, 12, 3)
+    for n, crop in enumerate(crops):
+        assert np.array_equal(line[:, 4 * n : 4 * n + 4], crop[:, [0, 0, 1, 1]])
+
+
+def test_the_page_fetches_nothing_and_says_what_it_shows(view: View, read: Read) -> None:
+    text = page(view)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert not re.search(r"""url\((?!"data:)|@import|\ssrc=""", text)
+    assert [link["href"] for link in read.all("link")] == ["data:,"]
+    sections = {element["id"] for element in read.all("section")}
+    assert {link["href"] for link in read.all("a")} <= {f"#{name}" for name in sections}
+    assert sections == {"about", "classes", "fonts", "backgrounds", "style", "contrast", "refused"}  # no lint was run
+    for kind in ("div", "span", "svg"):
+        for element in read.all(kind, role="img"):
+            assert element["aria-label"].strip()
+    assert len(read.all("svg")) == 2
+    for name in view.renderer.classes:
+        assert any(row["data-name"] == name for row in read.all("div", class_="row"))
+    assert page(view) == text
+
+
+def test_held_out_assets_are_marked(view: View, read: Read) -> None:
+    renderer, holdout = view.renderer, view.definition.holdout
+    rows = {row["data-name"] for row in read.all("div", class_="row")}
+    held = held_out_faces(renderer.faces, holdout, 0)
+    assert 0 < len(held) < len(renderer.faces)
+    for number, face in enumerate(renderer.faces):
+        assert face.name + (" held out" if number in held else "") in rows
+    assert {"sot", "sot held out", "noise", "noise held out"} <= rows
+    assert len(read.all("span", class_="held")) == len(held) + 3
+    alone = Read(page(view_of(view.definition, "test_backgrounds", 1)))
+    rows = {row["data-name"] for row in alone.all("div", class_="row")}
+    assert "sot held out" in rows
+    assert "sot" not in rows
+
+
+def test_refused_are_the_first_tries_that_render_draws_again(view: View) -> None:
+    renderer = view.renderer
+    before = renderer.render("train", range(600))
+    refused = renderer.refused("train", range(600))
+    again = renderer.render("train", range(600))
+    assert np.array_equal(before.images, again.images)
+    samples = refused.samples
+    assert set(samples["index"]) == set(before.samples["index"][before.samples["attempt"] > 0])
+    assert not samples["attempt"].any()
+    assert refused.rejects.total() == len(samples) > 20
+    assert [before.texts[index] for index in samples["index"]] == refused.texts
+    faint = samples["status"] == tables.LOW_CONTRAST
+    assert (samples["contrast"][faint] < renderer.game.text.contrast).all()
+    large = samples["status"] == tables.TOO_LARGE
+    assert large.any()
+    assert not refused.images[large].any()
+    some = renderer.refused("train", samples["index"][:5].tolist())
+    assert np.array_equal(some.images, refused.images[:5])
+    assert len(renderer.refused("train", []).texts) == 0
+
+
+def test_what_a_user_wrote_shows_literally() -> None:
+    names = ["</script>", "<i>", "a&amp;b"]
+    config: Config = {
+        "name": "hostile",
+        "title": "</title></script><b>$body ${title} \"'&lt;",
+        "spec": "<b>N",
+        "fields": {"N": names},
+        "label": "N",
+        "size": [20, 128],
+        "images": {"train": 1, "val": 1, "test": 1},
+        "text": {"fonts": ["oswald"], "height": [6, 8]},
+        "backgrounds": [{"source": "gradient"}],
+    }
+    definition = definition_of(config)
+    command = "python -m textgen.preview '</code><script>alert(1)</script>'"
+    settings = "a: </pre><script>alert(2)</script>"
+    view = look(definition, definition.renderer(), "train", 2, 3, command, settings)
+    read = Read(page(view))
+    assert len(read.all("script")) == 1
+    assert not read.all("b")
+    said = "\n".join(read.texts)
+    for literal in ("<b>N", config["title"], command, settings, *names):
+        assert literal in said
+    rows = {row["data-name"] for row in read.all("div", class_="row")}
+    assert set(names) <= rows
+    assert any("<b></script>" in crop["title"] for crop in read.all("i"))
+    assert set(read.all("i")[0]) == {"class", "style", "title"}
+
+
+def test_many_classes_and_large_crops_stay_a_small_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page(view_of(definition_of(load("game", "lol_gold2")), each=20))
+    assert len(text.encode()) < 3_000_000
+    assert len(Read(text).all("div", class_="row")) >= 111
+    assert "crops a row, to keep the page small" in text
+
+    monkeypatch.setattr(pages, "SAMPLES", 20)
+    Image.new("RGB", (512, 512), "#203040").save(tmp_path / "large.png")
+    large = changed(flat_game(tmp_path / "flat"), "size", [200, 300])
+    large = changed(large, "backgrounds", [{"source": str(tmp_path / "large.png")}])
+    text = page(view_of(definition_of(large), each=2))
+    assert "crops at 1/2 of their size" in text
+    assert next(iter(strips(text).values())).shape[0] == 100
+
+
+def test_sparse_games_have_pages(tmp_path: Path) -> None:
+    """One font of no choice on one colour, where nothing varies and nothing is refused."""
+    config = changed(flat_game(tmp_path / "flat", fonts=["bebas-neue"], height=[8, 8], contrast=0), "images.train", 0)
+    text = page(view_of(definition_of(config)))
+    assert "was refused" in text
+    Read(text)
+
+
+# ---- The program.
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the game `flat` in games/game/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "games" / "game").mkdir(parents=True)
+    (tmp_path / "games" / "game" / "flat.yaml").write_text(yaml.safe_dump(flat_game(tmp_path / "pictures")))
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run the preview of `flat` in this process."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main sets: restored when the test ends
+
+    def call(*arguments: str) -> Ended:
+        every = ["--config-dir", "games", "game=flat", "each=2", *arguments]
+        monkeypatch.setattr(sys, "argv", ["foldtext-preview", *every])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            textgen.preview.main.main()
+        assert isinstance(caught.value.code, int)
+        return Ended(caught.value.code, *capsys.readouterr())
+
+    yield call
+    GlobalHydra.instance().clear()
+
+
+def made(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("games", "pictures"))
+
+
+def test_sheet_and_page_are_written(run: Run, here: Path) -> None:
+    ended = run("lint=4", "zoom=2")
+    assert ended.code == 0, ended.err
+    assert made(here) == ["flat.html", "flat.png"]
+    with Image.open(here / "flat.png") as image:
+        assert image.height == 11 * (22 * 2 + 3) + 3
+    read = Read((here / "flat.html").read_text(encoding="utf-8"))
+    assert "python -m textgen.preview --config-dir games game=flat each=2 lint=4 zoom=2" in read.texts
+    assert any(element["id"] == "checks" for element in read.all("section"))
+    assert {"balance", "order", "glyphs", "contrast"} <= set(read.texts)
+    assert ended.out.splitlines()[0].startswith("flat.png: 11 classes, texts such as '0', '1', '2'")
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [
+        (None, ["game.png", "game.html"]),
+        ("x.png", ["x.png", "x.html"]),
+        ("a/x.JPG", ["a/x.JPG", "a/x.html"]),
+        ("x.html", ["x.png", "x.html"]),
+        ("x", ["x.png", "x.html"]),
+        ("v1.2", ["v1.2.png", "v1.2.html"]),
+        ("games", ["games/game.png", "games/game.html"]),
+    ],
+)
+def test_out_names_either_or_both(here: Path, out: str | None, expected: list[str]) -> None:
+    found = paths_of(Path(out) if out else None, "game")
+    assert [path.as_posix() for path in found] == expected
+
+
+@pytest.mark.parametrize("out", ["missing/x.png", "taken.png", "page.png", "games/game/flat.yaml/x"])
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(run: Run, here: Path, out: str) -> None:
+    (here / "taken.png").mkdir()
+    (here / "taken.png" / "flat.png").mkdir()
+    (here / "page.html").mkdir()
+    before = made(here)
+    ended = run("lint=0", f"out={out}")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith("error: cannot write ")
+    assert "out=" in ended.err
+    assert made(here) == before
+    assert made(here / "taken.png") == ["flat.png"]
+
+
+def test_an_older_preview_stays_until_the_new_one_is_whole(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "flat.png").write_text("old")
+
+    def fails(*_: object) -> View:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(textgen.preview.main, "look", fails)
+        with pytest.raises(RuntimeError):
+            run("lint=0")
+    assert made(here) == ["flat.png"]
+    assert (here / "flat.png").read_text() == "old"
+    assert run("lint=0").code == 0
+    assert made(here) == ["flat.html", "flat.png"]
+
+
+def test_a_game_that_cannot_be_drawn_shows_what_was_refused(run: Run, here: Path) -> None:
+    ended = run("lint=0", "game.text.contrast=250")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "could not be drawn" in ended.err
+    assert "flat.html shows tries that were refused" in ended.err
+    assert made(here) == ["flat.html"]
+    read = Read((here / "flat.html").read_text(encoding="utf-8"))
+    assert {element["id"] for element in read.all("section")} == {"about", "refused"}
+    assert read.all("i")
+
+
+@pytest.mark.parametrize("mistake", ["show=tset", "show=test_fonts", "each=0", "zoom=100", "lint=-1"])
+def test_a_mistake_is_one_line(run: Run, here: Path, mistake: str) -> None:
+    ended = run("lint=0", mistake) if "lint" not in mistake else run(mistake)
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert mistake.partition("=")[0] in ended.err
+    assert made(here) == []
+
+
+def test_a_sheet_that_would_fill_the_memory_is_refused(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textgen.preview.contact_sheet, "MAX_PIXELS", 10_000)
+    ended = run("lint=0")
+    assert ended.code == 2
+    assert "make each or zoom smaller" in ended.err
+    assert made(here) == []
+
+
+def test_where_the_checks_cannot_be_drawn_the_crops_are_shown(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Report:
+        raise UserError("<i>'7'</i> could not be drawn")
+
+    monkeypatch.setattr(textgen.preview.main, "lint", fails)
+    ended = run()
+    assert ended.code == 2
+    assert "flat.html shows" in ended.err
+    assert made(here) == ["flat.html", "flat.png"]
+    read = Read((here / "flat.html").read_text(encoding="utf-8"))
+    assert "<i>'7'</i> could not be drawn" in read.texts
+    assert {"classes", "refused"} <= {element["id"] for element in read.all("section")}
+
+
+def test_renderers_do_not_differ_by_what_was_refused_before() -> None:
+    game = Game.of(load("game", "sot_time"))
+    one, other = Renderer(game), Renderer(game)
+    one.refused("val", range(50))
+    assert np.array_equal(one.render("val", range(30)).images, other.render("val", range(30)).images)

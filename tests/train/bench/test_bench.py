@@ -1,0 +1,240 @@
+"""train.bench: every engine that is here, on the same crops, in real processes."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image, ImageColor
+
+from textgen.common.errors import UserError
+from textgen.schema.game import validated
+from train.bench import table
+from train.bench.main import Settings, bench
+from train.bench.plots import MARKERS, draw
+from train.config.settings import Model
+from train.inference.engines import PRECISIONS, Engine, Engines, _torch, missing
+from train.inference.network import Network
+from train.inference.reader import reader
+from train.models.notation import build, parse
+from train.report.plots import color
+
+QUICK = {
+    "model": Model("C16 M C8 F", "2x2 stride 2"),
+    "runs": (),
+    "fold": (3,),
+    "scaled": False,
+    "forms": ("dense", "grouped", "narrow"),
+    "engines": ("eager", "winograd", "onnxruntime", "openvino", "tensorrt", "fused"),
+    "precisions": None,
+    "batch": (1, 32),
+    "trials": 2,
+    "seconds": 0.001,
+    "calibration_crops": 64,
+    "device": "cpu",
+    "threads": 1,
+    "pin": True,
+    "seed": 0,
+    "data_dir": None,
+    "path": None,
+    "format": "text",
+    "out": None,
+    "overwrite": False,
+    "plots": None,
+    "network": {"name": "tiny", "size": (12, 20), "classes": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def report():
+    """In a process of its own, as libraries that come with the engines meddle with pytest's files."""
+    code = (
+        "import json, sys; from train.bench.main import Settings, bench\n"
+        "print(json.dumps(bench(Settings(**json.load(sys.stdin)), None)))"
+    )
+    given = QUICK | {"scaled": True, "model": {"arch": QUICK["model"].arch, "pool": QUICK["model"].pool}}
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(given), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_engine_gives_the_labels_of_pytorch(report):
+    for row in report["rows"]:
+        assert row["labels_as_pytorch"] >= (0.8 if row["precision"].startswith("int") else 1), row
+    kinds = {(row["engine"], row["precision"]) for row in report["rows"]}
+    assert kinds == {(e, p) for e in QUICK["engines"] for p in PRECISIONS[e]["cpu"] if p != "bf16"}
+    assert report["notes"] == ["tensorrt is missing: it does not run on cpu"] + [
+        f"fused {precision}, EfficientNet: this network does not begin with a convolution: run it with another engine"
+        for precision in ("fp32", "int8", "int16")
+    ]
+
+
+def test_images_are_those_really_processed_and_ratios_are_of_the_fastest_original(report):
+    rows = report["rows"]
+    assert {row["images"] for row in rows if row["batch"] == 32 and row["form"] != "narrow" and row["fold"] == 3} == {
+        30
+    }
+    assert {row["images"] for row in rows if row["batch"] == 1 and row["form"] != "narrow" and row["fold"] == 3} == {3}
+    assert {row["images"] for row in rows if row["batch"] == 32 and row["form"] == "narrow"} == {32}
+    for batch in (1, 32):
+        of_batch = [row for row in rows if row["batch"] == batch]
+        floats = [row for row in of_batch if row["network"] == "original" and row["precision"] == "fp32"]
+        assert max(row["times_original"] for row in floats) == 1
+    for row in rows:
+        of = {(other["network"], other["engine"], other["precision"], other["batch"]): other for other in rows}
+        same = of["original", row["engine"], row["precision"], row["batch"]]
+        assert row["times_same_engine"] * same["images_per_second"] == pytest.approx(row["images_per_second"])
+        assert row["quartile_low"] <= row["images_per_second"] <= row["quartile_high"]
+        expected = row["images_per_second"] * row["operations"] / report["peak_fp32"]
+        assert row["utilization"] == pytest.approx(expected)
+        assert row["accuracy"] is None, "random weights have none"
+
+
+def test_a_batch_smaller_than_a_stack_is_a_stack_and_what_is_left_out_is_told():
+    given = {"batch": (1,), "forms": ("dense",), "engines": ("eager", "fused"), "precisions": ("fp32",)}
+    report = bench(Settings(**QUICK | given), None)
+    assert [(row["network"], row["engine"], row["images"]) for row in report["rows"]] == [
+        *(("original", "eager", 1), ("original", "fused", 1), ("fold=3", "eager", 3))
+    ]
+    assert report["notes"] == ["fused fp32, fold=3: it runs slots as form narrow alone"]
+
+
+def test_the_given_network_stays_where_it_is():
+    layers = parse("C8 M F", "2x2 stride 2")
+    network = Network(build(layers, size=(8, 8), classes=5), "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 1)
+    _torch(reader(network, "dense"), "fp32", torch.device("meta"), compiled=False)
+    assert {parameter.device.type for parameter in network.net.parameters()} == {"cpu"}
+
+
+def test_tables_and_pictures(report):
+    rows = list(csv.DictReader(io.StringIO(table.csv_of(report))))
+    assert [float(row["images_per_second"]) for row in rows] == [row["images_per_second"] for row in report["rows"]]
+    text = table.text_of(report)
+    assert text.count("EfficientNet") >= 2
+    assert "weights and crops are random" in text
+
+
+def test_pictures_have_every_form_in_its_colour(report, tmp_path):
+    draw(report, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["batches.png"], "random weights have no accuracy"
+    rows = [row | {"accuracy": 0.99 + 0.001 * row["fold"]} for row in report["rows"]]
+    draw(report | {"runs": ["a", "b"], "rows": rows}, tmp_path)
+    shown = {color(row): row["network"] for row in rows}
+    assert len(shown) == 5, "original, dense, grouped, narrow, EfficientNet"
+    for name in ("batches.png", "accuracy.png"):
+        colors = {rgb for _, rgb in Image.open(tmp_path / name).convert("RGB").getcolors(2**24)}
+        assert {ImageColor.getrgb(each) for each in shown} <= colors, name
+
+
+def test_every_engine_has_a_marker_of_its_own():
+    assert set(MARKERS) == set(get_args(Engine))
+    assert len({*MARKERS.values()}) == len(MARKERS)
+
+
+def test_an_engine_that_cannot_be_used_says_why():
+    cuda = torch.device("cuda")
+    assert missing("tensorrt", torch.device("cpu")) == "it does not run on cpu"
+    assert missing("openvino", cuda) == "it does not run on cuda"
+    assert "onnxruntime-gpu" in missing("onnxruntime", cuda)
+    assert missing("onnxruntime", torch.device("cpu")) is None
+
+
+def test_a_library_that_is_not_there_is_named():
+    code = (
+        "import sys, torch; sys.modules['openvino'] = None; import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
+        "from train.inference.engines import missing; print(missing('openvino', torch.device('cpu')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino not installed: pip install 'foldtext[openvino]'"
+
+
+def test_the_compiled_network_gives_the_same_labels():
+    assert missing("compile", torch.device("cpu")) is None
+    layers = parse("C8 M F", "2x2 stride 2")
+    net = build(layers, size=(8, 8), classes=5, fold=2).requires_grad_(False).eval()
+    network = Network(net, "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 2)
+    crops = np.random.default_rng(0).integers(0, 256, (31, 8, 8, 3), np.uint8)
+    engines = Engines(torch.device("cpu"))
+    run = {name: engines.prepare(name, "fp32", network, "dense") for name in ("eager", "compile")}
+    for n in (31, 8):  # two sizes, of which each is compiled
+        np.testing.assert_array_equal(run["eager"].labels(crops[:n]), run["compile"].labels(crops[:n]))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+def test_a_network_that_is_no_row_of_letters_is_folded_densely():
+    network = {"name": "resnet18", "size": (16, 16), "classes": 4, "module": "resnet18"}
+    changed = {"network": network, "model": Model(None, "2x2 stride 2"), "fold": (2,), "batch": (3,), "trials": 1}
+    report = bench(Settings(**QUICK | changed | {"engines": ("eager", "fused"), "precisions": ("fp32",)}), None)
+    rows = {row["network"]: row for row in report["rows"]}
+    assert set(rows) == {"original", "fold=2"}
+    assert [row["images"] for row in rows.values()] == [3, 2]
+    assert all(row["labels_as_pytorch"] == 1 for row in rows.values())
+    assert rows["fold=2"]["operations"] == pytest.approx(rows["original"]["operations"], rel=0.02)
+    assert report["notes"] == [
+        f"fused fp32, {name}: this network is none of the notation: run it with another engine" for name in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"network": None}, "of which network"),
+        ({"engines": ("tensorrt",)}, "nothing is left to measure: tensorrt is missing"),
+        ({"device": "mps"}, "device=mps"),
+        ({"model": Model(None, "2x2 stride 2")}, "names no network: give model.arch=…"),
+        ({"runs": ("somewhere",)}, "leave out game=…, network=…, model=… and fold=…"),
+        ({"data_dir": Path("data")}, "data_dir=data is where the crops of runs=… are"),
+    ],
+)
+def test_mistakes_are_named(changed, told):
+    with pytest.raises(UserError, match=told):
+        bench(Settings(**QUICK | changed), None)
+
+
+def test_the_command(tmp_path):
+    command = [sys.executable, "-m", "train.bench", "game=apex_count", "model.arch=C8 M F", "fold=2", "batch=8"]
+    command += ["engines=[eager,fused]", "precisions=[fp32,bf16]", "trials=1", "seconds=0.001", "format=json"]
+    (tmp_path / "there").write_text("mine")
+    (tmp_path / "of_runs" / "a_f1").mkdir(parents=True)
+    (tmp_path / "of_runs" / "a_f1" / "result.json").write_text("{}")
+    done = subprocess.run(
+        [*command, "out=a.json", "plots=p"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert {row["network"] for row in report["rows"]} == {
+        "original",
+        "fold=2",
+        "fold=2, grouped",
+        "fold=2, narrow (control)",
+    }
+    assert report["notes"] == ["fused has no bf16 here, but fp32, int16, int8"]
+    assert (tmp_path / "p" / "batches.png").stat().st_size > 5000
+    assert done.stderr.splitlines()[-1] == "the pictures are in p"
+    own = ["~game", "model.arch=null", "fold=null"]
+    for wrong, message in (
+        (["runs=of_runs", *own], "of_runs holds no result.json: it is a folder of runs, give one of them: a_f1"),
+        (["out=there"], "out=there exists"),
+        (["runs=of_runs", "~game", "fold=null"], "leave out model=…"),
+    ):
+        done = subprocess.run([*command, *wrong], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_one_value_is_a_list_of_one():
+    given = {"fold": 3, "batch": 32, "runs": "a", "engines": "fused", "precisions": "int8", "forms": "dense"}
+    listed = {key: [value] for key, value in given.items()}
+    assert validated(Settings, QUICK | given) == validated(Settings, QUICK | listed)

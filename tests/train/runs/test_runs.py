@@ -1,0 +1,702 @@
+"""Training as a user runs it, small: a few epochs on real crops."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import GAMES, composed
+from PIL import Image
+from safetensors.torch import load_file
+
+from textgen.common.errors import UserError
+from textgen.dataset.build import ensure
+from textgen.export.main import export
+from textgen.main import definition_of
+from train.common.machine import threads
+from train.config.recipe import Recipe, recipe_of
+from train.config.settings import Settings
+from train.data import sources
+from train.data.sources import Live, Source, to_device
+from train.inference.network import load
+from train.main import _given_stays
+from train.metrics.evaluate import evaluate
+from train.models.notation import build, parse
+from train.runs.run import _may_hold_a_run, run
+from train.trainer import checkpoint, loggers, loop
+
+SMALL = [
+    *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
+    *("workers=1", "augment=off", "groupings=2", "threads=1"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all tests of this file, so that each small data set is rendered once."""
+    folder = tmp_path_factory.mktemp("data")
+    SMALL.append(f"data_dir={folder}")
+    return folder
+
+
+def train(out: Path, *overrides: str) -> dict[str, Any]:
+    """A run in the folder `run`, begun anew, with further runs, as of a teacher, beside it."""
+    return run(composed(*SMALL, "fresh=true", f"runs={out}", f"out={out / 'run'}", *overrides))
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "run/metrics.jsonl").read_text().splitlines()]
+
+
+EVERY_CONFIG = [
+    *(f"game={game}" for game in GAMES),
+    *(f"augment={path.stem}" for path in sorted(Path("conf/augment").glob("*.yaml"))),
+    *(f"model={path.stem}" for path in sorted(Path("conf/model").glob("*.yaml"))),
+    *(f"recipe={path.stem}" for path in sorted(Path("conf/recipe").glob("*.yaml"))),
+]
+
+
+@pytest.mark.parametrize("choice", EVERY_CONFIG)
+def test_every_config_composes_and_validates(choice: str) -> None:
+    config = composed("game=sot_time", choice)
+    settings, definition = Settings.of(config), definition_of(config, 0)
+    layers = parse(settings.model.arch or definition.game.arch, settings.model.pool)
+    for fold in (1, 2, 3, 4):
+        chosen = recipe_of(config["recipe"], game=definition.game.name, fold=fold, train_images=1000)
+        assert chosen.epochs
+        assert chosen.batch % fold == 0
+        build(layers, size=definition.game.size, classes=len(definition.game.classes), fold=fold)
+
+
+def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=sot_time", "fold=2", "epochs=5", "batch=32", "recipe.slots=false", "recipe.lr=1e-3")
+    losses = [line["train_loss"] for line in metrics(tmp_path)]
+    assert len(losses) == 5
+    assert losses[-1] < losses[0]
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"curves.png", "confusion.png", "orders.png", "mistakes.png"}
+    files = {"config.yaml", "metrics.jsonl", "model.safetensors", "result.json", "report.html"}
+    assert left == {".lock", *files, *pictures}
+    assert result == json.loads((tmp_path / "run/result.json").read_text())
+    assert result["test_images"] == 27 * 5
+    assert result["accuracy"] == pytest.approx(sum(result["accuracy_groupings"]) / 2)
+    assert result["accuracy_ci95"][0] < result["accuracy"] < result["accuracy_ci95"][1]
+    assert list(result["per_class_accuracy"]) == [*map(str, range(26)), "other"]
+    assert result["orders"] == 2
+    page = (tmp_path / "run/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert f"{result['accuracy']:.2%}" in page
+    assert 'src="http' not in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+@pytest.mark.parametrize("fold", [1, 2, 3, 4])
+@pytest.mark.parametrize("game", GAMES)
+def test_every_game_runs_to_the_end_at_every_fold(tmp_path: Path, game: str, fold: int, recipe: str) -> None:
+    result = train(tmp_path, f"game={game}", f"fold={fold}", f"recipe={recipe}", "epochs=2", "augment=light")
+    assert result["every_class_in"] or recipe == "paper"  # two epochs end before some of its curricula do
+    assert ("order_agreement" in result) == (fold > 1)
+
+
+def test_the_saved_weights_are_the_evaluated_network_and_slots_agree_in_every_order(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
+    assert result["slots"]
+    assert result["order_agreement"] == result["order_all_agree"] == 1
+    config = composed(*SMALL, "game=apex_count")
+    dataset = ensure(definition_of(config, 0), Path(config["data_dir"]))
+    weights = load_file(tmp_path / "run/model.safetensors")
+    net = build(parse("C32 M B M C8 M F", "3x3 strides 2,1,2"), size=(19, 25), classes=22, fold=4)
+    net.load_state_dict(weights)
+    assert sum(p.numel() for p in net.parameters()) == result["parameters"]
+    test = to_device(dataset.splits["test"], torch.device("cpu"))
+    again = evaluate(net, 4, test, classes=22, groupings=2, seed=0)
+    assert again.accuracy_groupings == result["accuracy_groupings"]
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = iter([(0.2, 1.0), (0.6, 0.5), (0.6, 0.6), (0.4, 0.1)])
+    monkeypatch.setattr(loop, "accuracy", lambda *_: next(scripted))
+    result = train(tmp_path, "game=apex_count", "epochs=4")
+    assert result["epochs_to_best"] == 2
+    assert [line["best"] for line in metrics(tmp_path)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 2048])
+def test_live_crops_are_those_of_the_files_in_the_first_epoch_and_new_ones_after(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK", chunk)
+    config = composed(*SMALL, "game=apex_count", "augment=light")
+    dataset, renderer = ensure(definition_of(config, 0), Path(config["data_dir"])), definition_of(config, 0).renderer()
+    live = Live(renderer, 24 * 22, torch.device("cpu"))
+    order = torch.randperm(24 * 22, generator=torch.Generator().manual_seed(0))
+    batches = torch.split(order, 50)
+    first, second = (list(live.batches(epoch, batches)) for epoch in (0, 1))
+    assert [len(images) for images in first] == [len(batch) for batch in batches]
+    stored = to_device(dataset.splits["train"], torch.device("cpu"))
+    for images, batch in zip(first, batches, strict=True):
+        assert torch.equal(images, stored.images[batch])
+        assert torch.equal(live.labels[batch], stored.labels[batch])
+    fresh = renderer.render("train", (order + 24 * 22).numpy())
+    assert torch.equal(torch.cat(second), torch.from_numpy(fresh.images))
+    assert torch.equal(live.labels[order], torch.from_numpy(fresh.labels))
+
+
+def test_a_live_run_is_tested_on_the_files_and_repeats_exactly(tmp_path: Path) -> None:
+    runs = [train(tmp_path, "game=apex_count", "fold=2", "epochs=2", "data=live", "seed=3") for _ in range(2)]
+    assert runs[0]["accuracy_groupings"] == runs[1]["accuracy_groupings"]
+    assert runs[0]["data"] == "live"
+    assert all(line["train_loss"] > 0 for line in metrics(tmp_path))
+    config = composed(*SMALL, "game=apex_count")
+    files = ensure(definition_of(config, 0), Path(config["data_dir"]))
+    without = {**config, "game": {**config["game"], "images": {**config["game"]["images"], "train": 0}}}
+    tested = ensure(definition_of(without, 0), Path(config["data_dir"]))
+    assert tested.hash == runs[0]["dataset_hash"]
+    for split in ("val", "test"):
+        assert (tested.splits[split].images == files.splits[split].images).all()
+    assert len(tested.splits["train"].labels) == 0
+
+
+def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) -> None:
+    config = composed(*SMALL, "game=apex_count")
+    export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
+    holdout = ("split.holdout_fonts=0.25", "split.holdout_backgrounds=0.25")
+    result = train(tmp_path, "game=apex_count", "epochs=1", *holdout, f"real={tmp_path / 'crops' / 'test'}")
+    assert list(result["tests"]) == ["test_fonts", "test_backgrounds", "real"]
+    for about in result["tests"].values():
+        assert about["images"] == 22 * 5
+        assert about["accuracy_ci95"][0] <= about["accuracy"] <= about["accuracy_ci95"][1]
+
+
+def test_crops_of_another_class_make_another_run(tmp_path: Path) -> None:
+    (tmp_path / "real/7").mkdir(parents=True)
+    Image.fromarray(np.zeros((19, 25, 3), np.uint8)).save(tmp_path / "real/7/crop.png")
+    few = ("game=apex_count", "epochs=1", "game.images.train=2", f"runs={tmp_path}", f"real={tmp_path / 'real'}")
+    first = run(composed(*SMALL, *few))
+    (tmp_path / "real/7").rename(tmp_path / "real/1")  # it was none
+    assert run(composed(*SMALL, *few))["identity"] != first["identity"]
+
+
+def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path) -> None:
+    config = composed(*SMALL, "game=apex_count")
+    export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
+    expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2", "data=files")
+    own = SMALL[SMALL.index("workers=1") :]
+    folder = ("data=folder", f"path={tmp_path / 'crops'}", f"runs={tmp_path}")
+    for game, name in (((), "crops"), (("game=apex_count",), "apex_count")):
+        result = run(composed(*own, *game, "fold=2", "epochs=2", *folder))
+        assert result["accuracy_groupings"] == expected["accuracy_groupings"]
+        assert list(result["per_class_accuracy"]) == list(expected["per_class_accuracy"])
+        assert result["game"] == name
+
+
+def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
+    settings = ("game=apex_count", "fold=2", "epochs=1", "recipe.slots=false")
+    weights = []
+    for seed in (3, 3, 4):
+        train(tmp_path, *settings, f"seed={seed}", "game.images.train=6")
+        weights.append(load_file(tmp_path / "run/model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_the_paper_s_recipe_grows_its_classes_and_keeps_the_best_only_when_all_are_in(tmp_path: Path) -> None:
+    result = train(tmp_path, "game=apex_count", "fold=4", "recipe=paper", "epochs=5")
+    lines = metrics(tmp_path)
+    assert [line["classes"] for line in lines] == [4, 14, 22, 22, 22]  # 5, 10, 15 … steps of 2
+    assert not any(line["best"] for line in lines[:2])
+    assert result["epochs_to_best"] >= 3
+    assert result["recipe"] == "paper"
+
+
+def test_the_paper_s_settings() -> None:
+    config = composed("game=lol_time", "recipe=paper")["recipe"]
+    usual = recipe_of(config, game="sot_time", fold=4, train_images=54_000)
+    assert (usual.epochs, usual.batch, usual.optimizer, usual.lr, usual.weight_decay) == (1500, 32, "adam", 1e-4, 1e-5)
+    assert (usual.schedule, usual.slots, usual.init, usual.label_smoothing) == ("constant", False, "reference", 0)
+    footnote = recipe_of(config, game="lol_time", fold=4, train_images=62_000)
+    assert footnote.epochs == 3000
+    assert footnote.curriculum
+    assert (footnote.curriculum.initial, footnote.curriculum.step, footnote.curriculum.every) == (4, 3, 120)
+    assert recipe_of(config, game="lol_time", fold=3, train_images=62_000).epochs == 1500
+    assert recipe_of(config, game="lol_time", fold=4, train_images=62_000, epochs=2).epochs == 2
+
+
+def test_a_narrow_network_sees_more_images_by_what_it_is_cheaper() -> None:
+    config = composed("game=sot_time")["recipe"]
+    epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 2, 3, 4)]
+    assert epochs == [6, 12, 18, 24]
+    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 24
+    assert recipe_of(config, game="sot_time", fold=1, width=0.05, train_images=50_000).epochs == 36  # as for fold=6
+    dense = {**config, "slots": False}
+    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
+
+
+@pytest.mark.parametrize("game", ["coral", "night", "roundabout", "taipei"])
+def test_noscope_s_tasks_have_their_own_settings_in_the_paper_s_recipe(game: str) -> None:
+    config = composed("game=sot_time", "recipe=paper")["recipe"]
+    recipe = recipe_of(config, game=game, fold=4, train_images=1000)
+    assert (recipe.epochs, recipe.batch, recipe.optimizer, recipe.lr) == (50, 128, "rmsprop", 6.6e-4)
+    assert recipe.dropout == 0.25
+    assert recipe.curriculum is None
+
+
+def test_a_special_setting_that_is_none_is_named() -> None:
+    config = composed("game=sot_time")["recipe"] | {"special": [{"games": ["sot_time"], "set": {"epoch": 3}}]}
+    with pytest.raises(UserError, match=r"recipe.special\[0\].set.epoch is no setting; did you mean epochs"):
+        recipe_of(config, game="sot_time", fold=1, train_images=1)
+
+
+def test_threads_are_as_many_as_before_and_one_less_beside_rendering() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    for wanted, rendering, expected in ((None, False, 3), (None, True, 2), (1, True, 1), (2, False, 2)):
+        with threads(wanted, rendering=rendering):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    with threads(None, rendering=True):
+        assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+
+
+def test_aids_for_single_images_are_off_for_stacks() -> None:
+    config = composed("game=sot_time", "recipe.slots=false")["recipe"]
+    single, stacks = (recipe_of(config, game="sot_time", fold=f, train_images=1) for f in (1, 2))
+    assert (single.characters, single.auxiliary) == (True, 1.0)
+    assert (stacks.characters, stacks.auxiliary) == (False, 0.0)
+
+
+def without_times(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in ("train_seconds", "train_images_per_second")}
+
+
+class Stopping:
+    """Images to train on, and at the batch number `at` of all that are taken, what stops a training."""
+
+    def __init__(self, source: Source, at: int, stop: Callable[[], None]):
+        self.labels, self.size = source.labels, source.size
+        self._source, self._at, self._stop = source, at, stop
+
+    def batches(self, epoch: int, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for images in self._source.batches(epoch, batches):
+            self._at -= 1
+            if self._at == 0:
+                self._stop()
+            yield images
+
+
+def crash() -> None:
+    raise OSError("the machine is gone")
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["files", "live"])
+@pytest.mark.parametrize(
+    ("fold", "settings"),
+    [
+        (2, ("recipe.average=0.9",)),
+        (2, ("recipe=paper", "recipe.dropout=0.2")),
+        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}", "recipe.average=0.9")),
+        (2, ("recipe.slots=false", "recipe.between_slots=0.5", "recipe.consistency=1")),
+    ],
+    ids=["slots", "paper-with-dropout", "curriculum-averaged", "together"],
+)
+def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_that_is_not(
+    tmp_path: Path, fold: int, settings: tuple[str, ...], live: bool
+) -> None:
+    config = composed(*SMALL, "game=apex_count", *settings)
+    definition = definition_of(config, 0)
+    dataset, game, cpu = ensure(definition, Path(config["data_dir"])), definition.game, torch.device("cpu")
+    split = to_device(dataset.splits["train"], cpu)
+    source = Live(definition.renderer(), len(split.labels), cpu) if live else split
+    recipe = recipe_of(config["recipe"], game=game.name, fold=fold, train_images=528, epochs=4, batch=24)
+
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def trained(source: Source, folder: Path, commit: str = "a") -> loop.Trained:
+        folder.mkdir(exist_ok=True)
+        kept.clear()
+        return loop.train(
+            source,
+            to_device(dataset.splits["val"], cpu),
+            layers=parse(game.arch, "3x3 strides 2,1,2"),
+            classes=game.classes,
+            f=fold,
+            recipe=recipe,
+            seed=3,
+            folder=folder,
+            identity="this",
+            keep=lambda net: kept.append(net.state_dict()),
+            commit=commit,
+            save_every=0,
+            quiet=True,
+        )
+
+    torch.set_num_threads(1)
+    whole = trained(source, tmp_path / "whole")
+    stops: list[tuple[int, Callable[[], None]]] = [(1, crash), (9, interrupt), (12, crash), (1, interrupt), (7, crash)]
+    for at, stop in stops:
+        with pytest.raises((OSError, KeyboardInterrupt), match=r"gone|stopped in epoch"):
+            trained(Stopping(source, at, stop), tmp_path / "stopped")
+    resumed = trained(source, tmp_path / "stopped", "b")
+    assert (whole.commits, resumed.commits) == (["a"], ["a", "b"])
+    weights = whole.net.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.net.state_dict().items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in kept[-1].items())
+    times = ("images_per_second", "train_seconds", "seconds")
+    first, second = (
+        [{key: value for key, value in line.items() if key not in times} for line in history]
+        for history in (whole.history, resumed.history)
+    )
+    assert first == second
+    lines = (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == resumed.history
+    finished = trained(source, tmp_path / "stopped")  # no step is left, and yet what is kept last is what comes out
+    assert all(torch.equal(tensor, kept[-1][name]) for name, tensor in finished.net.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_moments_ends_as_the_one_that_is_not(tmp_path: Path) -> None:
+    settings = [*SMALL, "game=sot_time", "fold=4", "epochs=12", "save_every=0.1", "game.images.train=400"]
+    whole = run(composed(*settings, f"out={tmp_path / 'whole'}"))
+    command = [sys.executable, "-m", "train", *settings, f"out={tmp_path / 'killed'}"]
+    wait, kills = random.Random(0), 0
+    while kills < 10:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        seen = ""
+        while "training" not in seen and (character := process.stderr.read(1)):  # the bar: it trains
+            seen += character
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(wait.uniform(0, 1.0))
+        process.kill()
+        process.wait()
+        kills += 1
+    subprocess.run(command, check=True, capture_output=True)
+    killed = json.loads((tmp_path / "killed/result.json").read_text())
+    assert without_times(killed) == without_times(whole)
+
+
+def test_a_run_that_is_done_is_found_again_and_not_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = composed(*SMALL, "game=apex_count", "epochs=1", f"runs={tmp_path}")
+    first = run(config)
+    (folder,) = (path.parent for path in tmp_path.glob("*/result.json"))
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert run(config) == first
+    assert "done before; fresh=true" in capsys.readouterr().out
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    other = run({**config, "seed": 1})
+    assert other["identity"] != first["identity"]
+    assert len(list(tmp_path.glob("*/result.json"))) == 2
+    with pytest.raises(UserError, match="holds a run of other settings"):
+        run({**config, "seed": 2, "out": str(folder)})
+    (folder / "result.json").rename(tmp_path / "result.json")
+    checkpoint.save(folder, {"identity": first["identity"]})  # as if it were half done
+    with pytest.raises(UserError, match="holds a half-done run of other settings"):
+        run({**config, "seed": 2, "out": str(folder)})
+    checkpoint.remove(folder)
+    (tmp_path / "result.json").rename(folder / "result.json")
+    assert run({**config, "fresh": True})["accuracy_groupings"] == first["accuracy_groupings"]
+    assert (folder / "model.safetensors").stat().st_mtime_ns > written
+
+
+def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Path) -> None:
+    settings = ("game=apex_count", "epochs=1", "recipe=distill", f"runs={tmp_path}")
+    first = run(composed(*SMALL, *settings, "fold=2"))
+    teacher = Path(first["teacher"]["path"])
+    written = teacher.stat().st_mtime_ns
+    assert load(teacher).fold == 1
+    second = run(composed(*SMALL, *settings, "fold=3"))
+    assert second["teacher"]["path"] == str(teacher)
+    assert teacher.stat().st_mtime_ns == written
+    given = run(composed(*SMALL, *settings, "fold=2", f"teacher={teacher.parent}"))
+    assert given["accuracy_groupings"] == first["accuracy_groupings"]
+    with pytest.raises(UserError, match="it needs fold=1"):
+        run(composed(*SMALL, *settings, "fold=2", f"teacher={Path(second['teacher']['path']).parent}", "game=lol_time"))
+    with pytest.raises(UserError, match="holds teacher=…, which would be overwritten"):
+        run(composed(*SMALL, *settings, "fold=2", f"teacher={teacher}", f"out={teacher.parent}", "fresh=true"))
+    with pytest.raises(UserError, match="distill and teacher are for single images"):
+        run(composed(*SMALL, *settings, "fold=2", "recipe.slots=false"))
+
+
+@pytest.mark.parametrize("slots", [True, False], ids=["slots", "dense"])
+def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> None:
+    few = ("game=apex_count", "fold=2", f"runs={tmp_path}")
+    trained = run(composed(*SMALL, *few, "epochs=12", "batch=32"))
+    assert trained["accuracy"] > 0.1
+    (folder,) = (path.parent for path in tmp_path.glob("*/result.json"))
+    further = ("recipe=finetune", "epochs=1", f"recipe.slots={slots}", "recipe.lr=1e-8")
+    result = run(composed(*SMALL, *few, *further, f"start={folder}"))
+    assert result["start"] == str(folder)
+    assert result["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])  # nothing was lost
+    assert result["start_accuracy"] == pytest.approx(trained["accuracy"])
+    assert result["identity"] != run(composed(*SMALL, *few, *further, "recipe.needs_start=false"))["identity"]
+    spoilt = run(composed(*SMALL, *few, *further, "recipe.lr=10", f"start={folder}", f"out={tmp_path / 'spoilt'}"))
+    assert spoilt["epochs_to_best"] == 0
+    assert spoilt["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])
+    before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "spoilt"))
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    dense = run(composed(*SMALL, *few, "recipe.slots=false", "epochs=1", "out=" + str(tmp_path / "dense")))
+    assert not dense["slots"]
+    for wrong, message in [
+        (("recipe=finetune",), "recipe=finetune goes on from a trained network: give start="),
+        (
+            (f"start={folder}", "recipe=default"),
+            "nothing for recipe.norm, recipe.characters, recipe.auxiliary: give recipe=finetune",
+        ),
+        ((f"start={folder}", "recipe=finetune", "fold=3"), "start=.* has fold=2.* it needs fold=3"),
+        ((f"start={folder}", "recipe=finetune", "model.arch=C8 M F"), "this run is C8 M F"),
+        ((f"start={tmp_path / 'dense'}", "recipe=finetune"), "not 2 copies of one narrow network.*recipe.slots=false"),
+        ((f"start={tmp_path / 'none'}", "recipe=finetune"), "cannot be read"),
+        ((f"start={folder}", "recipe=finetune", "recipe.slots=true", "recipe.distill={}"), "who is to teach"),
+        ((f"start={folder}", "recipe=finetune", f"out={folder}", "fresh=true"), "would be overwritten"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            run(composed(*SMALL, *few, *wrong))
+
+
+def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -> None:
+    few = ("game=apex_count", "fold=2", "epochs=2", "recipe.schedule=constant")
+    weights = []
+    for decay in (0, 0.1, 0.999):  # of the last, at first less is used
+        train(tmp_path, *few, f"recipe.average={decay}")
+        weights.append(load_file(tmp_path / "run/model.safetensors"))
+    last, near, far = (each["linear1.weight"] for each in weights)
+    assert 0 < (near - last).norm() < (far - last).norm()
+
+
+def test_stacks_that_are_trained_together_take_their_settings(tmp_path: Path) -> None:
+    dense = ("game=apex_count", "fold=2", "epochs=2", "recipe.slots=false")
+    apart = train(tmp_path, *dense, "recipe.between_slots=0")
+    assert apart["order_agreement"] < 1  # two networks
+    weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
+    assert not weights[:22, 22:44].any()
+    assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])
+    plain = train(tmp_path, *dense)
+    consistent = train(tmp_path, *dense, "recipe.consistency=30")
+    assert consistent["order_agreement"] > plain["order_agreement"]
+
+
+def test_weights_between_slots_are_held_where_a_given_network_has_them(tmp_path: Path) -> None:
+    few = ("game=apex_count", "fold=2", "batch=32")
+    train(tmp_path / "slots", *few, "epochs=8")
+    start = f"start={tmp_path / 'slots' / 'run'}"
+    better = train(tmp_path, *few, "epochs=4", "recipe=finetune", "recipe.slots=false", "recipe.between_slots=0", start)
+    assert better["epochs_to_best"] > 0
+    weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
+    assert not weights[:22, 22:44].any()
+    assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])
+
+
+def test_what_is_trained_on_is_the_recipe_s_unless_it_is_given(tmp_path: Path) -> None:
+    few = ("game=apex_count", "epochs=1")
+    assert train(tmp_path, *few)["data"] == "live"
+    (tmp_path / "run/orders.png").write_bytes(b"of a run with fold=4 in the same folder")
+    assert train(tmp_path, *few, "recipe=paper")["data"] == "files"
+    assert not (tmp_path / "run/orders.png").exists()
+    assert (tmp_path / "run/report.html").read_text().count("data:image/png;base64,") == 3
+    given, named = (train(tmp_path, *few, "recipe=paper", live) for live in ("data=live", "recipe.data=live"))
+    assert given["data"] == "live"
+    assert (given["identity"], given["recipe_hash"]) == (named["identity"], named["recipe_hash"])
+
+
+@pytest.mark.parametrize(("loss", "data"), [("kl", "live"), ("mse", "files")])
+def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: str) -> None:
+    settings = (f"recipe.distill={{loss: {loss}, weight: 1.0}}", f"data={data}", "epochs=8", "batch=32")
+    result = train(tmp_path, "game=apex_count", "fold=2", "recipe=distill", *settings)
+    losses = [line["train_loss"] for line in metrics(tmp_path)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result["teacher"]["accuracy"] > 0
+
+
+@pytest.mark.parametrize(
+    ("fold", "width", "arch"),
+    [(2, 0.707, "C22 M C22 C22 C22 M C5 M F"), (4, 0.5, "C16 M C16 C16 C16 M C4 M F")],
+)
+def test_the_control_is_the_network_of_a_slot(tmp_path: Path, fold: int, width: float, arch: str) -> None:
+    control = train(tmp_path, "game=apex_count", f"width={width}", "epochs=2")
+    weights = load_file(tmp_path / "run/model.safetensors")
+    folded = train(tmp_path, "game=apex_count", f"fold={fold}", "epochs=2")
+    assert control["arch"] == arch
+    assert control["width"] == width
+    slots, c = load_file(tmp_path / "run/model.safetensors"), len(weights["conv1.bias"])
+    assert torch.equal(slots["conv2.weight"][c : 2 * c, c : 2 * c], weights["conv2.weight"])
+    assert folded["accuracy"] == pytest.approx(control["accuracy"])
+
+
+def test_what_is_for_training_alone_is_not_in_the_network_that_comes_out(tmp_path: Path) -> None:
+    train(tmp_path, "game=apex_count", "epochs=2", "recipe.dropout=0.3")
+    names = load_file(tmp_path / "run/model.safetensors").keys()
+    assert names == {
+        f"{layer}.{part}" for layer in [*(f"conv{n}" for n in range(1, 6)), "linear1"] for part in ("weight", "bias")
+    }
+
+
+def test_bfloat16_trains_and_is_not_float32(tmp_path: Path) -> None:
+    lines = []
+    for autocast in ("true", "false"):
+        train(tmp_path, "game=apex_count", "epochs=3", "batch=32", f"autocast={autocast}")
+        lines.append(metrics(tmp_path))
+    assert lines[0][0]["train_loss"] == pytest.approx(lines[1][0]["train_loss"], rel=0.05)
+    assert lines[0][0]["train_loss"] != lines[1][0]["train_loss"]
+    assert lines[0][-1]["train_loss"] < lines[0][0]["train_loss"]
+
+
+def test_the_learning_rate_goes_up_in_a_line_and_down_as_a_cosine(tmp_path: Path) -> None:
+    config = composed("game=apex_count")["recipe"]
+    recipe = recipe_of({**config, "warmup": 0.2}, game="apex_count", fold=1, train_images=1)
+    at = [loop._lr_factor(recipe, progress) for progress in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)]
+    assert at == pytest.approx([0.01, 0.25, 0.5, 1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0], abs=1e-12)
+    recipe = recipe_of({**config, "schedule": "constant"}, game="apex_count", fold=1, train_images=1)
+    assert loop._lr_factor(recipe, 0.01) == loop._lr_factor(recipe, 0.9) == 1
+    train(tmp_path, "game=apex_count", "epochs=4", "batch=32", "recipe.warmup=0.5")
+    told = [line["lr"] / 1e-2 for line in metrics(tmp_path)]  # of the last of an epoch's 17 steps
+    assert told == pytest.approx([0.471, 0.971, 0.546, 0.002], abs=1e-3)
+
+
+def test_smoothed_labels_are_learned_from(tmp_path: Path) -> None:
+    few = ("game=apex_count", "epochs=1", "batch=32")
+    losses = []
+    for smoothing in (0, 0.5):
+        train(tmp_path, *few, f"recipe.label_smoothing={smoothing}")
+        losses.append(metrics(tmp_path)[0]["train_loss"])
+    assert losses[0] != losses[1]
+
+
+def test_one_stack_that_is_left_over_joins_the_batch_before() -> None:
+    def lengths(n: int, batch: int, stack: int) -> list[int]:
+        parts = loop._batches(torch.arange(n), batch, stack)
+        assert torch.equal(torch.cat(parts), torch.arange(n))
+        return [len(part) for part in parts]
+
+    assert lengths(64, 32, 1) == [32, 32]
+    assert lengths(65, 32, 1) == [32, 33]
+    assert lengths(66, 32, 1) == [32, 32, 2]
+    assert lengths(68, 32, 4) == [32, 36]
+    assert lengths(72, 32, 4) == [32, 32, 8]
+    assert lengths(1, 32, 1) == [1]
+
+
+def test_one_image_that_is_left_over_does_not_end_a_training_with_norms(tmp_path: Path) -> None:
+    few = ("game=apex_count", "epochs=1", "game.images.train=3", "batch=13")  # 66 images, 5 batches and one image
+    result = train(tmp_path, *few, "model.arch=C8 M M M C8 F", "model.pool=2x2 stride 3")
+    assert result["epochs"] == 1
+
+
+def test_what_the_command_gives_stands_before_a_recipe_s_special_settings() -> None:
+    def fitted(*overrides: str) -> Recipe:
+        config = _given_stays(composed("game=lol_time", "recipe=paper", "fold=4", *overrides), overrides)
+        return recipe_of(config["recipe"], game="lol_time", fold=4, train_images=1)
+
+    def every(recipe: Recipe) -> int:
+        assert recipe.curriculum
+        return recipe.curriculum.every
+
+    assert (fitted().epochs, every(fitted())) == (3000, 120)
+    assert (fitted("recipe.epochs=100").epochs, every(fitted("recipe.epochs=100"))) == (100, 120)
+    given = fitted("recipe.curriculum.every=30")
+    assert given.curriculum
+    assert (given.epochs, given.curriculum.every, given.curriculum.step) == (3000, 30, 3)
+    assert fitted("recipe.curriculum=null").curriculum is None
+    assert fitted("recipe.special=[]", "recipe.lr=1").epochs == 1500
+
+
+def test_names_of_classes_are_no_formulas(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for name in ("$#5", "$#6", "$$"):
+        (tmp_path / "crops" / name).mkdir(parents=True)
+        for number in range(12):
+            picture = Image.fromarray(draw.integers(0, 256, (19, 25, 3), np.uint8))
+            picture.save(tmp_path / "crops" / name / f"{number}.png")
+    alone = [setting for setting in SMALL if not setting.startswith("game.")]
+    result = run(composed(*alone, "data=folder", f"path={tmp_path / 'crops'}", "epochs=1", f"out={tmp_path / 'run'}"))
+    assert result["accuracy"] < 1  # so that mistakes are drawn, "$#5 → $#6"
+
+
+def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
+    config = composed(*SMALL, "game=apex_count", "epochs=3", "log=tensorboard", f"out={tmp_path / 'run'}")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("recipe: {}")
+    with loggers.opened(["tensorboard"], tmp_path / "run", tmp_path, config) as tell:  # killed before its checkpoint
+        tell({"epoch": 1, "val_accuracy": 0.5})
+        tell({"epoch": 2, "val_accuracy": 0.6})
+    run(config)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("val_accuracy")] == [1, 2, 3]
+    assert [event.step for event in events.Scalars("test_accuracy")] == [3]
+    assert events.Scalars("val_accuracy")[1].value == pytest.approx(metrics(tmp_path)[1]["val_accuracy"])
+
+
+def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
+    config = composed("game=sot_time", "recipe=paper")["recipe"]
+    assert recipe_of(config, game="sot_time", fold=3, train_images=1).batch == 30
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["fold=0"], "fold"),
+        (["fold=2.5"], "fold"),
+        (["fold=true"], "fold"),
+        (["fold=7"], "fold"),
+        (["data_seed=1.5"], "data_seed"),
+        (["fold=6", "recipe=paper", "game.images.train=1", "recipe.curriculum.initial=1"], "do not fill one stack"),
+        (["recipe=paper", "recipe.curriculum.every=0"], "recipe.curriculum.every"),
+        (["fold=2", "recipe=paper", "recipe.curriculum.order=odd"], "recipe.curriculum.order"),
+        (["fold=4", "batch=3"], "batch=3 is smaller than fold=4"),
+        (["epochs=0"], "epochs"),
+        (["device=gpu9"], "device=gpu9"),
+        (["model.arch=C32 Q F"], "'Q'"),
+        (["recipe.optimizer=adamant"], "recipe.optimizer"),
+        (["path=crops"], "path=crops is for data=folder alone"),
+        (["data=folder"], "data=folder needs path"),
+        (["data=rendered"], "data"),
+        (["real=nowhere"], "real=nowhere is no folder"),
+        (["data=live", "game.images.train=0"], "game.images.train is 0"),
+        (["recipe.images=null"], "set one of epochs and images"),
+        (["recipe.epochs=3"], "set one of epochs and images"),
+        (["recipe.curriculum={every: 60}"], "slots learn from single images"),
+        (["recipe.consistency=1"], "between_slots and consistency are for stacks"),
+        (["recipe.between_slots=0"], "between_slots and consistency are for stacks"),
+        (["recipe.muon_lr=0"], "recipe.muon_lr"),
+        (["recipe.special=[{set: {data: files}}]"], "give recipe.data"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_rendered(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tmp_path, "game=sot_time", f"data_dir={tmp_path / 'data'}", *overrides)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_other_things_is_no_place_for_a_run(tmp_path: Path) -> None:
+    folder, data = tmp_path / "mine", f"data_dir={tmp_path / 'data'}"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("of: mine")
+    for out in (folder, folder / "config.yaml"):
+        with pytest.raises(UserError, match=f"out={out} holds other things than a run"):
+            run(composed("game=sot_time", data, f"out={out}", "fresh=true"))
+    assert not (tmp_path / "data").exists()
+    assert [path.read_text() for path in folder.iterdir()] == ["of: mine"]
+    (folder / "config.yaml").rename(folder / ".config.yaml.7.tmp")  # what a killed run may leave
+    assert _may_hold_a_run(folder)
+    (folder / "config.yaml").write_text("recipe: {name: default}")
+    assert _may_hold_a_run(folder)
+    assert _may_hold_a_run(tmp_path / "none")

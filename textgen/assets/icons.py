@@ -1,0 +1,114 @@
+"""Icons beside a text: simple ones painted here, or the user's own PNGs, at every height that a game can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from textgen.assets.catalogue import own_files
+from textgen.common.arrays import U8
+from textgen.common.errors import UserError
+from textgen.common.pictures import opened, quiet
+from textgen.schema.game import Text
+
+SIDE = 96  # icons are painted this large and averaged down
+HEIGHTS = 24  # levels at most
+MAX_ICONS, MAX_PIXELS, MAX_HEIGHT, MAX_RATIO = 256, 4_000_000, 256, 8
+
+
+def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]:
+    """The icons of a game whose crops are `height` pixels high.
+
+    Returns a table (icons, heights, 3) of offset, height and width, the planes red, green, blue and alpha that it leads
+    to, behind each other, with colours multiplied by alpha; and the files they came from.
+    """
+    if text.icon is None:
+        return np.zeros((1, 1, 3), np.int64), np.zeros(1, np.uint8), []
+    pictures, paths = [], []
+    for source in text.icon.source:
+        if source in KINDS:
+            pictures.append(_painted(KINDS[source]))
+        else:
+            if "/" not in source and not source.lower().endswith(".png"):
+                raise UserError(
+                    f"game.text.icon.source: {source!r} is none of {', '.join(KINDS)} and no folder with a /"
+                )
+            found = own_files(Path(source).expanduser(), "icons", (".png",))
+            paths += found
+            pictures += [_read(path) for path in found]
+    if len(pictures) > MAX_ICONS:
+        raise UserError(f"game.text.icon.source holds {len(pictures)} pictures, more than {MAX_ICONS}: give fewer")
+    low, high = text.icon.height
+    least = max(3, int(low * text.height[0] * 0.6))
+    most = min(int(high * text.height[1] * 1.6) + 1, 2 * height, MAX_HEIGHT)
+    heights = sorted({round(h) for h in np.geomspace(min(least, most), most, HEIGHTS).tolist()})
+    table = np.zeros((len(pictures), len(heights), 3), np.int64)
+    planes, at = [], 0
+    for number, picture in enumerate(pictures):
+        for level, h in enumerate(heights):
+            w = max(1, round(picture.shape[1] * h / picture.shape[0]))
+            scaled = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA).reshape(h, w, 4)
+            table[number, level] = at, h, w
+            planes.append(np.rint(scaled.transpose(2, 0, 1)).astype(np.uint8).ravel())
+            at += planes[-1].size
+    return table, np.concatenate(planes), paths
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    """A PNG as float32 (h, w, 4) in 0…255, colours multiplied by alpha."""
+    with opened(path, f"icon {path}", ("PNG",), MAX_PIXELS) as image, quiet():
+        width, height = image.size
+        if max(width, height) > MAX_RATIO * min(width, height):
+            raise UserError(f"icon {path} is {height}×{width}, one side over {MAX_RATIO} times the other: cut it")
+        pixels = np.asarray(image.convert("RGBA"), np.float32)
+    return _multiplied(pixels)
+
+
+def _multiplied(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([pixels[..., :3] * pixels[..., 3:] / 255, pixels[..., 3:]], 2).astype(np.float32)
+
+
+def _painted(paint: Callable[[ImageDraw.ImageDraw], None]) -> NDArray[np.float32]:
+    image = Image.new("RGBA", (SIDE, SIDE))
+    paint(ImageDraw.Draw(image))
+    return _multiplied(np.asarray(image, np.float32))
+
+
+def _coin(draw: ImageDraw.ImageDraw) -> None:
+    draw.ellipse((2, 2, 93, 93), "#8a5a10")
+    draw.ellipse((9, 9, 86, 86), "#e8b830")
+    draw.ellipse((24, 24, 71, 71), "#c89020")
+    draw.rectangle((42, 32, 53, 63), "#f8e080")
+
+
+def _clock(draw: ImageDraw.ImageDraw) -> None:
+    draw.ellipse((3, 3, 92, 92), "#f0f0f0")
+    draw.ellipse((13, 13, 82, 82), "#20283a")
+    draw.line((48, 48, 48, 22), "#f0f0f0", 9)
+    draw.line((48, 48, 68, 58), "#f0f0f0", 9)
+
+
+def _heart(draw: ImageDraw.ImageDraw) -> None:
+    draw.ellipse((4, 10, 52, 58), "#d02838")
+    draw.ellipse((43, 10, 91, 58), "#d02838")
+    draw.polygon([(8, 46), (87, 46), (48, 92)], "#d02838")
+
+
+def _star(draw: ImageDraw.ImageDraw) -> None:
+    angles = np.arange(10) * np.pi / 5
+    radii = np.where(np.arange(10) % 2, 19, 46)
+    points = zip(48 + radii * np.sin(angles), 50 - radii * np.cos(angles), strict=True)
+    draw.polygon([(round(x, 3), round(y, 3)) for x, y in points], "#f4e8c0")
+
+
+KINDS: dict[str, Callable[[ImageDraw.ImageDraw], None]] = {
+    "coin": _coin,
+    "clock": _clock,
+    "heart": _heart,
+    "star": _star,
+}

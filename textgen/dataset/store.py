@@ -1,0 +1,302 @@
+"""A data set on disk: plain arrays beside a manifest, so that a folder that is there is whole and says what it is.
+
+Images are written and checked in blocks of rows, each with its xxh3 digest in the manifest, so that several threads can
+do both, and a build that was stopped knows what it has. The digests are against damage; they prove no origin.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from textgen.common.arrays import U8
+from textgen.common.errors import UserError
+
+FORMAT = 2
+BLOCK_BYTES = 8 << 20  # of images at most, unless one is larger
+MAX_MANIFEST_BYTES = 64 << 20
+
+
+class Split(NamedTuple):
+    """One split: images uint8 (n, H, W, 3) and labels int64 (n,) that index the classes, memory-mapped, and texts."""
+
+    images: U8
+    labels: NDArray[np.int64]
+    texts: Sequence[str]
+
+
+class Texts(Sequence[str]):
+    """The lines of a file, read when they are first asked for: training never does."""
+
+    def __init__(self, path: Path, count: int):
+        self._path, self._count = path, count
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        try:
+            lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
+        except UnicodeDecodeError:
+            raise damaged(self._path.parent, f"{self._path.name} is no UTF-8") from None
+        if len(lines) != self._count:
+            raise damaged(self._path.parent, f"{self._path.name} has {len(lines):,} lines of {self._count:,}")
+        return lines
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._lines[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset:
+    """A verified data set. `splits` maps train, val, test and whatever else there is; `manifest` is what went in."""
+
+    path: Path
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    manifest: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """Of all that went in; the folder's name is its beginning."""
+        return str(self.manifest["hash"])
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(split.labels)} {name}" for name, split in self.splits.items())
+        return f"<Dataset {self.path}: {len(self.classes)} classes; {counts}>"
+
+
+def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
+    """Open a data set and check every byte of it against its manifest (a second for a gigabyte).
+
+    Without `verify` images are not read, only their number and size compared: for what was written a moment ago.
+    Nothing in the folder is executed. Raises `UserError` that names the file which is missing, cut or changed.
+    """
+    path = Path(path)
+    try:
+        return _open(path, verify)
+    except OSError as error:
+        raise UserError(f"data set {path} cannot be read: {error.strerror} ({error.filename})") from None
+
+
+def block_rows(size: tuple[int, int]) -> int:
+    """Samples in a block of images of `size` (H, W): a power of two."""
+    rows = max(BLOCK_BYTES // max(size[0] * size[1] * 3, 1), 1)
+    return 1 << (rows.bit_length() - 1)
+
+
+def _open(path: Path, verify: bool) -> Dataset:
+    manifest = _read_manifest(path)
+    splits = {}
+    for name, about in manifest["splits"].items():
+        for kind, expected in about["bytes"].items():
+            file = path / kind
+            if not file.is_file():
+                raise damaged(path, f"{file.name} is missing")
+            if file.stat().st_size != expected:
+                raise damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
+        images, labels, texts = names_of(name)
+        for kind in (labels, texts):
+            if _digest(path / kind) != about["xxh3"][kind]:
+                raise damaged(path, f"{kind} does not have the bytes that were written")
+        splits[name] = Split(
+            _array(path, images, about["images"]),
+            _array(path, labels, about["images"]),
+            Texts(path / texts, about["images"]),
+        )
+        if verify:
+            _check_blocks(path, images, splits[name].images, about["blocks"])
+        numbers = splits[name].labels
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(manifest["classes"]):
+            raise damaged(path, f"{labels} holds labels of classes that manifest.json does not name")
+    return Dataset(path, tuple(manifest["classes"]), splits, manifest)
+
+
+def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, Any]]) -> None:
+    rows = block_rows(images.shape[1:3])
+    if len(blocks) != -(-len(images) // rows):
+        raise damaged(path, f"{name} has {len(images):,} images, which are not {len(blocks):,} blocks")
+
+    start = (path / name).stat().st_size - images.nbytes
+    size = rows * int(np.prod(images.shape[1:]))
+
+    def whole(number: int) -> bool:
+        with (path / name).open("rb", buffering=0) as file:  # mapped, the pages would count as ours
+            file.seek(start + number * size)
+            return bool(xxhash.xxh3_128_hexdigest(file.read(size)) == blocks[number]["xxh3"])
+
+    with ThreadPoolExecutor() as threads:
+        if not all(threads.map(whole, range(len(blocks)))):
+            raise damaged(path, f"{name} does not have the bytes that were written")
+
+
+def _array(path: Path, name: str, count: int) -> NDArray[Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's of headers that Python 2 wrote; ours were not
+            array: NDArray[Any] = np.load(path / name, mmap_mode="r" if count else None, allow_pickle=False)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        TypeError,
+        SyntaxError,
+        TokenError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ):
+        raise damaged(path, f"{name} holds no array of numbers") from None
+    images = name.endswith("images.npy")
+    shape_fits = array.ndim == 4 and array.shape[3] == 3 if images else array.ndim == 1
+    if not shape_fits or len(array) != count or array.dtype != (np.uint8 if images else np.int64):
+        raise damaged(path, f"{name} holds another array than was written")
+    return array
+
+
+def _digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / "manifest.json"
+    if not file.is_file():
+        raise UserError(f"{path} is no data set, it has no manifest.json: give what python -m textgen printed")
+    if file.stat().st_size > MAX_MANIFEST_BYTES:
+        raise damaged(path, "manifest.json is too large to be one")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise UserError(f"data set {path} has format {manifest['format']}, this version reads {FORMAT}: rebuild it")
+        classes = manifest["classes"]
+        if not isinstance(manifest["hash"], str) or not isinstance(classes, list):
+            raise TypeError
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError
+        for name, about in manifest["splits"].items():
+            if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in about["bytes"].values()):
+                raise TypeError(name)
+            if set(about["bytes"]) != set(names_of(name)) or set(about["xxh3"]) != set(names_of(name)[1:]):
+                raise KeyError(name)
+            if not isinstance(about["images"], int) or not all(isinstance(b["xxh3"], str) for b in about["blocks"]):
+                raise TypeError(name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise damaged(path, "manifest.json is damaged") from None
+    return dict(manifest)
+
+
+def damaged(path: Path, what: str) -> UserError:
+    """The error for a data set that is not what was written."""
+    return UserError(f"data set {path} is damaged: {what}; build it again with rebuild=true, or remove the folder")
+
+
+def names_of(split: str) -> tuple[str, str, str]:
+    """The files of a split: images, labels, texts."""
+    return f"{split}.images.npy", f"{split}.labels.npy", f"{split}.texts.txt"
+
+
+class SplitWriter:
+    """Writes one split in order, piece by piece, and digests it on the way: memory stays that of a piece."""
+
+    def __init__(self, folder: Path, split: str, count: int, size: tuple[int, int]):
+        self._folder, self._split, self._count, self._written = folder, split, count, 0
+        self._rows = block_rows(size)
+        self._blocks: list[dict[str, Any]] = []
+        self._digest = xxhash.xxh3_128()
+        self._rest = SmallFiles(folder, split, count)
+        self._images = (folder / names_of(split)[0]).open("wb")
+        self._images.write(npy_header((count, *size, 3), np.dtype(np.uint8)))
+
+    def add(self, images: U8, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
+        """The next images uint8 (n, H, W, 3), labels (n,) and texts."""
+        start = 0
+        while start < len(images):
+            piece = np.ascontiguousarray(images[start : start + self._rows - self._written % self._rows])
+            self._images.write(piece.data)
+            self._digest.update(piece.data)
+            self._written += len(piece)
+            start += len(piece)
+            if self._written % self._rows == 0 or self._written == self._count:
+                self._blocks.append({"xxh3": self._digest.hexdigest()})
+                self._digest.reset()
+        self._rest.add(labels, texts)
+
+    def close(self) -> dict[str, Any]:
+        """The manifest's entry for this split."""
+        self._images.close()
+        if self._written != self._count:
+            raise RuntimeError(f"{self._written} of {self._count} samples were written")
+        return entry(self._folder, self._split, self._count, self._blocks, self._rest.close())
+
+
+class SmallFiles:
+    """The labels and texts of a split, written in order."""
+
+    def __init__(self, folder: Path, split: str, count: int):
+        self._names = names_of(split)[1:]
+        self._files = [(folder / name).open("wb") for name in self._names]
+        self._digests = [xxhash.xxh3_128() for _ in self._names]
+        self._write(0, npy_header((count,), np.dtype("<i8")))
+
+    def add(self, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
+        """The next labels (n,) and texts."""
+        self._write(0, labels.astype("<i8").tobytes())
+        self._write(1, "".join(f"{text}\n" for text in texts).encode())
+
+    def close(self) -> dict[str, str]:
+        """Digests by file."""
+        for file in self._files:
+            file.close()
+        return {name: digest.hexdigest() for name, digest in zip(self._names, self._digests, strict=True)}
+
+    def _write(self, which: int, data: bytes) -> None:
+        self._files[which].write(data)
+        self._digests[which].update(data)
+
+
+def entry(
+    folder: Path, split: str, count: int, blocks: list[dict[str, Any]], digests: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the manifest says of a split whose files are in `folder`."""
+    sizes = {name: (folder / name).stat().st_size for name in names_of(split)}
+    return {"images": count, "bytes": sizes, "xxh3": dict(digests), "blocks": blocks}
+
+
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """The beginning of an .npy file."""
+    buffer = io.BytesIO()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()

@@ -1,0 +1,67 @@
+"""Whether a finished crop can be read: its contrast, in compiled code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textgen.kernels.jit import compiled
+from textgen.kernels.tables import LOW_CONTRAST, OK
+
+
+@compiled
+def measure(samples, images, fills, least):
+    """Set every sample's contrast, see `contrast`, and the status of those below `least`."""
+    _, height, width = fills.shape
+    masks, rows = np.empty((2, height + 2, width + 2), np.uint8), np.empty((3, width + 2), np.int32)
+    for k in range(len(samples)):
+        s = samples[k]
+        if s.status == OK and s.right > s.left:
+            s.contrast = contrast(images[k], fills[k], s.top, s.left, s.bottom, s.right, masks, rows)
+            if least > 0 and s.contrast < least:
+                s.status = LOW_CONTRAST
+
+
+@compiled
+def contrast(image, fill, top, left, bottom, right, masks, lines):
+    """How far a text stands out of the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
+
+    The step between the strokes, with coverage `fill` uint8 (H, W) and ink within a box, and what lies right around and
+    between them, less the standard deviation of the latter: text on clutter as strong as itself has none, and blur that
+    closes the gaps between strokes takes it away. Luma is that of ITU-R BT.601. `masks` uint8 (2, H + 2, W + 2) and
+    `lines` int32 (3, W + 2) are room to work in.
+    """
+    height, width = fill.shape
+    top0, left0, bottom1, right1 = max(top - 1, 0), max(left - 1, 0), min(bottom + 1, height), min(right + 1, width)
+    rows, columns = bottom1 - top0, right1 - left0
+    cover, spread = masks[0], masks[1]
+    on, off, luma = lines[0, :columns], lines[1, :columns], lines[2, :columns]
+    # Coverage with a rim of zeros, so that the neighbours of a pixel need no test.
+    cover[: rows + 2, : columns + 2] = 0
+    cover[top - top0 + 1 : bottom - top0 + 1, left - left0 + 1 : right - left0 + 1] = fill[top:bottom, left:right]
+    for y in range(rows + 2):
+        line, out = cover[y, : columns + 2], spread[y, :columns]
+        for x in range(columns):
+            out[x] = max(line[x], line[x + 1], line[x + 2])
+    strokes = strokes_luma = around = around_luma = around_squares = np.int64(0)
+    for y in range(rows):
+        above, middle, below = spread[y, :columns], spread[y + 1, :columns], spread[y + 2, :columns]
+        line, pixels = cover[y + 1, 1 : columns + 1], image[top0 + y, left0:right1]
+        for x in range(columns):
+            inside = np.int32(line[x])
+            outside = np.int32(255) - inside if max(above[x], middle[x], below[x]) > 25 else np.int32(0)
+            on[x], off[x] = (inside * inside) >> 8, (outside * outside) >> 8
+        for x in range(columns):  # 16 times the luma
+            luma[x] = (77 * np.int32(pixels[x, 0]) + 150 * np.int32(pixels[x, 1]) + 29 * np.int32(pixels[x, 2])) >> 4
+        sums = np.int32(0), np.int32(0), np.int32(0), np.int32(0)  # below 2**30 in a row of the widest crop
+        for x in range(columns):
+            sums = sums[0] + on[x], sums[1] + on[x] * luma[x], sums[2] + off[x], sums[3] + off[x] * luma[x]
+            around_squares += np.int64(off[x]) * np.int64(luma[x] * luma[x])
+        strokes += sums[0]
+        strokes_luma += sums[1]
+        around += sums[2]
+        around_luma += sums[3]
+    if strokes == 0 or around == 0:
+        return np.float32(0)
+    mean = around_luma / around
+    clutter = np.sqrt(max(around_squares / around - mean * mean, 0.0))
+    return np.float32((abs(strokes_luma / strokes - mean) - clutter) / 16)

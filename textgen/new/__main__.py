@@ -1,0 +1,4 @@
+from textgen.new.main import main
+
+if __name__ == "__main__":  # worker processes may import this file again
+    main()

@@ -1,0 +1,103 @@
+"""A game as the numbers and tables that compiled code takes: `textgen.kernels.tables.Look` and `Type`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.assets.backgrounds import rgb
+from textgen.assets.fonts import Face
+from textgen.assets.glyph_atlas import Levels
+from textgen.common.arrays import U8
+from textgen.kernels.tables import SIDES, Look, Type, normals, soft_taps
+from textgen.schema.game import Text
+
+
+def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:
+    """How a game's text is drawn."""
+    outline, gradient, panel, icon, neighbour = text.outline, text.gradient, text.panel, text.icon, text.neighbour
+    shadow, glow = text.shadow, text.glow
+    palettes = [
+        text.colors,
+        outline.colors if outline else (),
+        gradient.colors if gradient else (),
+        panel.colors if panel else (),
+        panel.border if panel else (),
+        shadow.colors if shadow else (),
+        glow.colors if glow else (),
+    ]
+    counts = [len(palette) for palette in palettes]
+    soft = np.zeros((2, 7))
+    if shadow:
+        soft[0] = (shadow.chance, *shadow.offset, *shadow.blur, *shadow.opacity)
+    if glow:
+        soft[1] = (glow.chance, 0, 0, *glow.blur, *glow.opacity)
+    return Look(
+        colors=np.array([rgb(color) for palette in palettes for color in palette], np.float32),
+        palettes=np.array([np.cumsum([0, *counts[:-1]]), counts], np.int32).T.copy(),
+        jitter=float(text.color_jitter),
+        opacity=_range(text.opacity),
+        spacing=_range(text.spacing),
+        x=_range(text.x),
+        y=_range(text.y),
+        margin=float(text.margin),
+        least=float(text.least),
+        outline_chance=_chance(outline),
+        gradient_chance=_chance(gradient),
+        panel_chance=_chance(panel),
+        panel_padding=_range(panel.padding if panel else (0, 0)),
+        panel_opacity=_range(panel.opacity if panel else (0, 0)),
+        soft=soft,
+        taps=soft_taps(float(soft[:, 4].max())),
+        neighbour_chance=_chance(neighbour),
+        neighbour_sides=_sides(neighbour.sides if neighbour else ("left",)),
+        neighbour_gap=_range(neighbour.gap if neighbour else (0, 0)),
+        icon_chance=_chance(icon),
+        icon_sides=_sides(icon.sides if icon else ("left",)),
+        icon_gap=_range(icon.gap if icon else (0, 0)),
+        icon_height=_range(icon.height if icon else (1, 1)),
+        icons=icons,
+        sprites=sprites,
+        normals=normals(1 << 16),
+    )
+
+
+def type_of(
+    faces: Sequence[Face],
+    chances: NDArray[np.float64],
+    usable: Sequence[int],
+    levels: Levels,
+    alphabet: str,
+    kerning: bool,
+) -> Type:
+    """The letters of a split that uses the faces `usable`. Code 0 of the alphabet has no width."""
+    wide = np.stack([np.concatenate([[0], face.advances]) for face in faces])
+    pairs = np.zeros((len(faces), len(alphabet), len(alphabet)), np.float32)
+    if kerning:
+        pairs[:, 1:, 1:] = np.stack([face.kerning for face in faces])
+    shares = chances[list(usable)]
+    return Type(
+        bounds=np.cumsum(shares / shares.sum()),
+        faces=np.array(usable, np.int32),
+        ems=np.array([face.pixels_per_em(1.0) for face in faces], np.float64),
+        advances=wide.astype(np.float32),
+        kerning=pairs,
+        heights=levels.heights,
+        strokes=levels.strokes,
+        slants=levels.slants,
+        measured=np.array([character.isalnum() for character in alphabet]),
+    )
+
+
+def _chance(effect: object) -> float:
+    return float(getattr(effect, "chance", 0.0))
+
+
+def _range(pair: tuple[float, float]) -> NDArray[np.float64]:
+    return np.array(pair, np.float64)
+
+
+def _sides(sides: Sequence[str]) -> NDArray[np.int32]:
+    return np.array([SIDES.index(side) for side in sides], np.int32)

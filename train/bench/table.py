@@ -1,0 +1,53 @@
+"""What `train.bench` measured, as text and CSV. Both take the report of `train.bench.main.bench`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from train.cost.table import columns
+
+Report = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+def csv_of(report: Report) -> str:
+    """A row a network, engine, precision and batch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(report["rows"][0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(report["rows"])
+    return text.getvalue()
+
+
+def text_of(report: Report) -> str:
+    """A table of every batch, the fastest first, and what could not be measured."""
+    about = f"{report['task']} on {report['device']}, {report['trials']} trial{'s' * (report['trials'] > 1)}"
+    if report["peak_fp32"]:
+        about += f"; {report['peak_fp32'] / 1e9:.0f} · 10⁹ operations a second in float32 at most, measured"
+    lines = [about if report["runs"] else f"{about}; weights and crops are random"]
+    for batch in dict.fromkeys(row["batch"] for row in report["rows"]):
+        rows = [row for row in report["rows"] if row["batch"] == batch]
+        lines += ["", f"batch of {batch}", *_table(sorted(rows, key=lambda row: -row["images_per_second"]))]
+    lines += ["", *(f"note: {note}" for note in report["notes"])] if report["notes"] else []
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    head = ["network", "engine", "", "images", "images/s", "quartiles", "×fastest f=1", "×same engine"]
+    tested = any(row["accuracy"] is not None for row in rows)
+    utilized = any(row["utilization"] is not None for row in rows)
+    head += ["of fp32 peak"] * utilized + ["labels as PyTorch"] + ["accuracy"] * tested
+    table = []
+    for row in rows:
+        cells = [row["network"], row["engine"], row["precision"], str(row["images"]), f"{row['images_per_second']:.0f}"]
+        cells.append(f"{row['quartile_low']:.0f}…{row['quartile_high']:.0f}")
+        ratios = (row["times_original"], row["times_same_engine"])
+        cells += ["" if times is None else f"{times:.2f}" for times in ratios]
+        cells += [f"{row['utilization']:.0%}"] * utilized
+        cells.append(f"{row['labels_as_pytorch']:.2%}")
+        cells += ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"] * tested
+        table.append(cells)
+    return columns(head, table, left=3)

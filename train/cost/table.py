@@ -1,0 +1,116 @@
+"""The report of `train.cost` as text, and as CSV. Both take what `train.cost.Report.to_dict` gives."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from train.cost.devices import DEVICES, Device
+
+About = Mapping[str, Any]
+
+
+def csv_of(about: About) -> str:
+    """A row a layer, and one for the whole of each network."""
+    rows: list[dict[str, Any]] = []
+    for network in about["networks"]:
+        whole = {key: value for key, value in network.items() if key not in ("layers", "batches")}
+        rows += [{"network": network["network"], **_flat(layer)} for layer in network["layers"]]
+        rows.append({"layer": "all", **whole})
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def text_of(about: About, device: Device) -> str:
+    """A table a network, one of all, and the devices."""
+    precision, tile, needed = about["precision"], about["device"]["tile"], about["device"]["ratio"]
+    needs = f"needs {needed:.0f} operations a byte" if needed else f"has no rate for {precision}, give precision="
+    rates = "" if needed else " or ".join(device.peak)
+    lines = [f"{about['task']}, batch of {about['batch']} images, {precision}; {device.name} {needs}{rates}"]
+    for network in about["networks"]:
+        lines += ["", network["network"], *_of_layers(network, tile, needed is not None)]
+    lines += ["", *_of_networks(about["networks"], tile, needed is not None)]
+    if tile > 1:
+        lines.append(
+            f"* channels are no multiple of {tile}; filled up: with all of them filled up to one, as the device does"
+        )
+    lines += [
+        "",
+        f"{'device':20}operations a byte that it needs (Eq. 1), and the multiple of channels that it computes",
+    ]
+    for known in [*DEVICES.values(), *([device] if device not in DEVICES.values() else [])]:
+        ratios = ", ".join(
+            f"{kind} {known.ratio(kind):.0f}" + f" by {known.tile(kind)}" * (known.tile(kind) > 1)
+            for kind in known.peak
+        )
+        lines.append(f"{known.name:20}{ratios} ({known.source})")
+    return "\n".join(lines)
+
+
+def _of_layers(network: About, tile: int, rated: bool) -> list[str]:
+    """Without a rate there is nothing to be bound by."""
+    folded = network["layers"][0]["eq5_least_images"] is not None
+    head = ["layer", "channels", "size", "operations", *["filled up"] * (tile > 1)]
+    head += ["activations", "weights", "intensity", "limit"]
+    head += ["bound by"] * rated + ["Eq. 5: above"] * folded
+    rows = []
+    for layer in network["layers"]:
+        channels = "→".join(map(str, layer["channels"])) + (" " if layer["whole_tiles"] else "*") * (tile > 1)
+        row = [layer["layer"], channels, "×".join(map(str, layer["size"]))]
+        counts = ["operations", *["padded_operations"] * (tile > 1), "activation_bytes", "weight_bytes"]
+        row += [_short(layer[key]) for key in counts]
+        row += [f"{layer[key]:.1f}" for key in ("intensity", "intensity_limit")]
+        row += [layer["bound_by"]] * rated
+        if folded:
+            holds = "holds" if layer["eq5_holds"] else "does not"
+            row.append(f"{layer['eq5_least_images']:.1f} images: {holds}")
+        rows.append(row)
+    return columns(head, rows)
+
+
+def _of_networks(networks: Sequence[About], tile: int, rated: bool) -> list[str]:
+    head = ["an image", "operations", *["filled up"] * (tile > 1), "Winograd", "activations", "weights"]
+    head += ["intensity", "×original", "limit", "×original", *["images/s at most", "×original"] * rated]
+    head += ["filled up", "×original"] * (rated and tile > 1)
+    rows = []
+    for network in networks:
+        counts = ["operations", *["padded_operations"] * (tile > 1), "winograd_operations"]
+        row = [network["network"]]
+        row += [_short(network[key]) for key in (*counts, "activation_bytes", "weight_bytes")]
+        for key in ("intensity", "intensity_limit"):
+            row += [f"{network[key]:.1f}", f"{network[f'{key}_ratio']:.2f}"]
+        for key in ["images_per_second_bound", *["images_per_second_padded"] * (tile > 1)] if rated else []:
+            row += [_short(network[key]), f"{network[key] / networks[0][key]:.2f}"]
+        rows.append(row)
+    return columns(head, rows)
+
+
+def _flat(layer: About) -> dict[str, Any]:
+    (c_in, c_out), (h, w) = layer["channels"], layer["size"]
+    kept = {key: value for key, value in layer.items() if key not in ("channels", "size")}
+    return {"layer": kept.pop("layer"), "c_in": c_in, "c_out": c_out, "height": h, "width": w, **kept}
+
+
+def _short(number: float) -> str:
+    """12345678 -> 12.3 M."""
+    for unit, power in (("G", 9), ("M", 6), ("k", 3)):
+        if number >= 10**power:
+            return f"{number / 10**power:.3g} {unit}"
+    return f"{number:.3g}"
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Aligned, the first columns to the left."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(n) if at < left else cell.rjust(n) for at, (cell, n) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (head, *rows)
+    ]

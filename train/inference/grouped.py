@@ -1,0 +1,78 @@
+"""Slots without their zeros: a FoldedCNN of f copies of one narrow network, as grouped layers or on single images.
+
+Dense layers of such a network multiply f blocks and f² - f zeros. Both forms here compute the same with the blocks
+alone, a quarter of the arithmetic for f=4 (§C counts it with group convolutions, Table 7).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from train.folding.arithmetic import extract_slot
+from train.inference.network import Network
+from train.models.notation import build
+
+
+class SlotLinear(nn.Module):
+    """A linear layer that f slots share: (b, f·features) -> (b, f·outputs).
+
+    The features of a slot follow each other, so that this is one matrix product for b·f rows, without a transposition.
+    """
+
+    def __init__(self, linear: nn.Linear, f: int):
+        super().__init__()
+        self.linear, self.f = linear, f
+
+    def forward(self, x: Tensor) -> Tensor:
+        features, outputs = self.linear.in_features, self.linear.out_features
+        rows = self.linear(x.reshape(-1, features))  # (b, f·features) -> (b·f, features)
+        return rows.reshape(-1, self.f * outputs)  # type: ignore[no-any-return]  # (b·f, outputs) -> (b, f·outputs)
+
+
+@torch.no_grad()
+def narrow(network: Network) -> nn.Sequential:
+    """The network of one slot, for single images: (b, 3, H, W) -> (b, classes), on the CPU, in evaluation mode.
+
+    For fold=1 it is the network itself, copied. Raises `ValueError` if the weights are not f copies of one narrow
+    network.
+    """
+    layers, f = network.layers, network.fold
+    net = build(layers, size=network.size, classes=len(network.classes), slot_of=f)
+    extract_slot(network.net, net, f)
+    return _ready(net)
+
+
+def slot_of(network: Network) -> nn.Sequential | None:
+    """`narrow` of a FoldedCNN; None if its weights are no slots, and for fold=1 and what is not of the notation."""
+    try:
+        return narrow(network) if network.fold > 1 else None
+    except ValueError:  # `UserError` is one
+        return None
+
+
+@torch.no_grad()
+def grouped(network: Network) -> nn.Sequential:
+    """The network with f groups a layer: (b, f·3, H, W) -> (b, f·classes) as the dense one, on the CPU.
+
+    Channels that f slots do not fill, as 1 of 55 for 32 channels and f=3, are left out. Layers have the names of the
+    dense network. Raises `ValueError` if the weights are not f copies of one narrow network.
+    """
+    f, net = network.fold, nn.Sequential()
+    for name, layer in narrow(network).named_children():
+        if isinstance(layer, nn.Conv2d):
+            inputs, outputs = f * layer.in_channels, f * layer.out_channels
+            wide = nn.Conv2d(inputs, outputs, layer.kernel_size, layer.stride, layer.padding, groups=f)  # type: ignore[arg-type]
+            wide.weight.copy_(layer.weight.repeat(f, 1, 1, 1))
+            assert layer.bias is not None
+            assert wide.bias is not None
+            wide.bias.copy_(layer.bias.repeat(f))
+            net.add_module(name, wide)
+        else:
+            net.add_module(name, SlotLinear(layer, f) if isinstance(layer, nn.Linear) else layer)
+    return _ready(net)
+
+
+def _ready(net: nn.Sequential) -> nn.Sequential:
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.requires_grad_(False).eval()

@@ -1,0 +1,120 @@
+"""A module as an ONNX file's bytes, and such bytes as something to run; the only place that knows torch.onnx.
+
+onnx, onnxscript and onnxruntime are optional: whatever needs one of them asks `need` first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from textgen.common.errors import UserError
+
+OPSET = 20
+
+
+def need(*libraries: str) -> None:
+    """Raise `UserError` unless all of `libraries` can be imported."""
+    for name in libraries:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            raise UserError(f"{name} is not installed: pip install 'foldtext[export]'") from None
+
+
+def to_onnx(
+    module: nn.Module,
+    example: Tensor,
+    *,
+    input_name: str = "stacks",
+    output_names: Sequence[str] = ("logits",),
+) -> bytes:
+    """The ONNX file of `module`, in evaluation mode, for inputs as `example` but of any length n (n, …), 0 included.
+
+    `example` has a length of 2 or more; `output_names` has a name for each tensor that the module gives. Raises
+    `UserError` without the extra "export".
+    """
+    need("onnx", "onnxscript")
+    if len(example) < 2:
+        raise ValueError(f"example has a length of {len(example)}: 0 and 1 are exported as constants, give 2 or more")
+    with quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            input_names=[input_name],
+            output_names=list(output_names),
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ValueError(f"the module makes the length of {input_name} a constant: it takes len() or int() of it")
+    _forget_sources(model)
+    return bytes(model.SerializeToString())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it the exporter and the quantiser, which tell of every rewriting, print and log nothing but errors."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The same ONNX file with `metadata` as its metadata_props."""
+    need("onnx")
+    model = importlib.import_module("onnx").load_model_from_string(data)
+    del model.metadata_props[:]
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return bytes(model.SerializeToString())
+
+
+class Session:
+    """An ONNX file in onnxruntime, on the CPU with `threads` (None: one a core)."""
+
+    def __init__(self, data: bytes, threads: int | None = None):
+        need("onnxruntime")
+        ort = importlib.import_module("onnxruntime")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # errors alone
+        self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        (self._input,) = (each.name for each in self._session.get_inputs())
+
+    def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs, in the order of the file."""
+        found: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        return found
+
+
+def _forget_sources(model: Any) -> None:
+    """Take out which lines of which files, on whose disk, each node comes from."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for function in model.functions:
+        for part in (function, *function.node):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")

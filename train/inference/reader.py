@@ -1,0 +1,93 @@
+"""A trained network as one module from crops to labels, with all that is between: padding, folding, normalisation."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from train.data.sources import to_input
+from train.folding.arithmetic import Form, fold, unfold
+from train.inference.grouped import grouped, narrow, slot_of
+from train.inference.network import Network
+from train.inference.onnx_file import quiet, to_onnx
+
+INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # their names in an ONNX file
+
+
+class Reader(nn.Module):
+    """Crops uint8 (n, H, W, 3) in RGB -> labels int64 (n,) and probabilities float32 (n, classes), for any n, 0 too.
+
+    `net` maps stacks (s, f·3, H, W) to logits (s, f·classes). Images that follow each other share a stack, and the last
+    one is filled up with repeats of the last image, as `Network.classify` does.
+    """
+
+    def __init__(self, net: nn.Module, f: int):
+        super().__init__()
+        self.net, self.f = net, f
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        n, f = crops.shape[0], self.f  # len() would make n a constant of an exported graph
+        if f > 1:
+            whole = (n + f - 1) // f * f
+            crops = crops[torch.arange(whole, device=crops.device).clamp(max=n - 1)]  # (n, …) -> (s·f, …)
+        logits = unfold(self.net(fold(to_input(crops), f)), f)[:n]  # (s·f, classes) -> (n, classes)
+        return logits.argmax(1), logits.softmax(1)
+
+
+def reader(network: Network, form: Form) -> Reader:
+    """`network` as a `Reader` in evaluation mode, on the CPU.
+
+    "dense" is the network as it was trained, "grouped" has f groups a layer, "narrow" takes single images: see
+    `train.inference.grouped`. Raises `ValueError` for the latter two where the weights are no slots.
+    """
+    if form == "dense":
+        return Reader(network.net, network.fold).eval()
+    if form == "grouped":
+        return Reader(grouped(network), network.fold).eval()
+    return Reader(narrow(network), 1).eval()
+
+
+def forms(network: Network) -> tuple[Form, ...]:
+    """The forms that compute what `network` computes: all three for slots, only the dense one otherwise, and for f=1.
+
+    The narrow network of fold=1 is the network itself.
+    """
+    return ("dense",) if slot_of(network) is None else ("dense", "grouped", "narrow")
+
+
+def example_of(network: Network) -> Tensor:
+    """Crops to trace a `Reader` with: more than two stacks, the last one not full."""
+    return torch.zeros(2 * network.fold + 1, *network.size, 3, dtype=torch.uint8)
+
+
+def onnx_of(network: Network, form: Form) -> bytes:
+    """The ONNX file of `network` in a form. Raises `UserError` without the extra "export"."""
+    return to_onnx(reader(network, form), example_of(network), input_name=INPUT, output_names=OUTPUTS)
+
+
+def to_program(module: Reader, example: Tensor, files: Mapping[str, str]) -> bytes:
+    """The .pt2 of `module` for inputs of any length n (n, …), 0 included, as `torch.export.load` reads it.
+
+    `example` has a length of at least two stacks; `files` are texts that the archive holds beside the program.
+    """
+    with quiet():
+        program = torch.export.export(
+            module,
+            (example,),
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        # Tracing asserts that there are neither no stacks nor one, for which tensors have other strides; the operations
+        # are right for both.
+        graph = program.graph_module.graph
+        for node in list(graph.nodes):
+            if node.target is torch.ops.aten._assert_scalar.default:
+                graph.erase_node(node)
+        graph.eliminate_dead_code()
+        program.graph_module.recompile()
+        file = io.BytesIO()
+        torch.export.save(program, file, extra_files=dict(files))
+    return file.getvalue()

@@ -1,0 +1,98 @@
+"""What a run says of itself: the measured part of result.json, and the lines at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.config.recipe import Recipe
+from train.metrics.evaluate import Evaluation
+from train.trainer.loop import Trained
+
+
+def result_of(
+    recipe: Recipe, trained: Trained, evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Training and evaluation in figures; of the further test sets, all of `evaluations` but "test", less.
+
+    Only `train_seconds` and `train_images_per_second` are not the same when the same run is made again.
+    """
+    evaluation = evaluations["test"]
+    orders = {
+        "order_agreement": evaluation.order_agreement,
+        "order_all_agree": evaluation.order_all_agree,
+        "orders": evaluation.orders,
+    }
+    return {
+        "classes": len(classes),
+        "recipe": recipe.name,
+        "slots": recipe.slots,
+        "batch": recipe.batch,
+        "epochs": recipe.epochs,
+        "epochs_to_best": trained.best_epoch,
+        "every_class_in": trained.history[-1]["classes"] == len(classes),
+        "train_seconds": round(trained.seconds, 1),
+        "train_images_per_second": round(trained.images_per_second),
+        "test_images": len(evaluation.predictions),
+        "accuracy": evaluation.accuracy,
+        "accuracy_ci95": list(evaluation.accuracy_ci95),
+        "accuracy_groupings": evaluation.accuracy_groupings,
+        "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
+        **(orders if evaluation.orders else {}),
+        "tests": {name: _further(other) for name, other in evaluations.items() if name != "test"},
+        "parameters": sum(p.numel() for p in trained.net.parameters()),
+    }
+
+
+def _further(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "images": len(evaluation.predictions),
+        "accuracy": evaluation.accuracy,
+        "accuracy_ci95": list(evaluation.accuracy_ci95),
+    }
+
+
+def title(result: Mapping[str, Any]) -> str:
+    """The run in a few words."""
+    width = f" width={result['width']:g}" if result["width"] < 1 else ""
+    variant = "".join(f" {key}={result[key]}" for key in ("scaling", "align") if result.get(key))
+    return f"{result['game']} fold={result['fold']}{width}{variant}"
+
+
+def written(value: Any) -> str:
+    """A value of result.json for a person, as a command would have it: true, null, 0.5, text as it is."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def summary(result: Mapping[str, Any], folder: Path) -> str:
+    """The lines at the end of a run."""
+    lines = [f"{title(result)}: test accuracy {_measured(result, result['test_images'])}"]
+    if result["fold"] > 1:
+        lines.append(
+            f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
+            f" all agree on {result['order_all_agree']:.2%} of the images"
+            + (" (by construction: slots)" if result["slots"] else "")
+        )
+    lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
+    if before := result.get("start_accuracy"):
+        kept = "" if result["epochs_to_best"] else ", which no epoch has bettered in validation: it is kept"
+        lines.append(f"the network that it began from: {before:.2%}{kept}")
+    if not result["every_class_in"]:
+        kept = "its last epoch" if result["epochs_to_best"] else "its start"
+        lines.append(f"the run ended before its curriculum had every class in: {kept} is kept; give more epochs")
+    epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
+    if images := result.get("train_images"):  # older runs do not say
+        epochs += f" of {images:,} images".replace(",", " ")
+    lines.append(f"trained {epochs} in {result['train_seconds']:.0f} s; see {folder}")
+    return "\n".join(lines)
+
+
+def _measured(about: Mapping[str, Any], images: int) -> str:
+    low, high = about["accuracy_ci95"]
+    return f"{about['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {images} images)"

@@ -1,0 +1,40 @@
+"""Distillation: a network for single images learns from what a teacher says of the same view of each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.config.recipe import Distill
+from train.data.sources import Source, Split
+from train.metrics.evaluate import predict
+
+
+class Taught:
+    """What a teacher says of images. Of images that stay the same it is asked once, n forward passes in all."""
+
+    def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
+        self._teacher, self._settings = teacher.eval(), settings
+        self._known: Tensor | None = None
+        if isinstance(source, Split):
+            alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
+            self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
+
+    def logits(self, x: Tensor, batch: Tensor) -> Tensor:
+        """The teacher's logits (b, k) of what the network was given, `x` (b, 3, H, W), `batch` (b,) its indices."""
+        if self._known is not None:
+            return self._known[batch.to(x.device)]
+        with torch.no_grad():
+            logits: Tensor = self._teacher(x)
+        return logits
+
+    def loss(self, of_labels: Tensor, logits: Tensor, of_teacher: Tensor) -> Tensor:
+        """See `train.config.recipe.Distill`."""
+        s = self._settings
+        if s.loss == "mse":
+            difference = functional.mse_loss(logits, of_teacher)
+        else:
+            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, of_teacher))
+            difference = s.temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")
+        return s.weight * difference + (1 - s.weight) * of_labels

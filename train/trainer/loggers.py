@@ -1,0 +1,103 @@
+"""Epochs told to TensorBoard and MLflow, beside metrics.jsonl."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textgen.common.atomic import write_whole
+from textgen.common.errors import UserError
+from train.trainer.checkpoint import ELSEWHERE
+
+MLFLOW_RUN = "mlflow_run.txt"
+Told = Callable[[dict[str, Any]], None]
+
+
+def check(loggers: Sequence[str]) -> None:
+    """Raise `UserError` for one that is not installed."""
+    for name in loggers:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"log={name} needs {name}: pip install 'foldtext[{name}]', or leave log out")
+
+
+def forget(folder: Path) -> None:
+    """Of a run that begins anew: what was told is another run's."""
+    for path in (folder / MLFLOW_RUN, *folder.glob("events.out.tfevents.*")):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Told]:
+    """A function that tells the numbers of an epoch's mapping, by name, to each of `loggers`.
+
+    TensorBoard reads `folder`; MLflow has one database for all, mlflow.db in `runs`.
+    """
+    open_ = {"tensorboard": _tensorboard, "mlflow": _mlflow}
+    tellers = [open_[name](folder, runs, config) for name in loggers]
+
+    def tell(line: dict[str, Any]) -> None:
+        numbers = {key: float(value) for key, value in line.items() if key != "epoch"}
+        for teller, _ in tellers:
+            teller(numbers, line["epoch"])
+
+    ended = "FAILED"
+    try:
+        yield tell
+        ended = "FINISHED"
+    except KeyboardInterrupt:
+        ended = "KILLED"
+        raise
+    finally:
+        for _, close in tellers:
+            close(ended)
+
+
+Teller = tuple[Callable[[dict[str, float], int], None], Callable[[str], None]]  # close takes MLflow's name of the end
+
+
+def _tensorboard(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415, optional
+
+    writer: SummaryWriter | None = None
+
+    def tell(numbers: dict[str, float], epoch: int) -> None:
+        nonlocal writer
+        if writer is None:  # what a killed run has told of epochs from here on counts no more
+            writer = SummaryWriter(str(folder), purge_step=None if "test_accuracy" in numbers else epoch)
+        for key, value in numbers.items():
+            writer.add_scalar(key, value, epoch)
+
+    def close(ended: str) -> None:
+        if writer is not None:
+            writer.close()
+
+    return tell, close
+
+
+def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415, optional
+
+    client = MlflowClient(f"sqlite:///{(runs / 'mlflow.db').resolve()}")
+    experiment = client.get_experiment_by_name("foldtext")
+    number = experiment.experiment_id if experiment else client.create_experiment("foldtext")
+    kept = folder / MLFLOW_RUN  # a run that goes on is the same one there
+    if not kept.exists():
+        run = client.create_run(number, run_name=folder.name).info.run_id
+        about = {
+            key: config[key] for key in ("fold", "width", "scaling", "align", "seed", "data", "path", "epochs", "batch")
+        }
+        about |= {"game": config.get("game", {}).get("name"), "recipe": config["recipe"]["name"]}
+        for key, value in about.items():
+            if value is not None:
+                client.log_param(run, key, value)
+        write_whole(kept, run.encode(), ELSEWHERE)
+    run = kept.read_text(encoding="utf-8")
+
+    def tell(numbers: dict[str, float], epoch: int) -> None:
+        for key, value in numbers.items():
+            client.log_metric(run, key, value, step=epoch)
+
+    return tell, lambda ended: client.set_terminated(run, ended)

@@ -1,0 +1,79 @@
+"""The optimisers of a recipe: PyTorch's, and Muon for the convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.config.recipe import Recipe
+
+KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": lambda parameters, **settings: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **settings),
+}
+
+
+def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
+    """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` and
+    `recipe.muon_weight_decay` for the convolutions, while AdamW has the rest. Every group keeps its rate as
+    `initial_lr`, for a schedule to multiply."""
+    kind = "adamw" if recipe.optimizer == "muon" else recipe.optimizer
+    device = next(net.parameters()).device.type
+    fused = {"fused": True} if kind in ("adam", "adamw") and device in ("cpu", "cuda") else {}
+    convolutions = [p for p in net.parameters() if recipe.optimizer == "muon" and p.ndim == 4]
+    rest = [p for p in net.parameters() if not (recipe.optimizer == "muon" and p.ndim == 4)]
+    optimizers = {"usual": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}
+    if convolutions:
+        optimizers["muon"] = Muon(convolutions, lr=recipe.muon_lr, weight_decay=recipe.muon_weight_decay)
+    for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):
+        group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step for each weight is made orthogonal: all its singular values become about 1 (Jordan, 2024).
+
+    A weight (o, …) is taken as the matrix (o, the rest). PyTorch has a Muon of its own, for matrices alone and computed
+    in bfloat16, which a CPU is slow at; here it is float32. `weight_decay` is decoupled.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step. There is no use for a `closure`."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                mean = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+                ahead = weight.grad.lerp(mean, group["momentum"])  # Nesterov's
+                matrix = ahead.flatten(1)  # (o, the rest)
+                rows, columns = matrix.shape
+                step = orthogonal(matrix).view_as(weight) * max(1, rows / columns) ** 0.5
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=group["lr"])
+
+
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """U·Vᵀ of U·S·Vᵀ = `matrix`, about: singular values end within 0.68 and 1.14, but for those that were next to zero.
+
+    Newton-Schulz iterations with Jordan's coefficients, which trade exactness for speed: x → 3.4445 x - 4.775 x³ +
+    2.0315 x⁵ for every singular value x.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T  # for the smaller square
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
