@@ -18,9 +18,11 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 from results import machine, write
 
-from textgen.assets.backgrounds import rgb
-from textgen.main import definition_of, plain
+from textgen.assets.backgrounds import parse_color
+from textgen.common.hydra_app import to_plain
 from textgen.new.main import create
+from textgen.render.renderer import Renderer
+from textgen.schema.definition import parse_definition
 from textgen.schema.game import Game
 
 CASES = [(50, "light", False), (50, "light", True), (50, "off", False), (10, "light", False)]
@@ -30,8 +32,8 @@ FIGURES = ("height, pixels", "x", "y", "colour")
 def errors(name: str, count: int, augment: str, blank: bool) -> list[float]:
     """Errors of the proposal for one game, in the order of FIGURES."""
     with initialize_config_module("conf", version_base="1.3"):
-        definition = definition_of(plain(compose("textgen", [f"game={name}", f"augment={augment}"])), seed=1)
-    game, renderer = definition.game, definition.renderer()
+        definition = parse_definition(to_plain(compose("textgen", [f"game={name}", f"augment={augment}"])), seed=1)
+    game, renderer = definition.game, Renderer.of(definition)
     classes = len(renderer.classes)
     indices = [i for i in range(3 * count + classes) if i % classes != classes - 1][:count]
     others = [i * classes + classes - 1 for i in range(16 if blank else 0)]
@@ -42,12 +44,15 @@ def errors(name: str, count: int, augment: str, blank: bool) -> list[float]:
             Image.fromarray(image).save(crops / f"{i}.png")
         fields = [f"--field={letter}={_values(values)}" for letter, values in (game.fields or {}).items()]
         path, _ = create(["own", game.spec, f"--label={game.label}", *fields, f"--like={crops}", f"--dir={folder}"])
-        proposed = Game.of(yaml.safe_load(path.read_text(encoding="utf-8"))).text
+        proposed = Game.from_config(yaml.safe_load(path.read_text(encoding="utf-8"))).text
     true = game.text
     ends = [
         float(np.abs(np.subtract(getattr(proposed, key), getattr(true, key))).mean()) for key in ("height", "x", "y")
     ]
-    near = [min(float(np.linalg.norm(np.subtract(rgb(a), rgb(b)))) for b in proposed.colors) for a in true.colors]
+    near = [
+        min(float(np.linalg.norm(np.subtract(parse_color(a), parse_color(b)))) for b in proposed.colors)
+        for a in true.colors
+    ]
     return [*ends, statistics.mean(near)]
 
 

@@ -21,8 +21,10 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from results import machine, write
 
-from textgen.dataset.build import Definition, ensure
-from textgen.main import definition_of, plain
+from textgen.common.hydra_app import to_plain
+from textgen.dataset.build import ensure_dataset
+from textgen.render.renderer import Renderer
+from textgen.schema.definition import DatasetDefinition, parse_definition
 
 BLOCK = 2048  # crops a call
 PEAK = """
@@ -42,16 +44,16 @@ PIPELINES = {
 COUNTS = {"noise": 20 * BLOCK, "light": 8 * BLOCK, "strong": 4 * BLOCK, "albumentations": BLOCK, "video": 512}
 
 
-def definition(augment: str, train: int = 10_000) -> Definition:
+def definition(augment: str, train: int = 10_000) -> DatasetDefinition:
     """lol_gold1 with another augmentation and number of training crops a class."""
     with initialize_config_module("conf", version_base="1.3"):
         overrides = ["game=lol_gold1", f"augment={augment}", f"game.images.train={train}"]
-        return definition_of(plain(compose("textgen", overrides)), seed=0)
+        return parse_definition(to_plain(compose("textgen", overrides)), seed=0)
 
 
 def one_core(rounds: int) -> dict[str, list[float]]:
     """Crops a second by pipeline, in memory, warm, on one core."""
-    renderers = {name: definition(name).renderer() for name in PIPELINES}
+    renderers = {name: Renderer.of(definition(name)) for name in PIPELINES}
     for name, renderer in renderers.items():  # glyphs are rasterised when they are first needed
         renderer.render("train", range(60_000 if name == "noise" else 2000))
     rates: dict[str, list[float]] = {name: [] for name in PIPELINES}
@@ -70,7 +72,7 @@ def disk(augment: str, train: int, cores: int) -> tuple[float, float]:
     made = definition(augment, train)
     count = train * 11
     start = time.perf_counter()
-    renderer = made.renderer()
+    renderer = Renderer.of(made)
     blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
     with ThreadPoolExecutor(cores) as threads:
         for future in [threads.submit(_drop, renderer, block) for block in blocks]:
@@ -79,7 +81,7 @@ def disk(augment: str, train: int, cores: int) -> tuple[float, float]:
     tiny = replace(made.game.images, val=1, test=1)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        ensure(replace(made, game=replace(made.game, images=tiny)), Path(folder), workers=cores, quiet=True)
+        ensure_dataset(replace(made, game=replace(made.game, images=tiny)), Path(folder), workers=cores, quiet=True)
         return in_memory, time.perf_counter() - start
 
 

@@ -29,7 +29,7 @@ try:
     from PIL import Image, ImageDraw, ImageFont
     from results import machine, write
 
-    from textgen.assets.catalogue import resolve
+    from textgen.assets.catalogue import resolve_asset
 except ImportError as error:
     print(f"textgen_vs_peers: {error}; run it with the Python that foldtext is installed for", file=sys.stderr)
     sys.exit(2)
@@ -206,7 +206,7 @@ def fail(message: str) -> NoReturn:
 def common_job(scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
     """What every tool gets: strings, fonts, pictures, and how long to run."""
     game = OmegaConf.load(str(files("conf") / "game" / "lol_gold1.yaml"))
-    fonts = [path for item in game.text.fonts for path in resolve("fonts", item, (".ttf", ".otf"))]
+    fonts = [path for item in game.text.fonts for path in resolve_asset("fonts", item, (".ttf", ".otf"))]
     draw = random.Random(0)
     for folder in ("fonts", "pieces"):
         (scratch / folder).mkdir()

@@ -28,12 +28,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from textgen.common.hydra_app import to_plain
 from textgen.dataset import store
-from textgen.dataset.build import ensure
+from textgen.dataset.build import ensure_dataset
 from textgen.export.main import export
-from textgen.main import definition_of, plain
-from train.common.machine import keep_memory, name_of
-from train.config.recipe import recipe_of
+from textgen.schema.definition import parse_definition
+from train.common.machine import device_name, keep_freed_memory
+from train.config.recipe import fit_recipe
 from train.data.sources import to_device
 from train.models.notation import Layer, build, initialise, parse
 from train.trainer.loop import train
@@ -70,17 +71,17 @@ class Task:
 
     @property
     def dataset(self) -> store.Dataset:
-        return ensure(definition_of(self.config, 0), self.root / "data", quiet=True)
+        return ensure_dataset(parse_definition(self.config, 0), self.root / "data", quiet=True)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        return parse(definition_of(self.config, 0).game.arch, self.config["model"]["pool"])
+        return parse(parse_definition(self.config, 0).game.arch, self.config["model"]["pool"])
 
 
 def plain_rate(task: Task, f: int, seed: int) -> float:
     """Images a second of one epoch, step by step as in the published code."""
     torch.manual_seed(seed)
-    game, device = definition_of(task.config, 0).game, torch.device(task.device)
+    game, device = parse_definition(task.config, 0).game, torch.device(task.device)
     net = build(task.layers, size=game.size, classes=len(game.classes), fold=f).to(device)
     initialise(net, "reference")
     workers = max((os.cpu_count() or 2) - 1, 1)
@@ -111,10 +112,10 @@ def plain_rate(task: Task, f: int, seed: int) -> float:
 
 def foldtext_rate(task: Task, f: int, seed: int) -> float:
     """Images a second of one epoch of `train.trainer.loop.train`."""
-    keep_memory()
-    dataset, game = task.dataset, definition_of(task.config, 0).game
+    keep_freed_memory()
+    dataset, game = task.dataset, parse_definition(task.config, 0).game
     source, val = (to_device(dataset.splits[name], torch.device(task.device)) for name in ("train", "val"))
-    recipe = recipe_of(
+    recipe = fit_recipe(
         task.config["recipe"] | {"curriculum": None},
         game=game.name,
         fold=f,
@@ -145,13 +146,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     with initialize_config_module("conf", version_base="1.3"):
-        config = plain(compose("train", [f"game={given.game}", "recipe=paper", "epochs=1"]))
-    each = max(given.images // len(definition_of(config, 0).game.classes), 1)
+        config = to_plain(compose("train", [f"game={given.game}", "recipe=paper", "epochs=1"]))
+    each = max(given.images // len(parse_definition(config, 0).game.classes), 1)
     config["game"]["images"] = {"train": each, "val": 1, "test": 1}
     with tempfile.TemporaryDirectory() as root, _process(own=False) as plain_loop, _process(own=True) as foldtext:
         task = Task(Path(root), config, given.device)
         export(task.dataset, "imagefolder", task.root / "png", quiet=True)
-        crops, device = len(task.dataset.splits["train"].labels), name_of(torch.device(given.device))
+        crops, device = len(task.dataset.splits["train"].labels), device_name(torch.device(given.device))
         print(f"{given.game}, {crops} crops, batch {BATCH}, {device}, medians of {given.rounds} rounds")
         for f in (1, 4):
             slow, fast = [], []

@@ -92,12 +92,12 @@ def main() -> None:
     page = ABOUT + TEXT_HEAD
     for title, text, more in EFFECTS:
         game = {**BASE, **more, "text": {**TEXT, **more.get("text", {}), **(yaml.safe_load(text) or {})}}
-        rows.append((title, crops(Renderer(Game.of(game)))))
+        rows.append((title, crops(Renderer(Game.from_config(game)))))
         page += line(*rows[-1], text)
     page += STREAM_HEAD
     for title, stream in STREAMS:
         game = {**BASE, "text": {**TEXT, **OUTLINED}}
-        rows.append((title, crops(Renderer(Game.of(game), augment=yaml.safe_load(stream)))))
+        rows.append((title, crops(Renderer(Game.from_config(game), augment=yaml.safe_load(stream)))))
         page += line(*rows[-1], stream)
     save(sheet(rows, ZOOM), "docs/effects.png")
     Path("docs/effects.md").write_text(page, encoding="utf-8")

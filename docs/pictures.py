@@ -4,15 +4,17 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_module
 
-from textgen.main import definition_of, plain
+from textgen.common.hydra_app import to_plain
 from textgen.preview.contact_sheet import sheet
+from textgen.render.renderer import Renderer
+from textgen.schema.definition import parse_definition
 
 rows = []
 for file in sorted(Path("conf/game").glob("*.yaml")):
     with initialize_config_module("conf", version_base="1.3"):
-        definition = definition_of(plain(compose("textgen", [f"game={file.stem}"])), seed=0)
+        definition = parse_definition(to_plain(compose("textgen", [f"game={file.stem}"])), seed=0)
     width = definition.game.size[1]
     count = 2 * (430 // (width + 1))
-    crops = list(definition.renderer().render("train", range(count)).images)
+    crops = list(Renderer.of(definition).render("train", range(count)).images)
     rows += [(file.stem, crops[: count // 2]), ("", crops[count // 2 :])]
 sheet(rows, zoom=2).save("docs/games.png", optimize=True)

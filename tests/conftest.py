@@ -12,7 +12,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from textgen.main import plain
+from textgen.common.hydra_app import to_plain
 
 torch.set_num_threads(1)  # as many processes as cores run the tests, and threads that share a core wait for each other
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def changed(config: Config, path: str, value: object) -> Config:
 def composed(*overrides: str) -> Config:
     """The configuration of `python -m train` with these overrides, as a plain mapping."""
     with initialize_config_module("conf", version_base="1.3"):
-        return plain(compose("train", list(overrides)))
+        return to_plain(compose("train", list(overrides)))
 
 
 def flat_game(folder: Path, color: str = "#000000", **text: Any) -> Config:

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.assets.holdout import Holdout
-from textgen.common import cli
-from textgen.common.errors import UserError
+from textgen.common import hydra_app
+from textgen.common.validation import Positive, Seed, UserPath, validate
 from textgen.dataset.blocks import Shard
-from textgen.dataset.build import Definition, ensure
-from textgen.schema.augment import Stream
-from textgen.schema.game import Game, UserPath, validated
+from textgen.dataset.build import ensure_dataset
+from textgen.schema.definition import command_settings, parse_definition
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -40,51 +38,30 @@ class ShardConfig:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/textgen.yaml outside `DEFINITION`."""
+    """The settings of conf/textgen.yaml outside the data set's definition."""
 
     out: UserPath
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
-    workers: Annotated[StrictInt, Field(ge=1)] | None
+    seed: Seed
+    workers: Positive | None
     rebuild: StrictBool
     shard: ShardConfig
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Settings:
-        return validated(cls, {k: v for k, v in config.items() if k not in DEFINITION})
-
-
-DEFINITION = ("game", "augment", "split")  # of a composed config: what defines a data set, with a seed
-
-
-def definition_of(config: Mapping[str, Any], seed: int) -> Definition:
-    """The data set that a composed config defines."""
-    held = {key.removeprefix("holdout_"): value for key, value in config["split"].items()}
-    return Definition(
-        Game.of(config["game"]),
-        validated(Stream, config["augment"], "augment"),
-        seed,
-        validated(Holdout, held, "split"),
-    )
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A composed config as plain dicts and lists, interpolations resolved. Raises `UserError` for a value left open."""
-    if missing := OmegaConf.missing_keys(config):
-        raise UserError(f"{', '.join(sorted(missing))} has no value: give it as {sorted(missing)[0]}=…")
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        return validate(cls, command_settings(config))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="textgen")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    c = plain(config)
-    s = Settings.of(c)
-    dataset = ensure(definition_of(c, s.seed), s.out, shard=s.shard.shard(), workers=s.workers, rebuild=s.rebuild)
+    c = hydra_app.to_plain(config)
+    s = Settings.from_config(c)
+    dataset = ensure_dataset(
+        parse_definition(c, s.seed), s.out, shard=s.shard.shard(), workers=s.workers, rebuild=s.rebuild
+    )
     print(dataset.path)
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "textgen")
+    hydra_app.run(_main, "textgen")

@@ -33,14 +33,15 @@ from PIL import Image  # noqa: E402
 
 from textgen.assets import backgrounds as backgrounds_module  # noqa: E402
 from textgen.assets import icons as icons_module  # noqa: E402
-from textgen.assets.fonts import faces_of, open_face  # noqa: E402
+from textgen.assets.fonts import load_faces, open_face  # noqa: E402
 from textgen.common.errors import UserError  # noqa: E402
+from textgen.common.validation import validate  # noqa: E402
 from textgen.dataset.store import FORMAT, SplitWriter, open_dataset  # noqa: E402
 from textgen.kernels import philox  # noqa: E402
-from textgen.kernels.program import alphabet_of, compile_spec, texts_of, write  # noqa: E402
+from textgen.kernels.program import build_alphabet, compile_spec, decode_texts, write_text  # noqa: E402
 from textgen.render.renderer import Renderer  # noqa: E402
-from textgen.schema.augment import Stream  # noqa: E402
-from textgen.schema.game import Game, validated  # noqa: E402
+from textgen.schema.augment import Augment  # noqa: E402
+from textgen.schema.game import Game  # noqa: E402
 from textgen.spec.parser import Spec  # noqa: E402
 
 Rng = np.random.Generator
@@ -262,8 +263,8 @@ def run_game(number: int, folder: Path) -> None:
     count = int(rng.integers(1, 25 if max(config["size"]) < 200 else 4))
     if rng.random() < 0.15:
         spoil(rng, pick(rng, config, config, stream or config))
-    game = Game.of(config)
-    renderer = Renderer(game, number, validated(Stream, stream, "augment"))
+    game = Game.from_config(config)
+    renderer = Renderer(game, number, validate(Augment, stream, "augment"))
     crops = renderer.render("train", range(count))
     assert crops.images.shape == (count, *game.size, 3)
     assert crops.images.dtype == np.uint8
@@ -391,14 +392,14 @@ def run_spec(number: int, folder: Path) -> None:
         text = spec.sample(spec.classes[label], rng)
         assert spec.label_of(text) == spec.classes[label]
         assert spec.characters >= set(text)
-    alphabet = alphabet_of(spec.characters)
+    alphabet = build_alphabet(spec.characters)
     program = compile_spec(spec, alphabet)
     codes, state = np.zeros((len(labels), program.length), np.uint16), np.zeros(philox.STATE, np.uint64)
     for row, label in enumerate(labels):
         philox.start(state, 0, number, row)
-        length = write(program, label, state, codes[row])
+        length = write_text(program, label, state, codes[row])
         assert length <= program.length
-    for label, text in zip(labels, texts_of(codes, alphabet), strict=True):
+    for label, text in zip(labels, decode_texts(codes, alphabet), strict=True):
         assert spec.label_of(text) == spec.classes[label]
 
 
@@ -518,7 +519,7 @@ def run_font(number: int, folder: Path) -> None:
     path.write_bytes(damaged_font(rng, source.read_bytes()))
     axes = {"wght": (300.0, 700.0), "wdth": (75.0, 110.0)} if rng.random() < 0.7 else None
     if variable:
-        faces, chances = faces_of([str(path)], DIGITS, axes)
+        faces, chances = load_faces([str(path)], DIGITS, axes)
         assert np.isfinite(chances).all()
         assert len(chances) == len(faces)
     else:

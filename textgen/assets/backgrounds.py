@@ -14,11 +14,11 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
-from textgen.assets.catalogue import resolve
+from textgen.assets.catalogue import resolve_asset
 from textgen.common.arrays import U8, Rng
 from textgen.common.errors import UserError
-from textgen.common.pictures import SUFFIXES, opened, quiet
-from textgen.kernels.tables import Ground
+from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
+from textgen.kernels.tables import BackgroundTable
 from textgen.schema.game import Background
 
 MAX_PICTURES = 5000  # of one source
@@ -58,7 +58,7 @@ class Backgrounds:
             levels = _zooms(source.background)
             rows.append((len(views), len(source.canvases), len(levels), len(tints), len(source.background.tint)))
             views += [(canvas, _size_of(canvas, zoom, size)) for zoom in levels for canvas in source.canvases]
-            tints += [rgb(color) for color in source.background.tint]
+            tints += [parse_color(color) for color in source.background.tint]
         ends = np.cumsum([3 * h * w for _, (h, w) in views])
         self._pixels = np.empty(ends[-1], np.uint8)
         for end, (canvas, (h, w)) in zip(ends, views, strict=True):
@@ -82,7 +82,7 @@ class Backgrounds:
             for source in self.sources
         ]
 
-    def ground(self, held_out: Sequence[frozenset[int]], only: bool = False) -> Ground:
+    def ground(self, held_out: Sequence[frozenset[int]], only: bool = False) -> BackgroundTable:
         """What a split draws from: all canvases but those `held_out` of each source, or `only` those."""
         usable, weights, firsts, canvases = [], [], [0], []
         for number, (source, held) in enumerate(zip(self.sources, held_out, strict=True)):
@@ -93,7 +93,7 @@ class Backgrounds:
                 canvases += ours
                 firsts.append(len(canvases))
         backgrounds = [source.background for source in self.sources]
-        return Ground(
+        return BackgroundTable(
             pixels=self._pixels,
             views=self._views,
             sources=self._rows,
@@ -128,7 +128,7 @@ def _scaled(canvas: U8, size: tuple[int, int]) -> U8:
 
 
 def _paths(background: Background) -> list[Path]:
-    paths = resolve("backgrounds", background.source, SUFFIXES, KINDS)
+    paths = resolve_asset("backgrounds", background.source, SUFFIXES, KINDS)
     if len(paths) > MAX_PICTURES:
         count = f"{len(paths)} pictures, more than {MAX_PICTURES}"
         raise UserError(f"background {background.source} holds {count}: give fewer")
@@ -154,7 +154,7 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE)
 
     Raises `UserError` for a file that is no picture, a damaged one, one too small, or one of too many pixels.
     """
-    with opened(path, f"background {path}") as image, quiet():
+    with open_picture(path, f"background {path}") as image, without_warnings():
         width, height = image.size
         pixels = image.convert("RGB")
     scale = max(min(side / max(width, height), 1.0), size[0] / height, size[1] / width)
@@ -165,7 +165,7 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE)
     return np.asarray(pixels)
 
 
-def rgb(color: str) -> tuple[int, int, int]:
+def parse_color(color: str) -> tuple[int, int, int]:
     """Channels of a colour.
 
     >>> rgb("#ff8000")

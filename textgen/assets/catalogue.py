@@ -38,7 +38,7 @@ def catalogue(package: str) -> dict[str, Asset]:
     return assets
 
 
-def resolve(package: str, item: str, suffixes: Iterable[str], also: Iterable[str] = ()) -> list[Path]:
+def resolve_asset(package: str, item: str, suffixes: Iterable[str], also: Iterable[str] = ()) -> list[Path]:
     """The files that `item` stands for: an asset's name, a tag, a file, or a folder of files.
 
     An item with a path separator or one of `suffixes` is a path of the user's own, `~` and relative to the working
@@ -46,7 +46,7 @@ def resolve(package: str, item: str, suffixes: Iterable[str], also: Iterable[str
     """
     suffixes = tuple(suffixes)
     if "/" in item or item.lower().endswith(suffixes):
-        return own_files(Path(item).expanduser(), package, suffixes)
+        return user_files(Path(item).expanduser(), package, suffixes)
     known = catalogue(package)
     if item in known:
         return list(known[item].paths)
@@ -59,7 +59,7 @@ def resolve(package: str, item: str, suffixes: Iterable[str], also: Iterable[str
     raise UserError(f"{package} has nothing called {item!r}; {hint} (your own files: give a path with a /)")
 
 
-def own_files(path: Path, package: str, suffixes: tuple[str, ...]) -> list[Path]:
+def user_files(path: Path, package: str, suffixes: tuple[str, ...]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -19,7 +19,7 @@ from fontTools.ttLib import TTFont, TTLibError
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from textgen.assets.catalogue import resolve
+from textgen.assets.catalogue import resolve_asset
 from textgen.common.arrays import F32, U8
 from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
@@ -118,7 +118,7 @@ def _open_face(path: Path, characters: frozenset[str], location: Location, writt
     return Face(path, location, advances, kerning, top / units)
 
 
-def faces_of(
+def load_faces(
     fonts: Iterable[str] | Mapping[str, float],
     characters: frozenset[str],
     axes: Mapping[str, tuple[float, float]] | None = None,
@@ -133,7 +133,7 @@ def faces_of(
         raise UserError("game.text.fonts is empty: name at least one family, tag, file or folder")
     chances: dict[Path, float] = {}
     for item, weight in weights.items():
-        paths = resolve("fonts", item, SUFFIXES)
+        paths = resolve_asset("fonts", item, SUFFIXES)
         for path in paths:
             chances[path] = chances.get(path, 0.0) + weight / len(paths)
     faces, shares = [], []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from textgen.assets.fonts import Face
 from textgen.common.arrays import F32
-from textgen.kernels.glyphs import SCALE, Metrics, downsampled, missing_keys
+from textgen.kernels.glyphs import SCALE, GlyphTable, downsample, missing_keys
 from textgen.schema.game import Text
 
 MAX_BYTES = 96 << 20  # of masks; a fuller atlas is emptied and filled anew
@@ -20,7 +20,7 @@ MAX_SLOTS = 24 << 20  # of the table, 4 bytes each
 HEIGHTS, STROKES, SLANTS = 24, 6, 5  # levels of each at most
 
 
-class Levels(NamedTuple):
+class StyleLevels(NamedTuple):
     """The values between which a style chooses evenly: heights and outline widths in pixels, slants in degrees.
 
     `strokes[0]` is 0, no outline.
@@ -31,13 +31,13 @@ class Levels(NamedTuple):
     slants: F32
 
 
-def levels_of(text: Text, faces: int, characters: int) -> Levels:
+def style_levels(text: Text, faces: int, characters: int) -> StyleLevels:
     """Heights in steps of half a pixel, outlines of a quarter, or wider where there would be too many."""
     strokes = _levels(text.outline.width, 1 / SCALE, STROKES - 1) if text.outline else []
     slants = _levels(text.slant, 2.0, SLANTS)
     each = faces * max(characters, 1) * (len(strokes) + 1) * len(slants)
     heights = _levels(text.height, 0.5, max(2, min(HEIGHTS, MAX_SLOTS // each)))
-    return Levels(*(np.array(values, np.float32) for values in (heights, [0.0, *strokes], slants)))
+    return StyleLevels(*(np.array(values, np.float32) for values in (heights, [0.0, *strokes], slants)))
 
 
 def _levels(bounds: tuple[float, float], step: float, most: int) -> Sequence[float]:
@@ -46,10 +46,10 @@ def _levels(bounds: tuple[float, float], step: float, most: int) -> Sequence[flo
     return [float(value) for value in np.linspace(low, high, max(count, 1 if low == high else 2))]
 
 
-class Atlas:
+class GlyphAtlas:
     """Slots are filled when a text first needs them. Threads may share an atlas: what `metrics` has returned stays."""
 
-    def __init__(self, faces: Sequence[Face], levels: Levels, alphabet: str):
+    def __init__(self, faces: Sequence[Face], levels: StyleLevels, alphabet: str):
         self.faces, self.levels, self.alphabet = faces, levels, alphabet
         shape = (len(faces), *(len(values) for values in levels), len(alphabet))
         self._shape = shape
@@ -63,7 +63,7 @@ class Atlas:
         self._table = np.zeros((256, 9), np.int32)
         self._pixels = np.zeros(1 << 20, np.uint8)
 
-    def metrics(self, keys: NDArray[np.int64]) -> Metrics:
+    def metrics(self, keys: NDArray[np.int64]) -> GlyphTable:
         """What the texts of a batch need: `keys` of any shape, -1 for no character."""
         with self._lock:
             missing = missing_keys(keys.ravel(), self._slots)
@@ -73,7 +73,7 @@ class Atlas:
                     missing = missing_keys(keys.ravel(), self._slots)
                 for key in np.unique(missing).tolist():  # in the order of faces and heights: a font is opened once
                     self._add(key)
-            return Metrics(self._slots, self._table, self._pixels)
+            return GlyphTable(self._slots, self._table, self._pixels)
 
     def _add(self, key: int) -> None:
         face, height, stroke, slant, character = (int(i) for i in np.unravel_index(key, self._shape))
@@ -95,7 +95,7 @@ class Atlas:
         offsets = []
         for mask in kinds:
             offsets.append(self._used)
-            downsampled(np.ascontiguousarray(mask), mask_h, mask_w, self._pixels[self._used : self._used + size])
+            downsample(np.ascontiguousarray(mask), mask_h, mask_w, self._pixels[self._used : self._used + size])
             self._used += size
         self._table[self._count] = (
             glyph.left,

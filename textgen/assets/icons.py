@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from textgen.assets.catalogue import own_files
+from textgen.assets.catalogue import user_files
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
-from textgen.common.pictures import opened, quiet
+from textgen.common.pictures import open_picture, without_warnings
 from textgen.schema.game import Text
 
 SIDE = 96  # icons are painted this large and averaged down
@@ -21,7 +21,7 @@ HEIGHTS = 24  # levels at most
 MAX_ICONS, MAX_PIXELS, MAX_HEIGHT, MAX_RATIO = 256, 4_000_000, 256, 8
 
 
-def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]:
+def load_icons(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]:
     """The icons of a game whose crops are `height` pixels high.
 
     Returns a table (icons, heights, 3) of offset, height and width, the planes red, green, blue and alpha that it leads
@@ -38,7 +38,7 @@ def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]
                 raise UserError(
                     f"game.text.icon.source: {source!r} is none of {', '.join(KINDS)} and no folder with a /"
                 )
-            found = own_files(Path(source).expanduser(), "icons", (".png",))
+            found = user_files(Path(source).expanduser(), "icons", (".png",))
             paths += found
             pictures += [_read(path) for path in found]
     if len(pictures) > MAX_ICONS:
@@ -61,7 +61,7 @@ def sprites(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]
 
 def _read(path: Path) -> NDArray[np.float32]:
     """A PNG as float32 (h, w, 4) in 0…255, colours multiplied by alpha."""
-    with opened(path, f"icon {path}", ("PNG",), MAX_PIXELS) as image, quiet():
+    with open_picture(path, f"icon {path}", ("PNG",), MAX_PIXELS) as image, without_warnings():
         width, height = image.size
         if max(width, height) > MAX_RATIO * min(width, height):
             raise UserError(f"icon {path} is {height}×{width}, one side over {MAX_RATIO} times the other: cut it")

@@ -16,46 +16,47 @@ import filelock
 
 from textgen.common.errors import UserError
 
-MENDABLE = {  # by the user: no room, or a path that cannot be
+USER_ERRNOS = {  # by the user: no room, or a path that cannot be
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
 }
+OTHER_OUT = "another place with out=…"  # the advice of commands whose setting `out` cannot be written
 _writing: set[Path] = set()  # the temporary folders of this process
 
 
 @contextmanager
-def mendable(path: Path, elsewhere: str) -> Iterator[None]:
+def os_errors_as_user_errors(path: Path, advice: str) -> Iterator[None]:
     """Raise as `UserError` what the user can mend while `path` is written: no permission, no room, an impossible path.
 
-    `elsewhere` ends the advice "make room or choose …".
+    `advice` ends the advice "make room or choose …".
     """
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"cannot write {error.filename or path}: choose {elsewhere}, or allow writing") from None
+        raise UserError(f"cannot write {error.filename or path}: choose {advice}, or allow writing") from None
     except OSError as error:
-        if error.errno not in MENDABLE:
+        if error.errno not in USER_ERRNOS:
             raise
-        raise UserError(f"cannot write {path}: {error.strerror}; make room or choose {elsewhere}") from None
+        raise UserError(f"cannot write {path}: {error.strerror}; make room or choose {advice}") from None
 
 
 @contextmanager
-def whole_file(path: Path, elsewhere: str) -> Iterator[Callable[[bytes], None]]:
+def atomic_file(path: Path, advice: str) -> Iterator[Callable[[bytes], None]]:
     """Gives a function that writes the whole of `path`; without a call of it the file stays as it was.
 
     The temporary file beside it is there from the beginning: a place that cannot be written is an error before any
-    work. Raises `UserError` for what the user can mend; `elsewhere` ends the advice "choose …".
+    work. Raises `UserError` for what the user can mend; `advice` ends the advice "choose …".
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
     def write(data: bytes) -> None:
-        with mendable(path, elsewhere):
+        with os_errors_as_user_errors(path, advice):
             temporary.write_bytes(data)
             temporary.replace(path)
 
     try:
-        with mendable(path, elsewhere):
+        with os_errors_as_user_errors(path, advice):
             temporary.touch()
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -65,23 +66,23 @@ def whole_file(path: Path, elsewhere: str) -> Iterator[Callable[[bytes], None]]:
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes, elsewhere: str) -> None:
-    """Write a file whole or not at all, as `whole_file` does."""
-    with whole_file(path, elsewhere) as write:
+def write_atomic(path: Path, data: bytes, advice: str) -> None:
+    """Write a file whole or not at all, as `atomic_file` does."""
+    with atomic_file(path, advice) as write:
         write(data)
 
 
 @contextmanager
-def whole_folder(path: Path, elsewhere: str, existing: Literal["keep", "replace", "refuse"] = "keep") -> Iterator[Path]:
+def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", "refuse"] = "keep") -> Iterator[Path]:
     """An empty folder to write to, beside `path`; it takes that place when the block ends well and vanishes otherwise.
 
     `existing` says what becomes of a folder that is at `path` when the block ends: it stays (another process wrote the
-    same bytes), is replaced, or is an error. `elsewhere` ends the advice "make room or choose …". Raises `UserError`
+    same bytes), is replaced, or is an error. `advice` ends the advice "make room or choose …". Raises `UserError`
     for what the user can mend: no permission, no room, a path that cannot be. Other errors and Ctrl-C pass as they are.
     """
     path = Path(os.path.realpath(path))  # also of a link: what it leads to is replaced, and never the link alone
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with mendable(path, elsewhere):
+    with os_errors_as_user_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         temporary.mkdir()
@@ -90,14 +91,14 @@ def whole_folder(path: Path, elsewhere: str, existing: Literal["keep", "replace"
             if path.exists() and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             yield temporary
-            _put(temporary, path, elsewhere, existing)
+            _put(temporary, path, advice, existing)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             _writing.discard(temporary)
 
 
 @contextmanager
-def only_one(lock: Path, told: str, quiet: bool = False) -> Iterator[None]:
+def file_lock(lock: Path, told: str, quiet: bool = False) -> Iterator[None]:
     """Only one process at a time has the file `lock`, made if it is not there; `told` says to another why it waits.
 
     The system frees the lock of a process that is killed.
@@ -116,7 +117,7 @@ def only_one(lock: Path, told: str, quiet: bool = False) -> Iterator[None]:
         held.release()
 
 
-def _put(temporary: Path, path: Path, elsewhere: str, existing: Literal["keep", "replace", "refuse"]) -> None:
+def _put(temporary: Path, path: Path, advice: str, existing: Literal["keep", "replace", "refuse"]) -> None:
     if not path.exists():
         try:
             temporary.rename(path)
@@ -125,7 +126,7 @@ def _put(temporary: Path, path: Path, elsewhere: str, existing: Literal["keep", 
             if not path.is_dir():  # else another process was there in between
                 raise
     if existing == "refuse":
-        raise UserError(f"{path} was made by another process meanwhile: choose {elsewhere}")
+        raise UserError(f"{path} was made by another process meanwhile: choose {advice}")
     elif existing == "replace":
         old = temporary.with_suffix(".old")
         path.rename(old)

@@ -34,7 +34,7 @@ DEEP = ("I", "F")  # modes of more than 8 bits a channel, which Pillow would cut
 _one_at_a_time = threading.Lock()  # filters of warnings belong to all threads
 
 
-def in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+def map_in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
     """`function` of every item, in order, a few items ahead on all cores: for work that lets go of Python's lock."""
     items, cores = iter(items), joblib.cpu_count()
     with ThreadPoolExecutor(cores) as pool:
@@ -45,14 +45,14 @@ def in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             yield result
 
 
-def inspect(path: Path) -> tuple[str, Size]:
+def inspect_picture(path: Path) -> tuple[str, Size]:
     """The digest of a picture file's bytes, and its height and width, of which only the header is read."""
     data = _read(path)
-    with opened(io.BytesIO(data), str(path)) as image:
+    with open_picture(io.BytesIO(data), str(path)) as image:
         return _digest(data), (image.height, image.width)
 
 
-def pixels(path: Path, size: Size, digest: str = "") -> tuple[U8, bool]:
+def read_pixels(path: Path, size: Size, digest: str = "") -> tuple[U8, bool]:
     """A picture file as uint8 (H, W, 3) of this size, and whether it was resized to it.
 
     Raises `UserError` for a file that is no picture, a damaged one, or one whose bytes no longer have `digest`.
@@ -60,7 +60,7 @@ def pixels(path: Path, size: Size, digest: str = "") -> tuple[U8, bool]:
     data = _read(path)
     if digest and _digest(data) != digest:
         raise UserError(f"{path} changed while it was read: try again when nothing writes to the folder")
-    with opened(io.BytesIO(data), str(path)) as image:
+    with open_picture(io.BytesIO(data), str(path)) as image:
         if image.mode.partition(";")[0] in DEEP:
             raise UserError(f"{path} has more than 8 bits a channel (mode {image.mode}): save it with 8")
         whole = np.asarray(image.convert("RGB"))
@@ -84,7 +84,7 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def opened(
+def open_picture(
     source: Path | io.BytesIO, what: str, formats: tuple[str, ...] = FORMATS, most: int = MAX_PIXELS
 ) -> Iterator[Image.Image]:
     """A picture of one of `formats` with at most `most` pixels, of which only the header is read so far.
@@ -92,7 +92,7 @@ def opened(
     Whatever goes wrong while it is open, a decoder that stumbles too, is raised as `UserError` that begins with `what`.
     """
     try:
-        with quiet():
+        with without_warnings():
             image = Image.open(source, formats=formats)
         with image:
             if image.width * image.height > most:
@@ -111,7 +111,7 @@ def opened(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Without Pillow's warnings: of odd metadata, and of sizes, for which our own limit is lower."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")

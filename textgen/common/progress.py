@@ -16,7 +16,7 @@ class _Log(tqdm):  # type: ignore[misc]
         return super().display(*args, **kwargs)
 
 
-def bar(total: int, name: str, *, done: int = 0, quiet: bool = False) -> tqdm[Any]:
+def progress_bar(total: int, name: str, *, done: int = 0, quiet: bool = False) -> tqdm[Any]:
     """A bar that counts `total` images, of which `done` are there already; a context manager with `update(count)`.
 
     It appears after half a second; what is done sooner needs none.

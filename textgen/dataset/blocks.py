@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import xxhash
 
-from textgen.dataset.store import names_of, npy_header
+from textgen.dataset.store import file_names, npy_header
 from textgen.render.renderer import Renderer
 
 
@@ -36,17 +36,17 @@ class Block(NamedTuple):
     row: int
 
 
-def blocks_of(split: str, count: int, rows: int, shard: Shard) -> list[Block]:
+def split_into_blocks(split: str, count: int, rows: int, shard: Shard) -> list[Block]:
     """The blocks of a split that a shard holds."""
     number = -(-count // rows)
     first, last = (number * part // shard.count for part in (shard.index, shard.index + 1))
     return [Block(split, n, n * rows, min((n + 1) * rows, count), (n - first) * rows) for n in range(first, last)]
 
 
-Held = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # by split and block: file, row, rejects
+ShardBlocks = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # by split and block: file, row, rejects
 
 
-class Target(NamedTuple):
+class BlockFiles(NamedTuple):
     """Where blocks are written: a folder whose arrays of crops `size` hold `counts` samples."""
 
     part: Path
@@ -55,7 +55,7 @@ class Target(NamedTuple):
 
     def images(self, split: str) -> Path:
         """The file of a split's images."""
-        return self.part / names_of(split)[0]
+        return self.part / file_names(split)[0]
 
     def header(self, split: str) -> bytes:
         """The beginning of that file."""
@@ -70,7 +70,7 @@ class Target(NamedTuple):
         return self.part / "done" / f"{block.split}-{block.number}.json"
 
 
-def fill(target: Target, held: Held, renderer: Renderer, block: Block) -> int:
+def write_block(target: BlockFiles, held: ShardBlocks, renderer: Renderer, block: Block) -> int:
     """Render a block, or copy it from a shard, into its place, and mark it as done. Returns its number of samples."""
     indices = range(block.first, block.last)
     if (block.split, block.number) in held:
@@ -92,7 +92,7 @@ def fill(target: Target, held: Held, renderer: Renderer, block: Block) -> int:
     return block.last - block.first
 
 
-def is_as_marked(target: Target, block: Block) -> bool:
+def block_is_intact(target: BlockFiles, block: Block) -> bool:
     """Whether a block that was marked as done is there: after a power cut it need not be."""
     try:
         expected = json.loads(target.mark(block).read_text(encoding="utf-8"))["xxh3"]

@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,38 +26,40 @@ import joblib
 import numpy as np
 
 from textgen.assets.catalogue import sha256
-from textgen.assets.holdout import Holdout
-from textgen.common.atomic import mendable, only_one
+from textgen.common.atomic import file_lock, os_errors_as_user_errors
 from textgen.common.errors import UserError
-from textgen.common.progress import bar
-from textgen.dataset.blocks import WHOLE, Block, Held, Shard, Target, blocks_of, fill, is_as_marked
-from textgen.dataset.store import FORMAT, Dataset, SmallFiles, block_rows, damaged, entry, names_of, open_dataset
+from textgen.common.progress import progress_bar
+from textgen.dataset.blocks import (
+    WHOLE,
+    Block,
+    BlockFiles,
+    Shard,
+    ShardBlocks,
+    block_is_intact,
+    split_into_blocks,
+    write_block,
+)
+from textgen.dataset.store import (
+    FORMAT,
+    Dataset,
+    LabelAndTextWriter,
+    block_rows,
+    damaged_error,
+    file_names,
+    manifest_entry,
+    open_dataset,
+)
 from textgen.render.renderer import SPLITS, Renderer
-from textgen.schema.augment import Stream
-from textgen.schema.game import Game
+from textgen.schema.definition import DatasetDefinition
 
 GENERATOR = 2  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
-ELSEWHERE = "another folder (out=… of textgen, data_dir=… of train)"
+OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"
 # Whose versions can change a pixel.
 LIBRARIES = ("numpy", "pillow", "fonttools", "uharfbuzz", "opencv-python-headless", "numba")
 
 
-@dataclass(frozen=True)
-class Definition:
-    """All that decides the bytes of a data set, but for the assets' contents."""
-
-    game: Game
-    augment: Stream = field(default_factory=Stream)
-    seed: int = 0
-    holdout: Holdout = field(default_factory=Holdout)
-
-    def renderer(self) -> Renderer:
-        """Makes crops of it. Raises `UserError` for what cannot be drawn at all."""
-        return Renderer(self.game, self.seed, self.augment, self.holdout)
-
-
-def ensure(
-    definition: Definition,
+def ensure_dataset(
+    definition: DatasetDefinition,
     out: Path,
     *,
     shard: Shard = WHOLE,
@@ -71,26 +73,26 @@ def ensure(
     builds the same is waited for. Raises `UserError` for what the user can mend: a folder without write permission, a
     full disk, a damaged data set.
     """
-    renderer = definition.renderer()  # also the check that everything in the definition can be drawn at all
+    renderer = Renderer.of(definition)  # also the check that everything in the definition can be drawn at all
     identity = _identity(definition, renderer)
     name = identity["hash"][:16] + (f".shard-{shard.index}-of-{shard.count}" if shard.count > 1 else "")
     path = out / definition.game.name / name
     build = _Build(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
     built = False
-    with mendable(path, ELSEWHERE):
+    with os_errors_as_user_errors(path, OTHER_DATA_FOLDER):
         if rebuild or not path.exists():
-            with only_one(path.with_name(f".{path.name}.lock"), f"another process builds {path}", quiet):
+            with file_lock(path.with_name(f".{path.name}.lock"), f"another process builds {path}", quiet):
                 if rebuild or not path.exists():
                     build.run(rebuild)
                     built = True
     dataset = open_dataset(path, verify=not built)
     wrong = {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != build.counts
     if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or wrong:
-        raise damaged(path, "its manifest is that of another definition")
+        raise damaged_error(path, "its manifest is that of another definition")
     return dataset
 
 
-def _identity(definition: Definition, renderer: Renderer) -> dict[str, Any]:
+def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, Any]:
     """What the manifest says before a pixel is drawn, with the hash of it all."""
     game, augment = asdict(definition.game), definition.augment
     digest = cache(sha256)  # of a file, which stands in both lists below
@@ -130,7 +132,7 @@ class _Build:
 
     def __init__(
         self,
-        definition: Definition,
+        definition: DatasetDefinition,
         renderer: Renderer,
         identity: dict[str, Any],
         path: Path,
@@ -144,11 +146,11 @@ class _Build:
         images, classes = asdict(definition.game.images), len(renderer.classes)
         self.per_class = {split: images[split if split in SPLITS else "test"] for split in renderer.splits}
         self.blocks = {
-            split: blocks_of(split, per_class * classes, block_rows(definition.game.size), shard)
+            split: split_into_blocks(split, per_class * classes, block_rows(definition.game.size), shard)
             for split, per_class in self.per_class.items()
         }
         self.counts = {split: sum(b.last - b.first for b in blocks) for split, blocks in self.blocks.items()}
-        self.target = Target(self.part, definition.game.size, self.counts)
+        self.target = BlockFiles(self.part, definition.game.size, self.counts)
 
     def run(self, replace: bool) -> None:
         """Render what is missing and put the data set in its place."""
@@ -160,9 +162,9 @@ class _Build:
         self._begin()
         todo = [block for blocks in self.blocks.values() for block in blocks if not self.target.mark(block).exists()]
         total, left = sum(self.counts.values()), sum(block.last - block.first for block in todo)
-        task = partial(fill, self.target, shards)
+        task = partial(write_block, self.target, shards)
         name = f"data set {self.definition.game.name}"
-        with bar(total, name, done=total - left, quiet=self.quiet) as shown:
+        with progress_bar(total, name, done=total - left, quiet=self.quiet) as shown:
             try:
                 for count in self._each(task, todo):
                     shown.update(count)
@@ -199,7 +201,7 @@ class _Build:
                 shutil.rmtree(self.part, ignore_errors=True)
                 raise
         for block in (block for blocks in self.blocks.values() for block in blocks):
-            if self.target.mark(block).exists() and not is_as_marked(self.target, block):
+            if self.target.mark(block).exists() and not block_is_intact(self.target, block):
                 self.target.mark(block).unlink()
 
     def _allocate(self, split: str) -> None:
@@ -215,9 +217,9 @@ class _Build:
                     raise
                 file.truncate(size)
 
-    def _shards(self) -> Held:
+    def _shards(self) -> ShardBlocks:
         """The blocks that the shards beside the data set's place hold. One that is damaged is told and left out."""
-        held: Held = {}
+        held: ShardBlocks = {}
         for folder in sorted(self.path.parent.glob(f"{self.path.name}.shard-*")):
             if not re.fullmatch(r"shard-\d+-of-\d+", folder.name.removeprefix(f"{self.path.name}.")):
                 continue
@@ -228,9 +230,9 @@ class _Build:
                     continue
                 for split, about in shard.manifest["splits"].items():
                     count = self.per_class[split] * len(self.renderer.classes)
-                    blocks = blocks_of(split, count, block_rows(self.definition.game.size), which)
+                    blocks = split_into_blocks(split, count, block_rows(self.definition.game.size), which)
                     for block, mark in zip(blocks, about["blocks"], strict=True):
-                        held[split, block.number] = folder / names_of(split)[0], block.row, mark["rejects"]
+                        held[split, block.number] = folder / file_names(split)[0], block.row, mark["rejects"]
             except (UserError, KeyError, TypeError, ValueError) as error:
                 print(f"{folder} is left out: {error}", file=sys.stderr)
         return held
@@ -253,7 +255,7 @@ class _Build:
 
     def _finish(self, split: str) -> dict[str, Any]:
         """Labels and texts of a split in order, and its entry in the manifest."""
-        rest = SmallFiles(self.part, split, self.counts[split])
+        rest = LabelAndTextWriter(self.part, split, self.counts[split])
         blocks: list[dict[str, Any]] = []
         rejects: Counter[str] = Counter()
         for block in self.blocks[split]:
@@ -262,20 +264,20 @@ class _Build:
             rest.add(labels, mark.pop("texts"))
             rejects.update(mark["rejects"])
             blocks.append(mark)
-        about = entry(self.part, split, self.counts[split], blocks, rest.close())
+        about = manifest_entry(self.part, split, self.counts[split], blocks, rest.close())
         return {**about, "per_class": self.per_class[split], "rejects": dict(sorted(rejects.items()))}
 
 
-def _in_process(key: str, definition: Definition, task: Callable[..., int], block: Block) -> int:
+def _in_process(key: str, definition: DatasetDefinition, task: Callable[..., int], block: Block) -> int:
     return task(_cached_renderer(key, definition), block)
 
 
 _renderers: dict[str, Renderer] = {}
 
 
-def _cached_renderer(key: str, definition: Definition) -> Renderer:
+def _cached_renderer(key: str, definition: DatasetDefinition) -> Renderer:
     """The renderer of a worker, made once: it holds parsed fonts, canvases and glyphs."""
     if key not in _renderers:
         _renderers.clear()
-        _renderers[key] = definition.renderer()
+        _renderers[key] = Renderer.of(definition)
     return _renderers[key]

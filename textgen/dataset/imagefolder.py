@@ -28,7 +28,7 @@ MAX_IMAGES = 1_000_000  # of one folder
 MAX_TEXT_BYTES = 256 << 20  # of classes.txt and metadata.csv
 
 
-class Row(NamedTuple):
+class PictureFile(NamedTuple):
     """A picture file with its label. `name` is its path below the folder of its split, with slashes."""
 
     file: Path
@@ -56,10 +56,10 @@ def _safe(name: str) -> str:
     return bare + "%2E" * (len(cut) - len(bare))
 
 
-def splits(path: Path) -> dict[str, Path]:
+def find_splits(path: Path) -> dict[str, Path]:
     """The folders of the splits, in order; with the name "" the whole folder, if it is not divided into splits."""
-    tops, _ = entries(path)
-    named = [folder for folder in tops if folder.name.lower() in SPLIT_NAMES and entries(folder)[0]]
+    tops, _ = list_folder(path)
+    named = [folder for folder in tops if folder.name.lower() in SPLIT_NAMES and list_folder(folder)[0]]
     if not named:
         return {"": path}
     found: dict[str, Path] = {}
@@ -76,7 +76,7 @@ def splits(path: Path) -> dict[str, Path]:
     return {name: found[name] for name in (*order, *sorted(found.keys() - set(order))) if name in found}
 
 
-def entries(folder: Path) -> tuple[list[Path], list[Path]]:
+def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """The folders and the other entries of a folder, in natural order, without hidden ones and junk of the system."""
     folders: list[Path] = []
     files: list[Path] = []
@@ -89,10 +89,12 @@ def entries(folder: Path) -> tuple[list[Path], list[Path]]:
                     raise UserError(f"{folder} holds more than {MAX_IMAGES:,} files: give fewer")
     except OSError as error:
         raise UserError(f"folder {folder} cannot be read: {error.strerror} (seen from {Path.cwd()})") from None
-    return sorted(folders, key=lambda path: natural(path.name)), sorted(files, key=lambda path: natural(path.name))
+    return sorted(folders, key=lambda path: natural_order(path.name)), sorted(
+        files, key=lambda path: natural_order(path.name)
+    )
 
 
-def natural(name: str) -> tuple[Any, ...]:
+def natural_order(name: str) -> tuple[Any, ...]:
     """A key that sorts numbers by value and "other" last.
 
     >>> sorted(["other", "10", "2", "b"], key=natural)
@@ -102,7 +104,7 @@ def natural(name: str) -> tuple[Any, ...]:
     return name == OTHER, [int(part) if odd % 2 else part.casefold() for odd, part in enumerate(parts)], name
 
 
-def classes_of(
+def find_classes(
     path: Path, folders: Iterable[Path], given: Sequence[str] | None
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The classes in their order, and the class of every folder's name in `folders`.
@@ -110,20 +112,20 @@ def classes_of(
     The order is that of `given`, else of `<path>/classes.txt`, else the natural one of the names. A folder has the name
     of its class, or the number and the safe name that `class_folders` gives it.
     """
-    found = {folder.name for split in folders for folder in entries(split)[0]}
+    found = {folder.name for split in folders for folder in list_folder(split)[0]}
     listed = _lines(path / "classes.txt") or list(given or ())
     numbered = dict(zip(class_folders(listed), listed, strict=True))
     of_folder = {name: name for name in found}
     if not found <= set(listed) and found <= numbered.keys():
         of_folder = numbered
-    classes = tuple(given or listed or sorted(found, key=natural))
+    classes = tuple(given or listed or sorted(found, key=natural_order))
     for name, count in Counter(classes).items():
         check_line(name, f"class {name!r} of {path}")
         if count > 1 or not name:
             raise UserError(
                 f"class {name!r} of {path} is {'listed twice' if name else 'empty'}: give each its own name"
             )
-    for folder in sorted(found, key=natural):
+    for folder in sorted(found, key=natural_order):
         if of_folder[folder] not in classes:
             near = difflib.get_close_matches(of_folder[folder], classes, 1)
             known = ", ".join(classes[:40]) + (", …" if len(classes) > 40 else "")
@@ -132,20 +134,20 @@ def classes_of(
     return classes, of_folder
 
 
-def rows_of(folder: Path, classes: Sequence[str], of_folder: dict[str, str]) -> list[Row]:
+def list_pictures(folder: Path, classes: Sequence[str], of_folder: dict[str, str]) -> list[PictureFile]:
     """The pictures below a folder of class folders: those of `metadata.csv` in its order, then the others."""
     number = {name: label for label, name in enumerate(classes)}
-    folders, files = entries(folder)
+    folders, files = list_folder(folder)
     if stray := [file for file in files if file.suffix.lower() in SUFFIXES]:
         raise UserError(f"{stray[0]} lies beside the folders of the classes: put it into that of its class")
-    found: dict[str, Row] = {}
+    found: dict[str, PictureFile] = {}
     for of_class in sorted(folders, key=lambda path: number[of_folder[path.name]]):
-        inner, pictures = entries(of_class)
+        inner, pictures = list_folder(of_class)
         if inner:
             raise UserError(f"{inner[0]} is a folder within that of a class: pictures lie right in the class's folder")
         for file in pictures:
             name = f"{of_class.name}/{file.name}"
-            found[name] = Row(file, name, number[of_folder[of_class.name]], "")
+            found[name] = PictureFile(file, name, number[of_folder[of_class.name]], "")
         if len(found) > MAX_IMAGES:
             raise UserError(f"{folder} holds more than {MAX_IMAGES:,} pictures: give fewer")
     table = folder / "metadata.csv"

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.arrays import U8
-from textgen.common.atomic import whole_folder
+from textgen.common.atomic import atomic_folder
 from textgen.common.errors import UserError
-from textgen.common.pictures import Size, in_threads, inspect, pixels
-from textgen.dataset.imagefolder import MAX_IMAGES, Row, classes_of, rows_of, splits
-from textgen.dataset.store import FORMAT, Dataset, Split, SplitWriter, damaged, open_dataset
+from textgen.common.pictures import Size, inspect_picture, map_in_threads, read_pixels
+from textgen.dataset.imagefolder import MAX_IMAGES, PictureFile, find_classes, find_splits, list_pictures
+from textgen.dataset.store import FORMAT, Dataset, SplitWriter, StoredSplit, damaged_error, open_dataset
 
 IMPORTER = 1  # raise it when the same folder gives other arrays, so that no older data set passes for the new one
 MAX_SIDE = 512  # of a crop, as in games
@@ -56,27 +56,27 @@ def import_folder(
     """
     path = Path(path).expanduser()
     name = _name(name, path)
-    folders = splits(path)
-    names, of_folder = classes_of(path, folders.values(), classes)
-    listed = {split: rows_of(folder, names, of_folder) for split, folder in folders.items()}
+    folders = find_splits(path)
+    names, of_folder = find_classes(path, folders.values(), classes)
+    listed = {split: list_pictures(folder, names, of_folder) for split, folder in folders.items()}
     count = sum(map(len, listed.values()))
     if not 0 < count <= MAX_IMAGES:
         raise UserError(f"{path} holds {count:,} pictures: give 1 to {MAX_IMAGES:,}, in one folder a class")
-    read = {split: list(chain(*in_threads(_inspected, _chunks(rows)))) for split, rows in listed.items()}
+    read = {split: list(chain(*map_in_threads(_inspected, _chunks(rows)))) for split, rows in listed.items()}
     size = _checked(size or _most_frequent(row.size for row in chain(*read.values())))
     rows = _divided(path, read, names, seed)
     identity = _identity(name, names, size, rows)
     target = Path(out).expanduser() / name / identity["hash"][:16]
     if rebuild or not os.path.lexists(target):
-        with whole_folder(target, "another folder (out)", "replace" if rebuild else "keep") as folder:
+        with atomic_folder(target, "another folder (out)", "replace" if rebuild else "keep") as folder:
             _write(folder, identity, rows, size)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:
-        raise damaged(target, "its manifest is that of another folder")
+        raise damaged_error(target, "its manifest is that of another folder")
     return dataset
 
 
-def test_set(path: str | Path, classes: Sequence[str], size: Size) -> Split:
+def load_test_folder(path: str | Path, classes: Sequence[str], size: Size) -> StoredSplit:
     """Real crops, a folder a class, as one further test set of a game with these `classes` and crops of this `size`.
 
     The images, uint8 (n, H, W, 3), are held in memory. Not every class need have some. Raises `UserError` for a folder
@@ -84,23 +84,25 @@ def test_set(path: str | Path, classes: Sequence[str], size: Size) -> Split:
     """
     path = Path(path).expanduser()
     height, width = _checked(size)
-    names, of_folder = classes_of(path, [path], classes)
-    rows = rows_of(path, names, of_folder)
+    names, of_folder = find_classes(path, [path], classes)
+    rows = list_pictures(path, names, of_folder)
     if not 0 < len(rows) * height * width * 3 <= MAX_TEST_BYTES:
         raise UserError(f"{path} holds {len(rows):,} pictures: give at least one, and at most 4 GiB of crops")
     images, labels, texts, _ = zip(*_decoded(rows, size), strict=True)
-    return Split(np.concatenate(images), np.concatenate(labels), list(chain(*texts)))
+    return StoredSplit(np.concatenate(images), np.concatenate(labels), list(chain(*texts)))
 
 
-test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take its name for that of a test
+load_test_folder.__test__ = False  # type: ignore[attr-defined]  # pytest would take its name for that of a test
 
 
-def _divided(path: Path, given: Mapping[str, list[Row]], classes: Sequence[str], seed: int) -> dict[str, list[Row]]:
+def _divided(
+    path: Path, given: Mapping[str, list[PictureFile]], classes: Sequence[str], seed: int
+) -> dict[str, list[PictureFile]]:
     """The rows of every split; the splits that are not given are taken off the training images, class by class.
 
     Files of one content stay together where no split is given: a test image that was trained on tells nothing.
     """
-    key: Callable[[Row], str] = (lambda row: row.digest) if "" in given else (lambda row: row.file.name)
+    key: Callable[[PictureFile], str] = (lambda row: row.digest) if "" in given else (lambda row: row.file.name)
     whole = given["" if "" in given else "train"]
     missing = [split for split in ("val", "test") if split not in given]
     of_class: dict[int, set[str]] = defaultdict(set)
@@ -120,7 +122,7 @@ def _divided(path: Path, given: Mapping[str, list[Row]], classes: Sequence[str],
         share = max((len(keys) + SHARE // 2) // SHARE, 1)
         for number, split in enumerate(missing):
             drawn |= {(label, k): split for k in keys[number * share : (number + 1) * share]}
-    divided: dict[str, list[Row]] = {split: [] for split in ("train", "val", "test")}
+    divided: dict[str, list[PictureFile]] = {split: [] for split in ("train", "val", "test")}
     for row in whole:
         divided[drawn.get((row.label, key(row)), "train")].append(row)
     divided |= {split: rows for split, rows in given.items() if split not in ("", "train")}
@@ -129,7 +131,7 @@ def _divided(path: Path, given: Mapping[str, list[Row]], classes: Sequence[str],
     return divided
 
 
-def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, list[Row]]) -> dict[str, Any]:
+def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, list[PictureFile]]) -> dict[str, Any]:
     """What the manifest says before a picture is decoded, with the hash of it all."""
     files = {}
     for split, of_split in rows.items():
@@ -149,7 +151,7 @@ def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, 
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
 
 
-def _write(folder: Path, identity: dict[str, Any], rows: Mapping[str, list[Row]], size: Size) -> None:
+def _write(folder: Path, identity: dict[str, Any], rows: Mapping[str, list[PictureFile]], size: Size) -> None:
     about = {}
     for split, of_split in rows.items():
         writer = SplitWriter(folder, split, len(of_split), size)
@@ -162,7 +164,7 @@ def _write(folder: Path, identity: dict[str, Any], rows: Mapping[str, list[Row]]
     (folder / "manifest.json").write_text(manifest, encoding="utf-8")
 
 
-def _repeated(rows: Mapping[str, list[Row]]) -> dict[str, int]:
+def _repeated(rows: Mapping[str, list[PictureFile]]) -> dict[str, int]:
     """How many contents stand in two splits, and how many in two classes, one of which is wrong."""
     in_splits: dict[str, set[str]] = defaultdict(set)
     in_classes: dict[str, set[int]] = defaultdict(set)
@@ -179,25 +181,25 @@ def _repeated(rows: Mapping[str, list[Row]]) -> dict[str, int]:
 Decoded = tuple[U8, NDArray[np.int64], list[str], int]
 
 
-def _decoded(rows: Sequence[Row], size: Size) -> Iterator[Decoded]:
+def _decoded(rows: Sequence[PictureFile], size: Size) -> Iterator[Decoded]:
     """Images, labels and texts in order, a chunk at a time, and how many of a chunk were resized."""
     per = max(1, min(CHUNK, CHUNK_BYTES // (size[0] * size[1] * 3)))
-    return in_threads(partial(_decode, size=size), _chunks(rows, per))
+    return map_in_threads(partial(_decode, size=size), _chunks(rows, per))
 
 
-def _decode(rows: Sequence[Row], size: Size) -> Decoded:
-    made = [pixels(row.file, size, row.digest) for row in rows]
+def _decode(rows: Sequence[PictureFile], size: Size) -> Decoded:
+    made = [read_pixels(row.file, size, row.digest) for row in rows]
     labels = np.array([row.label for row in rows], np.int64)
     images = np.stack([image for image, _ in made])
     return images, labels, [row.text for row in rows], sum(resized for _, resized in made)
 
 
-def _inspected(rows: Sequence[Row]) -> list[Row]:
-    made = [inspect(row.file) for row in rows]
+def _inspected(rows: Sequence[PictureFile]) -> list[PictureFile]:
+    made = [inspect_picture(row.file) for row in rows]
     return [row._replace(digest=digest, size=size) for row, (digest, size) in zip(rows, made, strict=True)]
 
 
-def _chunks(rows: Sequence[Row], per: int = CHUNK) -> Iterator[Sequence[Row]]:
+def _chunks(rows: Sequence[PictureFile], per: int = CHUNK) -> Iterator[Sequence[PictureFile]]:
     return (rows[start : start + per] for start in range(0, len(rows), per))
 
 

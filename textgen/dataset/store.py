@@ -30,7 +30,7 @@ BLOCK_BYTES = 8 << 20  # of images at most, unless one is larger
 MAX_MANIFEST_BYTES = 64 << 20
 
 
-class Split(NamedTuple):
+class StoredSplit(NamedTuple):
     """One split: images uint8 (n, H, W, 3) and labels int64 (n,) that index the classes, memory-mapped, and texts."""
 
     images: U8
@@ -49,9 +49,9 @@ class Texts(Sequence[str]):
         try:
             lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
         except UnicodeDecodeError:
-            raise damaged(self._path.parent, f"{self._path.name} is no UTF-8") from None
+            raise damaged_error(self._path.parent, f"{self._path.name} is no UTF-8") from None
         if len(lines) != self._count:
-            raise damaged(self._path.parent, f"{self._path.name} has {len(lines):,} lines of {self._count:,}")
+            raise damaged_error(self._path.parent, f"{self._path.name} has {len(lines):,} lines of {self._count:,}")
         return lines
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Dataset:
 
     path: Path
     classes: tuple[str, ...]
-    splits: dict[str, Split]
+    splits: dict[str, StoredSplit]
     manifest: dict[str, Any]
 
     @property
@@ -118,14 +118,14 @@ def _open(path: Path, verify: bool) -> Dataset:
         for kind, expected in about["bytes"].items():
             file = path / kind
             if not file.is_file():
-                raise damaged(path, f"{file.name} is missing")
+                raise damaged_error(path, f"{file.name} is missing")
             if file.stat().st_size != expected:
-                raise damaged(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
-        images, labels, texts = names_of(name)
+                raise damaged_error(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
+        images, labels, texts = file_names(name)
         for kind in (labels, texts):
             if _digest(path / kind) != about["xxh3"][kind]:
-                raise damaged(path, f"{kind} does not have the bytes that were written")
-        splits[name] = Split(
+                raise damaged_error(path, f"{kind} does not have the bytes that were written")
+        splits[name] = StoredSplit(
             _array(path, images, about["images"]),
             _array(path, labels, about["images"]),
             Texts(path / texts, about["images"]),
@@ -134,14 +134,14 @@ def _open(path: Path, verify: bool) -> Dataset:
             _check_blocks(path, images, splits[name].images, about["blocks"])
         numbers = splits[name].labels
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(manifest["classes"]):
-            raise damaged(path, f"{labels} holds labels of classes that manifest.json does not name")
+            raise damaged_error(path, f"{labels} holds labels of classes that manifest.json does not name")
     return Dataset(path, tuple(manifest["classes"]), splits, manifest)
 
 
 def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, Any]]) -> None:
     rows = block_rows(images.shape[1:3])
     if len(blocks) != -(-len(images) // rows):
-        raise damaged(path, f"{name} has {len(images):,} images, which are not {len(blocks):,} blocks")
+        raise damaged_error(path, f"{name} has {len(images):,} images, which are not {len(blocks):,} blocks")
 
     start = (path / name).stat().st_size - images.nbytes
     size = rows * int(np.prod(images.shape[1:]))
@@ -153,7 +153,7 @@ def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, A
 
     with ThreadPoolExecutor() as threads:
         if not all(threads.map(whole, range(len(blocks)))):
-            raise damaged(path, f"{name} does not have the bytes that were written")
+            raise damaged_error(path, f"{name} does not have the bytes that were written")
 
 
 def _array(path: Path, name: str, count: int) -> NDArray[Any]:
@@ -172,11 +172,11 @@ def _array(path: Path, name: str, count: int) -> NDArray[Any]:
         MemoryError,
         RecursionError,
     ):
-        raise damaged(path, f"{name} holds no array of numbers") from None
+        raise damaged_error(path, f"{name} holds no array of numbers") from None
     images = name.endswith("images.npy")
     shape_fits = array.ndim == 4 and array.shape[3] == 3 if images else array.ndim == 1
     if not shape_fits or len(array) != count or array.dtype != (np.uint8 if images else np.int64):
-        raise damaged(path, f"{name} holds another array than was written")
+        raise damaged_error(path, f"{name} holds another array than was written")
     return array
 
 
@@ -193,7 +193,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"{path} is no data set, it has no manifest.json: give what python -m textgen printed")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
-        raise damaged(path, "manifest.json is too large to be one")
+        raise damaged_error(path, "manifest.json is too large to be one")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -206,23 +206,23 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         for name, about in manifest["splits"].items():
             if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in about["bytes"].values()):
                 raise TypeError(name)
-            if set(about["bytes"]) != set(names_of(name)) or set(about["xxh3"]) != set(names_of(name)[1:]):
+            if set(about["bytes"]) != set(file_names(name)) or set(about["xxh3"]) != set(file_names(name)[1:]):
                 raise KeyError(name)
             if not isinstance(about["images"], int) or not all(isinstance(b["xxh3"], str) for b in about["blocks"]):
                 raise TypeError(name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise damaged(path, "manifest.json is damaged") from None
+        raise damaged_error(path, "manifest.json is damaged") from None
     return dict(manifest)
 
 
-def damaged(path: Path, what: str) -> UserError:
+def damaged_error(path: Path, what: str) -> UserError:
     """The error for a data set that is not what was written."""
     return UserError(f"data set {path} is damaged: {what}; build it again with rebuild=true, or remove the folder")
 
 
-def names_of(split: str) -> tuple[str, str, str]:
+def file_names(split: str) -> tuple[str, str, str]:
     """The files of a split: images, labels, texts."""
     return f"{split}.images.npy", f"{split}.labels.npy", f"{split}.texts.txt"
 
@@ -235,8 +235,8 @@ class SplitWriter:
         self._rows = block_rows(size)
         self._blocks: list[dict[str, Any]] = []
         self._digest = xxhash.xxh3_128()
-        self._rest = SmallFiles(folder, split, count)
-        self._images = (folder / names_of(split)[0]).open("wb")
+        self._rest = LabelAndTextWriter(folder, split, count)
+        self._images = (folder / file_names(split)[0]).open("wb")
         self._images.write(npy_header((count, *size, 3), np.dtype(np.uint8)))
 
     def add(self, images: U8, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
@@ -258,14 +258,14 @@ class SplitWriter:
         self._images.close()
         if self._written != self._count:
             raise RuntimeError(f"{self._written} of {self._count} samples were written")
-        return entry(self._folder, self._split, self._count, self._blocks, self._rest.close())
+        return manifest_entry(self._folder, self._split, self._count, self._blocks, self._rest.close())
 
 
-class SmallFiles:
+class LabelAndTextWriter:
     """The labels and texts of a split, written in order."""
 
     def __init__(self, folder: Path, split: str, count: int):
-        self._names = names_of(split)[1:]
+        self._names = file_names(split)[1:]
         self._files = [(folder / name).open("wb") for name in self._names]
         self._digests = [xxhash.xxh3_128() for _ in self._names]
         self._write(0, npy_header((count,), np.dtype("<i8")))
@@ -286,11 +286,11 @@ class SmallFiles:
         self._digests[which].update(data)
 
 
-def entry(
+def manifest_entry(
     folder: Path, split: str, count: int, blocks: list[dict[str, Any]], digests: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the manifest says of a split whose files are in `folder`."""
-    sizes = {name: (folder / name).stat().st_size for name in names_of(split)}
+    sizes = {name: (folder / name).stat().st_size for name in file_names(split)}
     return {"images": count, "bytes": sizes, "xxh3": dict(digests), "blocks": blocks}
 
 

@@ -12,27 +12,26 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import hydra
 import numpy as np
 from omegaconf import DictConfig
-from pydantic import ConfigDict, Field, StrictBool, StrictInt
+from pydantic import ConfigDict, StrictBool
 from pydantic.dataclasses import dataclass
 
-from textgen.common import cli
-from textgen.common.atomic import whole_folder
+from textgen.common import hydra_app
+from textgen.common.atomic import OTHER_OUT, atomic_folder
 from textgen.common.errors import UserError
-from textgen.common.pictures import in_threads
-from textgen.common.progress import bar
-from textgen.dataset.build import ensure
+from textgen.common.pictures import map_in_threads
+from textgen.common.progress import progress_bar
+from textgen.common.validation import Positive, Seed, UserPath, validate
+from textgen.dataset.build import ensure_dataset
 from textgen.dataset.imagefolder import check_line, class_folders
-from textgen.dataset.store import Dataset, Split, damaged
-from textgen.main import DEFINITION, definition_of, plain
-from textgen.schema.game import UserPath, validated
+from textgen.dataset.store import Dataset, StoredSplit, damaged_error
+from textgen.schema.definition import command_settings, parse_definition
 
-ELSEWHERE = "another folder (out=…)"
 ABOUT = "export.json"  # what was exported; only a folder that holds it is ever replaced
 CHUNK, CHUNK_BYTES = 64, 4 << 20  # images a task of a thread
 SHARD_BYTES = 256 << 20  # of a parquet or tar file, at most
@@ -57,9 +56,9 @@ def export(dataset: Dataset, to: str, out: Path, *, overwrite: bool = False, qui
     """
     check(to, out, overwrite)
     _check_content(dataset)
-    with whole_folder(out, ELSEWHERE, "replace" if overwrite else "refuse") as folder:
+    with atomic_folder(out, OTHER_OUT, "replace" if overwrite else "refuse") as folder:
         total = sum(len(split.labels) for split in dataset.splits.values())
-        with bar(total, f"to {to}", quiet=quiet) as shown:
+        with progress_bar(total, f"to {to}", quiet=quiet) as shown:
             for name, split in dataset.splits.items():
                 with closing(_samples(split, shown)) as samples:  # or its threads would outlive an error
                     FORMATS[to](folder, name, split, samples, dataset.classes)
@@ -80,9 +79,9 @@ def check(to: str, out: Path, overwrite: bool) -> None:
     if not os.path.lexists(out):
         return
     if not overwrite:
-        raise UserError(f"{out} exists: choose {ELSEWHERE}, or replace an older export with overwrite=true")
+        raise UserError(f"{out} exists: choose {OTHER_OUT}, or replace an older export with overwrite=true")
     if not (out / ABOUT).is_file():
-        raise UserError(f"{out} is no older export, which alone overwrite=true replaces: choose {ELSEWHERE}")
+        raise UserError(f"{out} is no older export, which alone overwrite=true replaces: choose {OTHER_OUT}")
 
 
 def _check_content(dataset: Dataset) -> None:
@@ -91,18 +90,20 @@ def _check_content(dataset: Dataset) -> None:
     for name, split in dataset.splits.items():
         images, labels, texts = split.images, split.labels, split.texts
         if not len(images) == len(labels) == len(texts):
-            raise damaged(
+            raise damaged_error(
                 dataset.path, f"split {name} has {len(images)} images, {len(labels)} labels, {len(texts)} texts"
             )
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
-            raise damaged(dataset.path, f"split {name} has a label that is none of {len(dataset.classes)} classes")
+            raise damaged_error(
+                dataset.path, f"split {name} has a label that is none of {len(dataset.classes)} classes"
+            )
 
 
-def _samples(split: Split, shown: Any) -> Generator[Sample, None, None]:
+def _samples(split: StoredSplit, shown: Any) -> Generator[Sample, None, None]:
     """The rows of a split in order, encoded on all cores; a few chunks are in memory at once."""
     count = len(split.labels)
     per = max(1, min(CHUNK, CHUNK_BYTES // _image_bytes(split)))
-    chunks = in_threads(lambda start: _pngs(split.images[start : start + per]), range(0, count, per))
+    chunks = map_in_threads(lambda start: _pngs(split.images[start : start + per]), range(0, count, per))
     pngs = (png for chunk in chunks for png in chunk)
     for row, (png, label, text) in enumerate(zip(pngs, split.labels, split.texts, strict=True)):
         yield Sample(row, png, int(label), text)
@@ -117,7 +118,9 @@ def _pngs(images: Any) -> list[bytes]:
 # The formats. Each writes one split.
 
 
-def _imagefolder(folder: Path, name: str, split: Split, samples: Iterator[Sample], classes: tuple[str, ...]) -> None:
+def _imagefolder(
+    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]
+) -> None:
     folders = class_folders(classes)
     for of_class in folders:  # also of a class without images: a folder that lacks would shift the labels of the others
         (folder / name / of_class).mkdir(parents=True)
@@ -130,7 +133,7 @@ def _imagefolder(folder: Path, name: str, split: Split, samples: Iterator[Sample
             table.writerow([file_name, label, text])
 
 
-def _parquet(folder: Path, name: str, split: Split, samples: Iterator[Sample], classes: tuple[str, ...]) -> None:
+def _parquet(folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]) -> None:
     pa, pq = _pyarrow()
     features = {
         "image": {"_type": "Image"},
@@ -153,7 +156,9 @@ def _parquet(folder: Path, name: str, split: Split, samples: Iterator[Sample], c
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=group)
 
 
-def _webdataset(folder: Path, name: str, split: Split, samples: Iterator[Sample], classes: tuple[str, ...]) -> None:
+def _webdataset(
+    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]
+) -> None:
     for number, shard in enumerate(_shards(split, samples)):
         with tarfile.open(folder / f"{name}-{number:06}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for row, png, label, text in shard:
@@ -163,14 +168,14 @@ def _webdataset(folder: Path, name: str, split: Split, samples: Iterator[Sample]
                     tar.addfile(member, io.BytesIO(content))
 
 
-FORMATS: dict[str, Callable[[Path, str, Split, Iterator[Sample], tuple[str, ...]], None]] = {
+FORMATS: dict[str, Callable[[Path, str, StoredSplit, Iterator[Sample], tuple[str, ...]], None]] = {
     "imagefolder": _imagefolder,
     "parquet": _parquet,
     "webdataset": _webdataset,
 }
 
 
-def _shards(split: Split, samples: Iterator[Sample]) -> list[Iterator[Sample]]:
+def _shards(split: StoredSplit, samples: Iterator[Sample]) -> list[Iterator[Sample]]:
     """The samples in files of at most SHARD_BYTES each, at least one; to be read one after the other.
 
     A PNG is at most a little larger than its pixels, so that the number of files is known before the first image is
@@ -180,7 +185,7 @@ def _shards(split: Split, samples: Iterator[Sample]) -> list[Iterator[Sample]]:
     return [islice(samples, per) for _ in range(0, max(len(split.labels), 1), per)]
 
 
-def _image_bytes(split: Split) -> int:
+def _image_bytes(split: StoredSplit) -> int:
     return int(np.prod(split.images.shape[1:]))
 
 
@@ -197,28 +202,28 @@ def _pyarrow() -> tuple[Any, Any]:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/export.yaml outside `DEFINITION`."""
+    """The settings of conf/export.yaml outside the data set's definition."""
 
     to: Literal["imagefolder", "parquet", "webdataset"]
     out: UserPath
     overwrite: StrictBool
     data: UserPath
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
-    workers: Annotated[StrictInt, Field(ge=1)] | None
+    seed: Seed
+    workers: Positive | None
     rebuild: StrictBool
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="export")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    c = plain(config)
-    s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
+    c = hydra_app.to_plain(config)
+    s = validate(Settings, command_settings(c))
     check(s.to, s.out, s.overwrite)
-    dataset = ensure(definition_of(c, s.seed), s.data, workers=s.workers, rebuild=s.rebuild)
+    dataset = ensure_dataset(parse_definition(c, s.seed), s.data, workers=s.workers, rebuild=s.rebuild)
     export(dataset, s.to, s.out, overwrite=s.overwrite)
     print(s.out)
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "export")
+    hydra_app.run(_main, "export")

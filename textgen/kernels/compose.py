@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from textgen.kernels import philox
 from textgen.kernels.glyphs import FILL, FILL_H, INK_H, INK_W, LEFT, MASK_H, MASK_W, OUTER, SCALE, TOP
 from textgen.kernels.jit import compiled
-from textgen.kernels.program import write
+from textgen.kernels.program import write_text
 from textgen.kernels.tables import (
     ABOVE,
     BELOW,
@@ -52,7 +52,7 @@ def plan(samples, codes, other_codes, keys, key, look, type_, program, others):
         s = samples[k]
         philox.start(state, key, s.index, TEXT)
         codes[k] = 0
-        s.length = write(program, s.label, state, codes[k])
+        s.length = write_text(program, s.label, state, codes[k])
         philox.start(state, key, s.index, STYLE + STREAMS * s.attempt)
         s.face = type_.faces[philox.weighted(state, type_.bounds)]
         s.height = philox.below(state, shape[0])
@@ -68,7 +68,7 @@ def plan(samples, codes, other_codes, keys, key, look, type_, program, others):
         if s.length and philox.uniform(state) < look.neighbour_chance:
             s.side = look.neighbour_sides[philox.below(state, len(look.neighbour_sides))]
             s.gap = philox.between(state, look.neighbour_gap[0], look.neighbour_gap[1])
-            s.other_length = write(others, 0, state, other_codes[k])
+            s.other_length = write_text(others, 0, state, other_codes[k])
         base = ((np.int64(s.face) * shape[0] + s.height) * shape[1] + s.stroke) * shape[2] + s.slant
         keys[k] = -1
         for j in range(s.length):

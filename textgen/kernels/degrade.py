@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from textgen.common.arrays import F32
 from textgen.kernels import philox
 from textgen.kernels.jit import compiled
-from textgen.kernels.tables import OK, STREAM, STREAMS, normals
-from textgen.schema.augment import Stream
+from textgen.kernels.tables import OK, STREAM, STREAMS, normal_numbers
+from textgen.schema.augment import Augment
 
 BLURS = 16  # levels of blur
 NORMALS = 1 << 18  # places at which a crop's noise can begin
@@ -28,8 +28,8 @@ class Bands(NamedTuple):
     firsts: NDArray[np.int32]
 
 
-class Wear(NamedTuple):
-    """`textgen.schema.augment.Stream` as numbers, without its codecs."""
+class DegradationTable(NamedTuple):
+    """`textgen.schema.augment.Augment` as numbers, without its codecs."""
 
     resize_chance: float
     down_y: Bands
@@ -48,12 +48,12 @@ class Wear(NamedTuple):
     normals: F32
 
 
-def wear_of(stream: Stream, size: tuple[int, int]) -> Wear:
+def build_degradation_table(stream: Augment, size: tuple[int, int]) -> DegradationTable:
     """Tables for crops of `size` (H, W)."""
     resize, blur = stream.resize, stream.blur
     scales = _between(resize.scale) if resize else [1.0]
     sigmas = _between(blur.sigma) if blur else [0.0]
-    return Wear(
+    return DegradationTable(
         resize_chance=resize.chance if resize else 0.0,
         down_y=_bands([_down_and_up(size[0], scale) for scale in scales]),
         down_x=_bands([_down_and_up(size[1], scale) for scale in scales]),
@@ -68,7 +68,7 @@ def wear_of(stream: Stream, size: tuple[int, int]) -> Wear:
         chroma_chance=stream.chroma.chance if stream.chroma else 0.0,
         jpeg_chance=stream.jpeg.chance if stream.jpeg else 0.0,
         jpeg_quality=np.array(stream.jpeg.quality if stream.jpeg else (100, 100), np.int64),
-        normals=np.resize(normals(NORMALS), NORMALS + 3 * size[0] * size[1]),
+        normals=np.resize(normal_numbers(NORMALS), NORMALS + 3 * size[0] * size[1]),
     )
 
 
@@ -114,7 +114,7 @@ def _bands(matrices: list[NDArray[np.float64]]) -> Bands:
 
 
 @compiled
-def wear(samples, images, key, w, qualities):
+def degrade(samples, images, key, w, qualities):
     """Degrade `images` uint8 (n, H, W, 3) in place; `qualities` (n,) are those of the JPEGs to come, 0 for none."""
     _, height, width, _ = images.shape
     state = np.empty(philox.STATE, np.uint64)

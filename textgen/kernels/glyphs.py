@@ -13,7 +13,7 @@ from textgen.kernels.jit import compiled
 SCALE = 4  # glyphs are drawn this much larger and averaged down: anti-aliasing, and positions on a quarter pixel
 
 
-class Metrics(NamedTuple):
+class GlyphTable(NamedTuple):
     """What is known of a slot, in quarter pixels: the ink's corner from the pen on the baseline, its height and width,
     the height of the fill; and the masks: the offset of the fill, that of the outer, height and width of one mask.
 
@@ -41,7 +41,7 @@ def missing_keys(keys, slots):
 
 
 @compiled
-def downsampled(mask, mask_h, mask_w, out):
+def downsample(mask, mask_h, mask_w, out):
     """`mask` (h, w) at SCALE times the size, averaged down at the 16 positions of its corner within a pixel."""
     h, w = mask.shape
     sums = np.empty((mask_h, mask_w), np.int32)

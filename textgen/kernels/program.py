@@ -38,7 +38,7 @@ class Program(NamedTuple):
     length: int  # of the longest text
 
 
-def alphabet_of(characters: frozenset[str]) -> str:
+def build_alphabet(characters: frozenset[str]) -> str:
     """The characters by code; code 0, which ends a text, is NUL."""
     return "\0" + "".join(sorted(characters))
 
@@ -125,7 +125,7 @@ def _longest(items: Items) -> int:
 
 
 @compiled
-def write(program, label, state, out):
+def write_text(program, label, state, out):
     """A random text of class `label` as codes in `out` (at least `program.length` long). Returns its length."""
     steps, tables, bounds = program.steps, program.tables, program.bounds
     at = program.first[1 if label == program.classes - 1 else 0]
@@ -163,7 +163,7 @@ def write(program, label, state, out):
                     n += 1
 
 
-def texts_of(codes: NDArray[Any], alphabet: str) -> list[str]:
+def decode_texts(codes: NDArray[Any], alphabet: str) -> list[str]:
     """Rows of codes (n, length), filled up with 0, as strings."""
     characters = np.array([ord(character) for character in alphabet], np.uint32)[codes]
     n, length = codes.shape

@@ -71,7 +71,7 @@ PIECE = np.dtype(
 )
 
 
-class Look(NamedTuple):
+class StyleTable(NamedTuple):
     """`textgen.schema.game.Text` as numbers. Ranges are (2,); palettes (7, 2) are first row and count in `colors` (n,
     3).
     """
@@ -91,7 +91,7 @@ class Look(NamedTuple):
     panel_padding: NDArray[np.float64]
     panel_opacity: NDArray[np.float64]
     soft: NDArray[np.float64]  # (2, 7) shadow and glow: chance, then ranges of offset, blur and opacity
-    taps: F32  # (blurs, 8, k), see `soft_taps`
+    taps: F32  # (blurs, 8, k), see `blur_filters`
     neighbour_chance: float
     neighbour_sides: NDArray[np.int32]
     neighbour_gap: NDArray[np.float64]
@@ -104,7 +104,7 @@ class Look(NamedTuple):
     normals: F32  # standard normal numbers
 
 
-class Type(NamedTuple):
+class LetterTable(NamedTuple):
     """The letters: faces that a split may use and what is known of their glyphs, for every code of the alphabet."""
 
     bounds: NDArray[np.float64]  # cumulative chances of `faces`
@@ -118,7 +118,7 @@ class Type(NamedTuple):
     measured: NDArray[np.bool_]  # (codes,): letters and digits, to which `least` applies
 
 
-class Ground(NamedTuple):
+class BackgroundTable(NamedTuple):
     """Backgrounds at every zoom, and those that a split may use."""
 
     pixels: NDArray[np.uint8]  # views (h, w, 3) behind each other
@@ -136,7 +136,7 @@ class Ground(NamedTuple):
 TAP_FRACTIONS, BLUR_STEPS = 8, 8  # of a pixel: steps of a shadow's position and of its blur
 
 
-def soft_taps(most: float) -> F32:
+def blur_filters(most: float) -> F32:
     """Filters (blurs, 8, k) that blur with standard deviation 0, ⅛, … up to `most` and move by 0, ⅛, … ⅞ pixel.
 
     Tap j is the weight of the pixel j - k // 2 to the left (above).
@@ -157,6 +157,6 @@ def soft_taps(most: float) -> F32:
     return (np.rint(taps * 1024) / 1024).astype(np.float32)
 
 
-def normals(count: int) -> F32:
+def normal_numbers(count: int) -> F32:
     """A table of standard normal numbers."""
     return np.random.default_rng(0).standard_normal(count).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.lint import leaks
-from textgen.render.renderer import SPLITS, Crops, Renderer
+from textgen.render.renderer import SPLITS, RenderedCrops, Renderer
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 LEAST = 300  # crops with text, and
@@ -46,7 +46,7 @@ class Check:
     histogram: dict[str, list[float]] = field(default_factory=dict)
 
 
-def judge(renderer: Renderer, crops: Mapping[str, Crops]) -> list[Check]:
+def judge(renderer: Renderer, crops: Mapping[str, RenderedCrops]) -> list[Check]:
     """All checks of crops by split, the first of which is trained on. The same crops give the same figures."""
     rng = np.random.default_rng(0)
     first = next(iter(crops))
@@ -72,7 +72,7 @@ def judge(renderer: Renderer, crops: Mapping[str, Crops]) -> list[Check]:
     return [*checks, *_legibility(renderer, crops, inked)]
 
 
-def _balance(renderer: Renderer, crops: Mapping[str, Crops]) -> Check:
+def _balance(renderer: Renderer, crops: Mapping[str, RenderedCrops]) -> Check:
     table: list[Row] = []
     for split, some in crops.items():
         counts = np.bincount(some.labels, minlength=len(renderer.classes))
@@ -93,7 +93,7 @@ def _balance(renderer: Renderer, crops: Mapping[str, Crops]) -> Check:
     return Check("balance", status, worst, detail, table)
 
 
-def _one_text(renderer: Renderer, crops: Crops) -> str:
+def _one_text(renderer: Renderer, crops: RenderedCrops) -> str:
     """A class that could show several texts and shows one of them in nine of ten crops, or none."""
     by_class: dict[int, Counter[str]] = {}
     for label, text in zip(crops.labels.tolist(), crops.texts, strict=True):
@@ -104,7 +104,7 @@ def _one_text(renderer: Renderer, crops: Crops) -> str:
     return ""
 
 
-def _order(crops: Mapping[str, Crops]) -> Check:
+def _order(crops: Mapping[str, RenderedCrops]) -> Check:
     """Whether the classes come evenly along the samples of a split."""
     ties = {split: leaks.tie(some.labels, _tenths(len(some.labels))) for split, some in crops.items()}
     split = max(ties, key=lambda split: ties[split].effect)
@@ -121,7 +121,10 @@ def _tenths(n: int) -> leaks.Ints:
 
 
 def _styles(
-    renderer: Renderer, crops: Mapping[str, Crops], inked: Mapping[str, NDArray[np.bool_]], rng: np.random.Generator
+    renderer: Renderer,
+    crops: Mapping[str, RenderedCrops],
+    inked: Mapping[str, NDArray[np.bool_]],
+    rng: np.random.Generator,
 ) -> Check:
     """Ties of the class and what a text is drawn with, in every split."""
     table: list[Row] = []
@@ -151,7 +154,7 @@ def _verdict(table: list[Row]) -> tuple[str, float, str]:
     return FAIL, effect, f"{told}: a network can learn it in place of the text; draw it without regard to the class"
 
 
-def _blank(crops: Crops, inked: NDArray[np.bool_]) -> Check:
+def _blank(crops: RenderedCrops, inked: NDArray[np.bool_]) -> Check:
     """Whether crops without text show other backgrounds than those with text. No failure: the text tells them apart."""
     s = crops.samples
     canvases = s["source"].astype(np.int64) * (int(s["canvas"].max(initial=0)) + 1) + s["canvas"]
@@ -193,7 +196,7 @@ def _guessed(name: str, source: str, guess: leaks.Guess) -> Check:
     return Check(name, status, guess.accuracy, detail, [row])
 
 
-def _copies(crops: Mapping[str, Crops], inked: Mapping[str, NDArray[np.bool_]]) -> Check:
+def _copies(crops: Mapping[str, RenderedCrops], inked: Mapping[str, NDArray[np.bool_]]) -> Check:
     """Crops with the same bytes as one of the first split. Blank ones may coincide, on a flat background."""
     first, *rest = crops
     images = crops[first].images
@@ -217,7 +220,7 @@ def _share(split: str, count: int, of: int) -> Row:
     return {"split": split, "copies": count, "of": of, "share": count / max(of, 1)}
 
 
-def _near_copies(crops: Mapping[str, Crops], inked: Mapping[str, NDArray[np.bool_]]) -> Check:
+def _near_copies(crops: Mapping[str, RenderedCrops], inked: Mapping[str, NDArray[np.bool_]]) -> Check:
     """Crops of further splits that are one of the first but for noise, blur, light and compression."""
     first, *rest = crops
     table: list[Row] = []
@@ -237,7 +240,7 @@ def _near_copies(crops: Mapping[str, Crops], inked: Mapping[str, NDArray[np.bool
     return Check("near copies", status, worst, detail, table)
 
 
-def _held_out(renderer: Renderer, crops: Mapping[str, Crops]) -> Check:
+def _held_out(renderer: Renderer, crops: Mapping[str, RenderedCrops]) -> Check:
     """Whether assets held out show in another split. By file: the instances of a variable font are one."""
     names = renderer.backgrounds.names()
     shown = {}
@@ -268,7 +271,7 @@ def _held_out(renderer: Renderer, crops: Mapping[str, Crops]) -> Check:
     return Check("held out", FAIL if worst else OK, worst, detail, table)
 
 
-def _glyphs(renderer: Renderer, crops: Crops) -> Check:
+def _glyphs(renderer: Renderer, crops: RenderedCrops) -> Check:
     """Glyphs that look alike, of characters by which classes differ, at the smallest height."""
     other = len(renderer.classes) - 1
     others = [text for text, label in zip(crops.texts, crops.labels, strict=True) if label == other][:200]
@@ -292,7 +295,9 @@ def _glyphs(renderer: Renderer, crops: Crops) -> Check:
     return Check("glyphs", status, worst, detail, table)
 
 
-def _legibility(renderer: Renderer, crops: Mapping[str, Crops], inked: Mapping[str, NDArray[np.bool_]]) -> list[Check]:
+def _legibility(
+    renderer: Renderer, crops: Mapping[str, RenderedCrops], inked: Mapping[str, NDArray[np.bool_]]
+) -> list[Check]:
     """Contrast, height of the ink, and draws rejected, of all splits together."""
     s = np.concatenate([some.samples[inked[split]] for split, some in crops.items()])
     if not len(s):

@@ -18,11 +18,12 @@ from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool
 from pydantic import dataclasses as checked
 
-from textgen.common import cli
+from textgen.common import cli, hydra_app
+from textgen.common.atomic import OTHER_OUT
+from textgen.common.validation import Seed, UserPath, validate
 from textgen.lint.checks import FAIL, OK, WARN, Check, judge
-from textgen.main import DEFINITION, definition_of, plain
 from textgen.render.renderer import SPLITS, Renderer
-from textgen.schema.game import UserPath, validated
+from textgen.schema.definition import command_settings, parse_definition
 
 MAX_CROPS, MAX_BYTES = 60_000, 160 << 20  # of a split
 OTHER_SPLITS = 4000  # crops of each further split
@@ -88,28 +89,28 @@ def lint(renderer: Renderer, each: int = 200) -> Report:
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/lint.yaml outside `DEFINITION`."""
+    """The settings of conf/lint.yaml outside the data set's definition."""
 
     each: Annotated[int, Field(ge=1, le=100_000)]
     format: Literal["text", "json"]
     out: UserPath | None
     overwrite: StrictBool
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Seed
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="lint")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    c = plain(config)
-    s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
-    with cli.report(s.out, None, "another place with out=…", overwrite=s.overwrite) as tell:
-        report = lint(definition_of(c, s.seed).renderer(), s.each)
+    c = hydra_app.to_plain(config)
+    s = validate(Settings, command_settings(c))
+    with cli.open_report(s.out, None, OTHER_OUT, overwrite=s.overwrite) as write:
+        report = lint(Renderer.of(parse_definition(c, s.seed)), s.each)
         text = json.dumps(report.to_dict(), indent=1) if s.format == "json" else report.text()
-        tell(text, lambda folder: None)  # there are no pictures
+        write(text, lambda folder: None)  # there are no pictures
     if report.failed:
         sys.exit(1)
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "lint")
+    hydra_app.run(_main, "lint")

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from textgen.assets.catalogue import catalogue
 from textgen.common import cli
-from textgen.common.atomic import mendable, write_whole
+from textgen.common.atomic import os_errors_as_user_errors, write_atomic
 from textgen.common.errors import UserError
 from textgen.new import measure
 from textgen.render.renderer import Renderer
@@ -107,7 +107,7 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         "text": {**PLAIN_TEXT, "height": _height(size, longest)},
         "backgrounds": PLAIN_GROUNDS,
     }
-    Game.of({**game, "text": {**game["text"], "fonts": ["-"]}})  # name and size, before anything is drawn
+    Game.from_config({**game, "text": {**game["text"], "fonts": ["-"]}})  # name and size, before anything is drawn
     game["text"] = {"fonts": _fonts(game, a.fonts), **game["text"]}
     notes = _letters(a.spec, {*fields, label})
     if crops:
@@ -221,13 +221,13 @@ def _fonts(game: Mapping[str, Any], given: str | None) -> list[str]:
 def _renderer(game: Mapping[str, Any], fonts: Sequence[str]) -> Renderer:
     """A renderer on one cheap background, which raises `UserError` for fonts that cannot draw the spec."""
     text = {**game["text"], "fonts": list(fonts)}
-    return Renderer(Game.of({**game, "text": text, "backgrounds": [{"source": "gradient"}]}))
+    return Renderer(Game.from_config({**game, "text": text, "backgrounds": [{"source": "gradient"}]}))
 
 
 def _drawable(game: dict[str, Any]) -> dict[str, Any]:
     """`game`, its text made lower and its least contrast smaller until the samples of a preview can be drawn."""
     while True:
-        renderer = Renderer(Game.of(game))
+        renderer = Renderer(Game.from_config(game))
         n = len(renderer.classes)
         try:
             renderer.render("train", sorted({round(i) for i in np.linspace(0, 2 * n - 1, 100)}))
@@ -283,12 +283,12 @@ def _checked(text: str, game: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with mendable(path, ELSEWHERE):
+    with os_errors_as_user_errors(path, OTHER_DIR):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode(), ELSEWHERE)
+    write_atomic(path, text.encode(), OTHER_DIR)
 
 
-ELSEWHERE = "another folder with --dir"
+OTHER_DIR = "another folder with --dir"
 TEMPLATE = """\
 # Every key is explained in docs/games.md. Lengths are pixels of the crop; a pair [a, b] is a range.
 name: {name}
@@ -333,7 +333,7 @@ def _main(arguments: Sequence[str]) -> None:
     folder, name = shlex.quote(str(path.parents[1])), path.stem
     for note in notes:
         print(note)
-    spec = Game.of(OmegaConf.to_container(OmegaConf.load(path))).parse_spec()
+    spec = Game.from_config(OmegaConf.to_container(OmegaConf.load(path))).parse_spec()
     shown = ", ".join(repr(spec.sample(name, np.random.default_rng(0))) for name in spec.classes[:3])
     print(f"{shlex.quote(str(path))} is written: {len(spec.classes)} classes, texts such as {shown}.")
     print("Look at it, then train:")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from textgen.common.arrays import F32, U8
 from textgen.common.errors import UserError
-from textgen.common.pictures import SUFFIXES, opened, quiet
+from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Game
 from textgen.spec.parser import OTHER
@@ -146,7 +146,7 @@ def _fitting(blank: Sequence[Path], size: tuple[int, int], notes: list[str]) -> 
 
 
 def _read(path: Path) -> U8:
-    with opened(path, f"--like: {path}") as image, quiet():
+    with open_picture(path, f"--like: {path}") as image, without_warnings():
         width, height = image.size
         if not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
             sides = f"{MIN_SIDE} to {MAX_SIDE} pixels a side"
@@ -274,7 +274,7 @@ def _hex(color: F64) -> str:
 def _render(game: Mapping[str, Any], stream: str) -> list[U8]:
     """EACH crops that show text, with the augmentation `stream` of conf/augment."""
     augment = yaml.safe_load(files("conf").joinpath(f"augment/{stream}.yaml").read_text(encoding="utf-8"))
-    renderer = Renderer(Game.of(game), 0, augment)
+    renderer = Renderer(Game.from_config(game), 0, augment)
     classes = len(renderer.classes)
     shown = [i for i in range(2 * EACH + classes) if i % classes != classes - 1]  # the last class is blank
     picked = [shown[round(i)] for i in np.linspace(0, len(shown) - 1, EACH)]

@@ -19,41 +19,40 @@ from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from textgen.common import cli
-from textgen.common.atomic import whole_file
+from textgen.common import hydra_app
+from textgen.common.atomic import OTHER_OUT, atomic_file
 from textgen.common.errors import UserError
+from textgen.common.validation import Seed, UserPath, validate
 from textgen.lint.main import lint
-from textgen.main import DEFINITION, definition_of, plain
 from textgen.preview.contact_sheet import sheet
 from textgen.preview.page import View, look, page
-from textgen.schema.game import UserPath, validated
-
-ELSEWHERE = "another place with out=…"
+from textgen.render.renderer import Renderer
+from textgen.schema.definition import KEYS, command_settings, parse_definition
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/preview.yaml outside `DEFINITION`."""
+    """The settings of conf/preview.yaml outside the data set's definition."""
 
     each: Annotated[int, Field(ge=1, le=1000)]
     zoom: Annotated[int, Field(ge=1, le=16)]
     show: str
     lint: Annotated[int, Field(ge=0, le=100_000)]
     out: UserPath | None
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Seed
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="preview")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    c = plain(config)
-    s = validated(Settings, {k: v for k, v in c.items() if k not in DEFINITION})
-    definition = definition_of(c, s.seed)
-    settings = yaml.safe_dump({key: c[key] for key in (*DEFINITION, "seed")}, sort_keys=False, allow_unicode=True)
+    c = hydra_app.to_plain(config)
+    s = validate(Settings, command_settings(c))
+    definition = parse_definition(c, s.seed)
+    settings = yaml.safe_dump({key: c[key] for key in (*KEYS, "seed")}, sort_keys=False, allow_unicode=True)
     command = shlex.join(["python", "-m", "textgen.preview", *sys.argv[1:]])
     sheet_path, page_path = paths_of(s.out, definition.game.name)
-    with whole_file(sheet_path, ELSEWHERE) as write_sheet, whole_file(page_path, ELSEWHERE) as write_page:
-        renderer = definition.renderer()
+    with atomic_file(sheet_path, OTHER_OUT) as write_sheet, atomic_file(page_path, OTHER_OUT) as write_page:
+        renderer = Renderer.of(definition)
         if s.show not in renderer.splits:
             held = "test_fonts and test_backgrounds need split.holdout_fonts and split.holdout_backgrounds"
             raise UserError(f"show={s.show} is no split of this game, which has {', '.join(renderer.splits)}; {held}")
@@ -107,4 +106,4 @@ def _picture(image: Image.Image, path: Path) -> bytes:
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "preview")
+    hydra_app.run(_main, "preview")

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
 from textgen.common.markup import bars, cell, cut, esc, histogram, listed, span, table, tenths
-from textgen.dataset.build import Definition
 from textgen.kernels import tables
 from textgen.lint.checks import OK, Check
 from textgen.lint.main import Report
 from textgen.preview.contact_sheet import strip
-from textgen.render.renderer import SPLITS, UNSEEN_BACKGROUNDS, UNSEEN_FONTS, Crops, Renderer
+from textgen.render.renderer import SPLITS, UNSEEN_BACKGROUNDS, UNSEEN_FONTS, RenderedCrops, Renderer
+from textgen.schema.definition import DatasetDefinition
 
 SAMPLES = 2000  # looked at, at least, for figures, fonts, backgrounds and styles
 UNSEEN = 300  # of each test set of held-out assets
@@ -46,14 +46,14 @@ class Lot(NamedTuple):
     """Crops of one split."""
 
     split: str
-    crops: Crops
+    crops: RenderedCrops
 
 
 @dataclass(frozen=True)
 class View:
     """What a page shows. `refused` are first tries of samples of `shown`; `trouble` is why something is not there."""
 
-    definition: Definition
+    definition: DatasetDefinition
     renderer: Renderer
     shown: Lot
     refused: Lot
@@ -73,7 +73,7 @@ class View:
 
 
 def look(
-    definition: Definition, renderer: Renderer, split: str, each: int, zoom: int, command: str, settings: str
+    definition: DatasetDefinition, renderer: Renderer, split: str, each: int, zoom: int, command: str, settings: str
 ) -> View:
     """Draw what a page shows: at least `each` crops of every class of a split. A page of a game whose texts cannot be
     drawn holds what was refused."""

@@ -16,21 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.assets.backgrounds import Backgrounds
-from textgen.assets.fonts import faces_of
-from textgen.assets.glyph_atlas import Atlas, levels_of
-from textgen.assets.holdout import Holdout, held_out_canvases, held_out_faces
-from textgen.assets.icons import sprites
+from textgen.assets.fonts import load_faces
+from textgen.assets.glyph_atlas import GlyphAtlas, style_levels
+from textgen.assets.holdout import held_out_canvases, held_out_faces
+from textgen.assets.icons import load_icons
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
+from textgen.common.validation import validate
 from textgen.kernels import compose, contrast, jit, tables
-from textgen.kernels.degrade import wear, wear_of
+from textgen.kernels.degrade import build_degradation_table, degrade
 from textgen.kernels.glyphs import SCALE
-from textgen.kernels.program import alphabet_of, compile_spec, compile_texts, texts_of
+from textgen.kernels.program import build_alphabet, compile_spec, compile_texts, decode_texts
 from textgen.render import codec
-from textgen.render.style_tables import look_of, type_of
-from textgen.render.transforms import Augment
-from textgen.schema.augment import Stream
-from textgen.schema.game import Game, validated
+from textgen.render.style_tables import build_letter_table, build_style_table
+from textgen.render.transforms import PixelTransforms
+from textgen.schema.augment import Augment
+from textgen.schema.definition import DatasetDefinition
+from textgen.schema.game import Game
+from textgen.schema.split import Holdout
 from textgen.spec.items import Choice
 
 SPLITS = ("train", "val", "test")  # of every game
@@ -42,7 +45,7 @@ WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that wo
 
 
 @dataclass
-class Crops:
+class RenderedCrops:
     """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and the draws rejected by reason.
 
     `samples` (n,) says how each was drawn, see `textgen.kernels.tables.SAMPLE`.
@@ -63,7 +66,7 @@ class Renderer:
 
     >>> import omegaconf
     >>> config = omegaconf.OmegaConf.load("conf/game/sot_time.yaml")
-    >>> renderer = Renderer(Game.of(omegaconf.OmegaConf.to_container(config)))
+    >>> renderer = Renderer(Game.from_config(omegaconf.OmegaConf.to_container(config)))
     >>> renderer.render("train", range(3)).images.shape
     (3, 22, 30, 3)
     """
@@ -72,31 +75,31 @@ class Renderer:
         self,
         game: Game,
         seed: int = 0,
-        augment: Stream | Mapping[str, Any] | None = None,
+        augment: Augment | Mapping[str, Any] | None = None,
         holdout: Holdout | None = None,
     ):
         text = game.text
         self.game = game
-        self.stream = augment if isinstance(augment, Stream) else validated(Stream, dict(augment or {}), "augment")
+        self.stream = augment if isinstance(augment, Augment) else validate(Augment, dict(augment or {}), "augment")
         self.spec = game.parse_spec()
         self.classes = self.spec.classes
         neighbours, more = game.parse_neighbours()
         shown = self.spec.characters | more
-        self.alphabet = alphabet_of(shown)
+        self.alphabet = build_alphabet(shown)
         self._program, self._others = compile_spec(self.spec, self.alphabet), compile_texts(neighbours, self.alphabet)
 
         if len(shown) > MAX_CHARACTERS:
             raise UserError(f"game {game.name} shows {len(shown)} different characters, more than {MAX_CHARACTERS}")
-        self.faces, chances = faces_of(text.fonts, shown, text.axes)
+        self.faces, chances = load_faces(text.fonts, shown, text.axes)
         if text.kerning and len(self.faces) * len(shown) ** 2 > MAX_PAIRS:
             pairs = f"{len(shown)} characters in {len(self.faces)} faces make more pairs than {MAX_PAIRS:,}"
             raise UserError(f"game.text.kerning: {pairs}: set it to false, or give fewer fonts")
-        self.levels = levels_of(text, len(self.faces), len(self.alphabet))
+        self.levels = style_levels(text, len(self.faces), len(self.alphabet))
         self.backgrounds = Backgrounds(game.backgrounds, game.size, seed)
-        icons, planes, self._icon_paths = sprites(text, game.size[0])
-        self._look = look_of(text, icons, planes)
-        self._wear = wear_of(self.stream, game.size)
-        self._augment = Augment(self.stream.transforms)
+        icons, planes, self._icon_paths = load_icons(text, game.size[0])
+        self._look = build_style_table(text, icons, planes)
+        self._wear = build_degradation_table(self.stream, game.size)
+        self._augment = PixelTransforms(self.stream.transforms)
         if self.stream.h264:
             codec.check_h264()
 
@@ -111,11 +114,16 @@ class Renderer:
         if holdout.backgrounds:
             self._pools[UNSEEN_BACKGROUNDS] = letters, self.backgrounds.ground(canvases, only=True)
         self._keys = {split: _key(seed, split) for split in self._pools}
-        self._atlas = Atlas(self.faces, self.levels, self.alphabet)
+        self._atlas = GlyphAtlas(self.faces, self.levels, self.alphabet)
         self._together = self._together_of()
 
-    def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> tables.Type:
-        return type_of(self.faces, chances, usable, self.levels, self.alphabet, self.game.text.kerning)
+    @classmethod
+    def of(cls, definition: DatasetDefinition) -> Renderer:
+        """The renderer of a data set. Raises `UserError` for a definition that cannot be drawn at all."""
+        return cls(definition.game, definition.seed, definition.augment, definition.holdout)
+
+    def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> tables.LetterTable:
+        return build_letter_table(self.faces, chances, usable, self.levels, self.alphabet, self.game.text.kerning)
 
     def use(self, digest: Callable[[Path], str]) -> dict[str, Any]:
         """Which file is used for what, and how often: all of the assets that decides a crop, by the files' digests."""
@@ -138,7 +146,7 @@ class Renderer:
         paths = [face.path for face in self.faces] + self._icon_paths
         return sorted({*paths, *(path for source in self.backgrounds.sources for path in source.paths)})
 
-    def render(self, split: str, indices: Iterable[int]) -> Crops:
+    def render(self, split: str, indices: Iterable[int]) -> RenderedCrops:
         """The samples at `indices`, in that order. Raises `UserError` where a text cannot be drawn legibly."""
         samples = self._samples(split, indices)
         images = np.empty((len(samples), *self.game.size, 3), np.uint8)
@@ -147,7 +155,9 @@ class Renderer:
         for start in range(0, len(samples), BATCH):
             batch = slice(start, start + BATCH)
             rejects.update(self._draw(split, samples[batch], codes[batch], images[batch]))
-        return Crops(images, samples["label"].astype(np.int64), texts_of(codes, self.alphabet), samples, rejects)
+        return RenderedCrops(
+            images, samples["label"].astype(np.int64), decode_texts(codes, self.alphabet), samples, rejects
+        )
 
     def texts(self, split: str, indices: Iterable[int]) -> list[str]:
         """The texts of the samples at `indices`, without drawing them."""
@@ -157,9 +167,9 @@ class Renderer:
         keys = np.empty((len(samples), self._program.length + self._others.length), np.int64)
         letters, _ = self._pools[split]
         compose.plan(samples, codes, others, keys, self._keys[split], self._look, letters, self._program, self._others)
-        return texts_of(codes, self.alphabet)
+        return decode_texts(codes, self.alphabet)
 
-    def refused(self, split: str, indices: Iterable[int]) -> Crops:
+    def refused(self, split: str, indices: Iterable[int]) -> RenderedCrops:
         """Of the samples at `indices`, the first tries that `render` refuses and draws again.
 
         `samples["status"]` says why, see `textgen.kernels.tables.REASONS`. Where nothing was drawn, since the text did
@@ -172,9 +182,9 @@ class Renderer:
             batch = slice(start, start + BATCH)
             self._try(split, samples[batch], codes[batch], images[batch])
         out = samples["status"] != tables.OK
-        samples, texts = samples[out], texts_of(codes[out], self.alphabet)
+        samples, texts = samples[out], decode_texts(codes[out], self.alphabet)
         rejects = Counter(tables.REASONS[status] for status in samples["status"].tolist())
-        return Crops(images[out], samples["label"].astype(np.int64), texts, samples, rejects)
+        return RenderedCrops(images[out], samples["label"].astype(np.int64), texts, samples, rejects)
 
     def without_text(self, split: str, samples: NDArray[Any]) -> U8:
         """The crops of `samples` (n,) once more without their texts: the same backgrounds, tries and degradation."""
@@ -223,7 +233,7 @@ class Renderer:
             if not len(pending):
                 counts = {reason: int(refused[:, status].sum()) for status, reason in tables.REASONS.items()}
                 return Counter({reason: count for reason, count in counts.items() if count})
-        raise self._impossible(texts_of(codes[pending[:1]], self.alphabet)[0], refused[pending[0]])
+        raise self._impossible(decode_texts(codes[pending[:1]], self.alphabet)[0], refused[pending[0]])
 
     def _try(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
         """Draw every sample once, and set its status."""
@@ -264,7 +274,7 @@ class Renderer:
             for k, at in enumerate(chosen.tolist()):
                 images[at] = codec.h264(frames[:, k], int(crfs[k]), self.stream.h264.preset, corners[k])
         qualities = np.zeros(n, np.int64)
-        wear(samples, images, key, self._wear, qualities)
+        degrade(samples, images, key, self._wear, qualities)
         codec.jpeg(images, qualities)
         if self._augment:
             for image, sample in zip(images, samples, strict=True):

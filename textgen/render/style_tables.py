@@ -1,4 +1,4 @@
-"""A game as the numbers and tables that compiled code takes: `textgen.kernels.tables.Look` and `Type`."""
+"""A game as the numbers and tables that compiled code takes: `textgen.kernels.tables.StyleTable` and `Type`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.assets.backgrounds import rgb
+from textgen.assets.backgrounds import parse_color
 from textgen.assets.fonts import Face
-from textgen.assets.glyph_atlas import Levels
+from textgen.assets.glyph_atlas import StyleLevels
 from textgen.common.arrays import U8
-from textgen.kernels.tables import SIDES, Look, Type, normals, soft_taps
+from textgen.kernels.tables import SIDES, LetterTable, StyleTable, blur_filters, normal_numbers
 from textgen.schema.game import Text
 
 
-def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:
+def build_style_table(text: Text, icons: NDArray[np.int64], sprites: U8) -> StyleTable:
     """How a game's text is drawn."""
     outline, gradient, panel, icon, neighbour = text.outline, text.gradient, text.panel, text.icon, text.neighbour
     shadow, glow = text.shadow, text.glow
@@ -34,8 +34,8 @@ def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:
         soft[0] = (shadow.chance, *shadow.offset, *shadow.blur, *shadow.opacity)
     if glow:
         soft[1] = (glow.chance, 0, 0, *glow.blur, *glow.opacity)
-    return Look(
-        colors=np.array([rgb(color) for palette in palettes for color in palette], np.float32),
+    return StyleTable(
+        colors=np.array([parse_color(color) for palette in palettes for color in palette], np.float32),
         palettes=np.array([np.cumsum([0, *counts[:-1]]), counts], np.int32).T.copy(),
         jitter=float(text.color_jitter),
         opacity=_range(text.opacity),
@@ -50,7 +50,7 @@ def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:
         panel_padding=_range(panel.padding if panel else (0, 0)),
         panel_opacity=_range(panel.opacity if panel else (0, 0)),
         soft=soft,
-        taps=soft_taps(float(soft[:, 4].max())),
+        taps=blur_filters(float(soft[:, 4].max())),
         neighbour_chance=_chance(neighbour),
         neighbour_sides=_sides(neighbour.sides if neighbour else ("left",)),
         neighbour_gap=_range(neighbour.gap if neighbour else (0, 0)),
@@ -60,25 +60,25 @@ def look_of(text: Text, icons: NDArray[np.int64], sprites: U8) -> Look:
         icon_height=_range(icon.height if icon else (1, 1)),
         icons=icons,
         sprites=sprites,
-        normals=normals(1 << 16),
+        normals=normal_numbers(1 << 16),
     )
 
 
-def type_of(
+def build_letter_table(
     faces: Sequence[Face],
     chances: NDArray[np.float64],
     usable: Sequence[int],
-    levels: Levels,
+    levels: StyleLevels,
     alphabet: str,
     kerning: bool,
-) -> Type:
+) -> LetterTable:
     """The letters of a split that uses the faces `usable`. Code 0 of the alphabet has no width."""
     wide = np.stack([np.concatenate([[0], face.advances]) for face in faces])
     pairs = np.zeros((len(faces), len(alphabet), len(alphabet)), np.float32)
     if kerning:
         pairs[:, 1:, 1:] = np.stack([face.kerning for face in faces])
     shares = chances[list(usable)]
-    return Type(
+    return LetterTable(
         bounds=np.cumsum(shares / shares.sum()),
         faces=np.array(usable, np.int32),
         ems=np.array([face.pixels_per_em(1.0) for face in faces], np.float64),

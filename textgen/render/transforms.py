@@ -15,14 +15,14 @@ from textgen.common.arrays import U8, Rng
 from textgen.common.errors import UserError
 
 
-class Augment:
+class PixelTransforms:
     """A pipeline of albumentations' pixel transforms.
 
     `transforms` is a list of mappings: `name`, a transform that keeps every pixel in its place (a subclass of
     `ImageOnlyTransform`: others could cut the text off), and its arguments. Without any, albumentations, whose import
     takes a second, is not imported.
 
-    >>> augment = Augment([{"name": "GaussianBlur", "p": 1.0}])
+    >>> augment = PixelTransforms([{"name": "GaussianBlur", "p": 1.0}])
     >>> import numpy as np
     >>> crop = np.zeros((22, 52, 3), np.uint8)
     >>> augment(crop, np.random.default_rng(0)).shape

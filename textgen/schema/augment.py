@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.schema.game import Blur, Fraction, Levels, ordered
+from textgen.schema.game import Blur, Fraction, Levels, check_ordered
 
 _STRICT = ConfigDict(extra="forbid")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -22,7 +22,7 @@ class Resize:
     """Sent smaller: averaged down to `scale` of the size and interpolated back."""
 
     chance: Fraction = 1.0
-    scale: Annotated[tuple[Down, Down], AfterValidator(ordered)] = (0.75, 0.95)
+    scale: Annotated[tuple[Down, Down], AfterValidator(check_ordered)] = (0.75, 0.95)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -30,7 +30,7 @@ class GaussianBlur:
     """A Gaussian with a standard deviation of `sigma` pixels."""
 
     chance: Fraction = 1.0
-    sigma: Annotated[tuple[Blur, Blur], AfterValidator(ordered)] = (0.3, 0.8)
+    sigma: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (0.3, 0.8)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -47,7 +47,7 @@ class Noise:
     """Normal noise in every pixel and channel, its standard deviation in levels of 255."""
 
     chance: Fraction = 1.0
-    deviation: Annotated[tuple[Levels, Levels], AfterValidator(ordered)] = (2.5, 12.5)
+    deviation: Annotated[tuple[Levels, Levels], AfterValidator(check_ordered)] = (2.5, 12.5)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -62,7 +62,7 @@ class Jpeg:
     """Compressed and read again, in 4:2:0, by libjpeg-turbo within OpenCV."""
 
     chance: Fraction = 1.0
-    quality: Annotated[tuple[Quality, Quality], AfterValidator(ordered)] = (40, 95)
+    quality: Annotated[tuple[Quality, Quality], AfterValidator(check_ordered)] = (40, 95)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -74,13 +74,13 @@ class H264:
     """
 
     chance: Fraction = 1.0
-    crf: Annotated[tuple[Crf, Crf], AfterValidator(ordered)] = (22, 32)
+    crf: Annotated[tuple[Crf, Crf], AfterValidator(check_ordered)] = (22, 32)
     frames: Annotated[StrictInt, Field(ge=1, le=32)] = 3
     preset: Literal[PRESETS] = "veryfast"  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Stream:
+class Augment:
     """H.264 first and then in this order, each of them drawn for a sample by itself.
 
     `transforms` are albumentations' pixel transforms.

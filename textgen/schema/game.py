@@ -6,26 +6,21 @@ range that every sample draws from evenly.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import re
-import typing
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr
 from pydantic.dataclasses import dataclass
 
-from textgen.common.errors import UserError
+from textgen.common.validation import validate
 from textgen.spec.items import Choice, Items
 from textgen.spec.parser import Spec, parse_texts
 
-T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
-def ordered(pair: tuple[float, float]) -> tuple[float, float]:
+def check_ordered(pair: tuple[float, float]) -> tuple[float, float]:
     """For a range: refuse one that runs downwards."""
     if not pair[0] <= pair[1]:  # neither is a NaN
         raise ValueError(f"the first number of a range is the smaller one, not {list(pair)}")
@@ -50,11 +45,10 @@ def _file_name(name: str) -> str:
     return name
 
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # ~ is the user's
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(ordered)]
+Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(check_ordered)]
 Length = Annotated[float, Field(ge=0, le=256)]
-Pixels = Annotated[tuple[Length, Length], AfterValidator(ordered)]
+Pixels = Annotated[tuple[Length, Length], AfterValidator(check_ordered)]
 Levels = Annotated[float, Field(ge=0, le=255)]
 Color = Annotated[StrictStr, AfterValidator(_hex)]
 Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
@@ -74,7 +68,7 @@ class Outline:
     """A line around every glyph, drawn under the fill."""
 
     chance: Fraction = 1.0
-    width: Annotated[tuple[Line, Line], AfterValidator(ordered)] = (0.5, 1.0)
+    width: Annotated[tuple[Line, Line], AfterValidator(check_ordered)] = (0.5, 1.0)
     colors: Colors = ("#000000",)
 
 
@@ -84,7 +78,7 @@ class Shadow:
 
     chance: Fraction = 1.0
     offset: Pixels = (0.5, 1.5)  # to the right and down, each drawn by itself
-    blur: Annotated[tuple[Blur, Blur], AfterValidator(ordered)] = (0.0, 1.0)  # standard deviation of the Gaussian
+    blur: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (0.0, 1.0)  # standard deviation of the Gaussian
     opacity: Fractions = (0.4, 0.9)
     colors: Colors = ("#000000",)
 
@@ -94,7 +88,7 @@ class Glow:
     """Light around the text: the text once more, blurred, over panel and shadow and under outline and fill."""
 
     chance: Fraction = 1.0
-    blur: Annotated[tuple[Blur, Blur], AfterValidator(ordered)] = (1.0, 2.0)  # standard deviation of the Gaussian
+    blur: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (1.0, 2.0)  # standard deviation of the Gaussian
     opacity: Fractions = (0.5, 1.0)
     colors: Colors = ("#ffffff",)
 
@@ -134,7 +128,7 @@ class Icon:
     source: Annotated[tuple[StrictStr, ...], Field(min_length=1)] = ("coin", "clock", "heart", "star")
     sides: Sides = ("left", "right")
     gap: Pixels = (1.0, 3.0)
-    height: Annotated[tuple[Scale, Scale], AfterValidator(ordered)] = (0.9, 1.4)
+    height: Annotated[tuple[Scale, Scale], AfterValidator(check_ordered)] = (0.9, 1.4)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -164,14 +158,14 @@ class Text:
     """
 
     fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Weight]
-    height: Annotated[tuple[float, float], AfterValidator(ordered)]
-    axes: Mapping[Axis, Annotated[tuple[float, float], AfterValidator(ordered)]] | None = None
+    height: Annotated[tuple[float, float], AfterValidator(check_ordered)]
+    axes: Mapping[Axis, Annotated[tuple[float, float], AfterValidator(check_ordered)]] | None = None
     colors: Colors = ("#ffffff",)
     color_jitter: Levels = 8.0  # standard deviation a channel, in levels of 255
     opacity: Fractions = (1.0, 1.0)
-    spacing: Annotated[tuple[Spacing, Spacing], AfterValidator(ordered)] = (0.0, 0.0)  # added between letters
+    spacing: Annotated[tuple[Spacing, Spacing], AfterValidator(check_ordered)] = (0.0, 0.0)  # added between letters
     kerning: StrictBool = True
-    slant: Annotated[tuple[Slant, Slant], AfterValidator(ordered)] = (0.0, 0.0)
+    slant: Annotated[tuple[Slant, Slant], AfterValidator(check_ordered)] = (0.0, 0.0)
     x: Fractions = (0.0, 1.0)
     y: Fractions = (0.0, 1.0)
     margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # kept free around the ink
@@ -201,8 +195,8 @@ class Background:
 
     source: StrictStr
     weight: Weight = 1.0
-    zoom: Annotated[tuple[Zoom, Zoom], AfterValidator(ordered)] = (1.0, 2.0)
-    light: Annotated[tuple[Light, Light], AfterValidator(ordered)] = (0.7, 1.2)
+    zoom: Annotated[tuple[Zoom, Zoom], AfterValidator(check_ordered)] = (1.0, 2.0)
+    light: Annotated[tuple[Light, Light], AfterValidator(check_ordered)] = (0.7, 1.2)
     tint: tuple[Color, ...] = ()
     tint_opacity: Fractions = (0.3, 0.8)
 
@@ -226,7 +220,7 @@ class Game:
     `arch` is the network that `train` builds for it, in the paper's notation; pictures do not depend on it.
 
     >>> from omegaconf import OmegaConf
-    >>> Game.of(OmegaConf.to_container(OmegaConf.load("conf/game/sot_time.yaml"))).classes[:3]
+    >>> Game.from_config(OmegaConf.to_container(OmegaConf.load("conf/game/sot_time.yaml"))).classes[:3]
     ('0', '1', '2')
     """
 
@@ -250,9 +244,9 @@ class Game:
             )
 
     @classmethod
-    def of(cls, config: Any) -> Game:
+    def from_config(cls, config: Any) -> Game:
         """Validate a plain mapping, as YAML gives it. Raises `UserError`, a `SpecError` for the text among them."""
-        game = validated(cls, config, "game")
+        game = validate(cls, config, "game")
         game.parse_spec()
         game.parse_neighbours()
         return game
@@ -271,68 +265,3 @@ class Game:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.parse_spec().classes
-
-
-SHAPES = {  # what YAML calls what pydantic expects
-    "tuple_type": "it is a list: write [a, b]",
-    "dataclass_type": "it is a mapping: write {key: value}, or {} for what is usual",
-    "mapping_type": "it is a mapping: write {key: value}",
-}
-
-
-def validated(cls: type[T], config: Any, where: str = "") -> T:
-    """`config` as the dataclass `cls`, or a `UserError` that names the key, what it got and what would be right."""
-    try:
-        return TypeAdapter(cls).validate_python(config)
-    except UnicodeEncodeError as error:  # pydantic's own, of "\ud800" in YAML
-        half = error.object[error.start]
-        raise UserError(f"{where or 'a setting'} holds {half!r}, half a character: remove it") from None
-    except ValidationError as error:
-        # A misspelt key first: the right one is then missing too, but that would not say why.
-        first, *others = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
-        path = _path(first["loc"])
-        for other in others:  # of the kinds of value that a key can have, the one that was understood the furthest
-            if len(_path(other["loc"])) > len(path) and _path(other["loc"])[: len(path)] == path:
-                first, path = other, _path(other["loc"])
-        key = ".".join([where, *path] if where else path)
-        if first["type"] in ("unexpected_keyword_argument", "missing_argument", "missing"):
-            siblings = _fields_at(cls, path[:-1])
-            near = difflib.get_close_matches(path[-1], siblings, 1)
-            if first["type"].startswith("missing"):
-                raise UserError(f"{key} is missing: it has no default, set it in the YAML file") from None
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(siblings)}"
-            raise UserError(f"{key} is no setting; {hint}") from None
-        given = first["input"]
-        if given is None:
-            raise UserError(
-                f'{key} has no value: give one; in YAML # begins a comment, so that colours need quotes: "#ffffff"'
-            ) from None
-        known = re.findall("'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
-        if near := difflib.get_close_matches(str(given), known, 1):
-            raise UserError(f"{key}: there is no {given!r}; did you mean {near[0]}?") from None
-        shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | list | tuple) else ""
-        message = SHAPES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{key}: {message}{shown}") from None
-
-
-def _path(loc: tuple[int | str, ...]) -> list[str]:
-    """Keys alone, without pydantic's names of the kinds of value that it tried."""
-    return [str(part) for part in loc if not str(part).startswith(("function-", "tuple[", "mapping[", "dict["))]
-
-
-def _fields_at(cls: Any, path: list[str]) -> list[str]:
-    """The names of the settings of the dataclass that `path` leads to from `cls`."""
-    for name in path:
-        if name.isdigit():
-            continue
-        hint = typing.get_type_hints(cls)[name]
-        inner = [hint, *_type_arguments(hint)]
-        cls = next((t for t in inner if dataclasses.is_dataclass(t)), cls)
-    return [field.name for field in dataclasses.fields(cls)]
-
-
-def _type_arguments(hint: Any) -> list[Any]:
-    found = []
-    for argument in typing.get_args(hint):
-        found += [argument, *_type_arguments(argument)]
-    return found

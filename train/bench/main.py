@@ -14,35 +14,44 @@ from typing import Annotated, Any, Literal
 import hydra
 import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
 
-from textgen.common import cli
+from textgen.common import cli, hydra_app
+from textgen.common.atomic import OTHER_OUT
 from textgen.common.errors import UserError
-from textgen.main import plain
-from textgen.schema.game import Game, UserPath, validated
+from textgen.common.validation import Positive, Seed, UserPath, validate
+from textgen.schema.game import Game
 from train.bench import plots, table
-from train.bench.measure import USUAL, Subject, Task, accuracy, labels_of_pytorch, pinned, prepare, times
+from train.bench.measure import (
+    USUAL,
+    BenchmarkTask,
+    Subject,
+    label_accuracy,
+    labels_of_pytorch,
+    measure_seconds,
+    pinned,
+    prepare,
+)
 from train.common import machine
-from train.config.curriculum import Positive
-from train.config.settings import Listed, Model
-from train.cost.devices import here
-from train.cost.intensity import NetworkCost, cost_of
-from train.cost.main import ELSEWHERE, MAX_FOLD, Sizes
-from train.cost.modules import costs_of_module
-from train.data.tasks import Data
-from train.folding.arithmetic import Form, assemble_slots, name_of
+from train.config.fields import MAX_COMPUTED_FOLD, OneOrMore
+from train.config.networks import Model, NetworkSettings
+from train.cost.devices import measure_this_machine
+from train.cost.intensity import NetworkCost, network_cost
+from train.cost.modules import module_costs
+from train.data.tasks import TaskData
+from train.folding.arithmetic import Form, network_name
 from train.folding.fold_model import fold_model
+from train.folding.slots import assemble_slots
 from train.inference.engines import Engine, Precision
 from train.inference.network import Network, load
-from train.inference.reader import forms
+from train.inference.reader import available_forms
 from train.models.notation import build, parse
 from train.models.resnet import resnet18
-from train.models.scaling import resized, scaled
-from train.runs.finished import calibration_crops, data_of_run, result_of_run
+from train.models.scaling import prepend_resize, scale_network
+from train.runs.finished import calibration_crops, load_result, load_run_data
 
 LARGEST = 2**20  # images of a batch, or to calibrate with
 
@@ -52,37 +61,39 @@ class Settings:
     """The settings of conf/bench.yaml outside `game`."""
 
     model: Model
-    runs: Listed[UserPath]
-    fold: Listed[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]] | None  # None: 2, 3 and 4, or those of the runs
+    runs: OneOrMore[UserPath]
+    fold: (
+        OneOrMore[Annotated[StrictInt, Field(ge=1, le=MAX_COMPUTED_FOLD)]] | None
+    )  # None: 2, 3 and 4, or those of the runs
     scaled: StrictBool
-    forms: Listed[Form]
-    engines: Annotated[Listed[Engine], Field(min_length=1)]
-    precisions: Annotated[Listed[Precision], Field(min_length=1)] | None
-    batch: Annotated[Listed[Annotated[StrictInt, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
+    forms: OneOrMore[Form]
+    engines: Annotated[OneOrMore[Engine], Field(min_length=1)]
+    precisions: Annotated[OneOrMore[Precision], Field(min_length=1)] | None
+    batch: Annotated[OneOrMore[Annotated[StrictInt, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
     trials: Positive
     seconds: Annotated[float, Field(gt=0, le=60)]
-    calibration_crops: Annotated[StrictInt, Field(ge=MAX_FOLD, le=LARGEST)]
+    calibration_crops: Annotated[StrictInt, Field(ge=MAX_COMPUTED_FOLD, le=LARGEST)]
     device: str
     threads: Positive
     pin: StrictBool
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    seed: Seed
     data_dir: UserPath | None
     path: UserPath | None
     format: Literal["text", "csv", "json"]
     out: UserPath | None
     overwrite: StrictBool
     plots: UserPath | None
-    network: Sizes | None = None
+    network: NetworkSettings | None = None
 
 
 def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     """Everything that `s` asks for, measured: plain dicts, lists, strings and numbers. Raises `UserError`."""
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # fp32 means float32 in all of NVIDIA's libraries
-    device = machine.device_of(s.device)
+    device = machine.select_device(s.device)
     if device.type not in USUAL:
         raise UserError(f"device={s.device}: engines run on cpu and cuda")
-    with machine.threads(s.threads), pinned(s.threads if s.pin else None):
-        name = machine.name_of(device)
+    with machine.torch_threads(s.threads), pinned(s.threads if s.pin else None):
+        name = machine.device_name(device)
         task, left_out = _task(s, game)
         prepared, notes = prepare(
             task,
@@ -95,13 +106,13 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
         notes = left_out + notes
         if not prepared:
             raise UserError(f"nothing is left to measure: {'; '.join(notes)}")
-        peaks = [here()] if device.type == "cpu" else []
+        peaks = [measure_this_machine()] if device.type == "cpu" else []
         networks = {each.subject.network for each in prepared}
         usual = {network: labels_of_pytorch(network, task) for network in networks}
-        accuracies = [accuracy(each, task, usual[each.subject.network], s.batch[0]) for each in prepared]
+        accuracies = [label_accuracy(each, task, usual[each.subject.network], s.batch[0]) for each in prepared]
         rows: list[dict[str, Any]] = []
         for batch in s.batch:
-            taken = times(prepared, task.crops, batch, trials=s.trials, seconds=s.seconds, seed=s.seed)
+            taken = measure_seconds(prepared, task.crops, batch, trials=s.trials, seconds=s.seconds, seed=s.seed)
             for each, seconds, accurate in zip(prepared, taken, accuracies, strict=True):
                 subject, images = each.subject, each.images(batch)
                 rows.append(
@@ -120,7 +131,7 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
                 )
         best = {batch: _best_original(rows, batch) for batch in s.batch}
         likes = {_like(row): row["images_per_second"] for row in rows if row["network"] == "original"}
-        peaks += [here()] if peaks else []
+        peaks += [measure_this_machine()] if peaks else []
         peak = max((device.peak["fp32"] for device in peaks), default=None)
         for row in rows:
             original = best[row["batch"]]
@@ -142,7 +153,7 @@ def bench(s: Settings, game: Game | None) -> dict[str, Any]:
     }
 
 
-def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
+def _task(s: Settings, game: Game | None) -> tuple[BenchmarkTask, list[str]]:
     """What is measured, and notes of what is not."""
     left_out = []
     if s.runs:
@@ -170,28 +181,28 @@ def _task(s: Settings, game: Game | None) -> tuple[Task, list[str]]:
     original = networks[1]
     subjects = [Subject("original", original, "dense", _cost(original, "dense"), 1 in trained)]
     for f in sorted(set(networks) - {1}):
-        possible = forms(networks[f])
+        possible = available_forms(networks[f])
         if not set(possible) & set(s.forms):
             left_out.append(f"fold={f} is no network of slots, and has no form but {', '.join(possible)}")
         for form in possible:
             if form in s.forms:
                 cost = _cost(networks[f], form)
-                subjects.append(Subject(name_of(f, form), networks[f], form, cost, f in trained))
+                subjects.append(Subject(network_name(f, form), networks[f], form, cost, f in trained))
     if s.scaled and not original.arch:
         raise UserError(f"scaled=true is for networks of the notation: leave it out, {name} is none")
     if s.scaled:
-        arch, pool, size = scaled("efficientnet", original.arch, original.pool, original.size)
-        small = _random(resized(arch, size), pool, original.size, len(original.classes), 1, s.seed)
+        arch, pool, size = scale_network("efficientnet", original.arch, original.pool, original.size)
+        small = _random(prepend_resize(arch, size), pool, original.size, len(original.classes), 1, s.seed)
         subjects.append(Subject("EfficientNet", small, "dense", _cost(small, "dense"), False))
     longest = max(*s.batch, *networks)
     if len(crops) < longest:
         crops = np.concatenate([crops] * -(-longest // len(crops)))
-    return Task(name, tuple(subjects), crops, calibration, labels), left_out
+    return BenchmarkTask(name, tuple(subjects), crops, calibration, labels), left_out
 
 
-def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
+def _of_runs(s: Settings) -> tuple[str, dict[int, Network], TaskData]:
     """The game of the runs, their networks by fold, and their data. Raises `UserError` for what cannot be compared."""
-    results = {run: result_of_run(run) for run in s.runs}
+    results = {run: load_result(run) for run in s.runs}
     for key, what in (("game", "games"), ("dataset_hash", "data sets")):
         if len({result.get(key) for result in results.values()}) > 1:
             told = ", ".join(f"{run.name} of {result.get(key)}" for run, result in results.items())
@@ -207,7 +218,7 @@ def _of_runs(s: Settings) -> tuple[str, dict[int, Network], Data]:
     if len({(network.arch, network.pool, network.classes) for network in networks.values()}) > 1:
         raise UserError("runs=… have networks of several archs: give those of one")
     (run, result), network = next(iter(results.items())), next(iter(networks.values()))
-    return result["game"], networks, data_of_run(run, network, data_dir=s.data_dir, path=s.path)
+    return result["game"], networks, load_run_data(run, network, data_dir=s.data_dir, path=s.path)
 
 
 def _random(arch: str | None, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
@@ -226,8 +237,8 @@ def _random(arch: str | None, pool: str, size: tuple[int, int], classes: int, f:
 
 def _cost(network: Network, form: Form) -> NetworkCost:
     if not network.arch:
-        return NetworkCost(network.fold, form, costs_of_module(network.net, (3 * network.fold, *network.size)))
-    return cost_of(network.layers, size=network.size, classes=len(network.classes), fold=network.fold, form=form)
+        return NetworkCost(network.fold, form, module_costs(network.net, (3 * network.fold, *network.size)))
+    return network_cost(network.layers, size=network.size, classes=len(network.classes), fold=network.fold, form=form)
 
 
 def _like(row: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -265,28 +276,26 @@ def _sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, s
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="bench")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    c = plain(config)
+    c = hydra_app.to_plain(config)
     for group in ("game", "network"):
-        cli.check_choice(group, c)
-    s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
-    given = dict(
-        override.split("=", 1) for override in HydraConfig.get().overrides.task if override.startswith("model")
-    )
+        hydra_app.check_choice(group, c)
+    s = validate(Settings, {key: value for key, value in c.items() if key != "game"})
+    given = dict(setting.split("=", 1) for setting in hydra_app.given_settings() if setting.startswith("model"))
     if s.runs and {*given.values()} - {"null"}:
         raise UserError("runs=… say what their networks are: leave out model=…, model.arch=… and model.pool=…")
-    game = validated(Game, c["game"], "game") if "game" in c else None
-    with cli.report(s.out, s.plots, ELSEWHERE, overwrite=s.overwrite) as tell:
+    game = validate(Game, c["game"], "game") if "game" in c else None
+    with cli.open_report(s.out, s.plots, OTHER_OUT, overwrite=s.overwrite) as write:
         report = bench(s, game)
         texts = {
             "json": lambda: json.dumps(report, indent=1),
-            "csv": lambda: table.csv_of(report),
-            "text": lambda: table.text_of(report),
+            "csv": lambda: table.format_csv(report),
+            "text": lambda: table.format_text(report),
         }
-        tell(texts[s.format](), lambda folder: plots.draw(report, folder))
+        write(texts[s.format](), lambda folder: plots.draw(report, folder))
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "bench")
+    hydra_app.run(_main, "bench")

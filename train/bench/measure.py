@@ -17,9 +17,9 @@ from tqdm import tqdm
 from textgen.common.errors import UserError
 from train.cost.intensity import NetworkCost
 from train.folding.arithmetic import Form, whole_stacks
-from train.inference.engines import PRECISIONS, Crops, Engine, Engines, Precision, Runner, missing
+from train.inference.engines import PRECISIONS, Crops, Engine, Engines, Precision, Runner, reason_missing
 from train.inference.network import Network
-from train.inference.reader import forms
+from train.inference.reader import available_forms
 
 COMPARED = 1024  # random crops whose labels are compared
 USUAL: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8", "int16"), "cuda": ("fp16",)}
@@ -37,7 +37,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Task:
+class BenchmarkTask:
     """What is measured: crops uint8 (n, H, W, 3) to time and to calibrate with; of runs, a test set and its labels."""
 
     name: str
@@ -68,7 +68,7 @@ class Prepared:
 
 
 def prepare(
-    task: Task,
+    task: BenchmarkTask,
     device: torch.device,
     *,
     engines: Sequence[Engine],
@@ -83,7 +83,7 @@ def prepare(
     notes = []
     able: list[tuple[Engine, Precision]] = []
     for engine in engines:
-        if reason := missing(engine, device):
+        if reason := reason_missing(engine, device):
             notes.append(f"{engine} is missing: {reason}")
             continue
         has = PRECISIONS[engine][device.type]
@@ -93,7 +93,7 @@ def prepare(
             notes.append(f"{engine} has no {', '.join(lacking)} here, but {', '.join(has)}")
     made = Engines(device, threads=threads, calibration=task.calibration)
     for subject in tqdm(task.subjects, desc="prepared", leave=False, disable=None):
-        by_slot = len(forms(subject.network)) > 1
+        by_slot = len(available_forms(subject.network)) > 1
         for engine, precision in able:
             if engine == "fused" and by_slot and subject.form != "narrow":  # it runs slots as their narrow network
                 if not narrow:
@@ -108,13 +108,15 @@ def prepare(
     return found, notes
 
 
-def labels_of_pytorch(network: Network, task: Task) -> NDArray[np.int64]:
+def labels_of_pytorch(network: Network, task: BenchmarkTask) -> NDArray[np.int64]:
     """In float32, of `task.compared`."""
     number = {name: label for label, name in enumerate(network.classes)}
     return np.array([number[name] for name in network.classify(task.compared)], np.int64)
 
 
-def accuracy(prepared: Prepared, task: Task, usual: NDArray[np.int64], batch: int) -> dict[str, float | None]:
+def label_accuracy(
+    prepared: Prepared, task: BenchmarkTask, usual: NDArray[np.int64], batch: int
+) -> dict[str, float | None]:
     """The share of labels that are the `usual` ones and, of a trained network, of right ones."""
     crops, subject = task.compared, prepared.subject
     per = whole_stacks(max(batch, subject.network.fold), subject.network.fold)
@@ -123,7 +125,7 @@ def accuracy(prepared: Prepared, task: Task, usual: NDArray[np.int64], batch: in
     return {"labels_as_pytorch": float((labels == usual).mean()), "accuracy": right}
 
 
-def times(
+def measure_seconds(
     prepared: Sequence[Prepared], crops: Crops, batch: int, *, trials: int, seconds: float, seed: int
 ) -> list[list[float]]:
     """Seconds that each of `prepared` takes for a batch, of every trial, which takes `seconds` at least."""

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
-from textgen.common.atomic import write_whole
-from train.cost.main import ELSEWHERE
+from textgen.common.atomic import OTHER_OUT, write_atomic
+from train.common.figures import color, png
 from train.inference.engines import Engine
-from train.report.plots import color, png
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -26,9 +25,9 @@ MARKERS |= {"tensorrt": "X", "fused": "D"}
 
 def draw(report: Report, folder: Path) -> None:
     """Write `batches.png` into `folder`, and of trained networks `accuracy.png`. Raises `UserError`."""
-    write_whole(folder / "batches.png", batches(report), ELSEWHERE)
+    write_atomic(folder / "batches.png", batches(report), OTHER_OUT)
     if report["runs"]:
-        write_whole(folder / "accuracy.png", accuracy(report), ELSEWHERE)
+        write_atomic(folder / "accuracy.png", accuracy(report), OTHER_OUT)
 
 
 def batches(report: Report) -> bytes:

@@ -7,13 +7,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train.cost.table import columns
+from train.common.text_table import columns
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 
-def csv_of(report: Report) -> str:
+def format_csv(report: Report) -> str:
     """A row a network, engine, precision and batch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(report["rows"][0]), lineterminator="\n")
@@ -22,7 +22,7 @@ def csv_of(report: Report) -> str:
     return text.getvalue()
 
 
-def text_of(report: Report) -> str:
+def format_text(report: Report) -> str:
     """A table of every batch, the fastest first, and what could not be measured."""
     about = f"{report['task']} on {report['device']}, {report['trials']} trial{'s' * (report['trials'] > 1)}"
     if report["peak_fp32"]:

@@ -20,7 +20,7 @@ from textgen.common.errors import UserError
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
 
-def device_of(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """The device that a user names; "auto" takes CUDA where there is one. Raises `UserError`."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
         raise UserError(f"device={name} is none: give auto, cpu, cuda, cuda:1 or mps")
@@ -32,7 +32,7 @@ def device_of(name: str) -> torch.device:
         raise UserError(f"device={name} cannot be used: {str(error).splitlines()[0]}; try device=cpu") from None
 
 
-def name_of(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """For a person: the GPU, or the processor, its vectors and the threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -49,7 +49,7 @@ def processor() -> str:
 
 
 @contextmanager
-def threads(wanted: int | None, *, rendering: bool = False) -> Iterator[None]:
+def torch_threads(wanted: int | None, *, rendering: bool = False) -> Iterator[None]:
     """Within it PyTorch has so many threads; None: as many as it had, less one where crops are rendered meanwhile.
 
     They wait for each other at every operation, so that one which must share its core holds up all: on two cores, two
@@ -63,7 +63,7 @@ def threads(wanted: int | None, *, rendering: bool = False) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Have malloc keep what tensors give back, as the next step of a training needs as much again.
 
     By default glibc returns large blocks to the system, and every page that comes again is first filled with zeros: one

@@ -1,29 +1,21 @@
-"""Which classes are in at an epoch, the curriculum (I, Δ, E) of paper §4.2, and the order of its images. Pure."""
+"""The settings of a curriculum (I, Δ, E), paper §4.2."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from typing import Annotated
-
-import numpy as np
-import torch
-from pydantic import ConfigDict, Field, StrictInt
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
-from textgen.common.errors import UserError
-
-Positive = Annotated[StrictInt, Field(ge=1)]
+from textgen.common.validation import Positive
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Curriculum:
-    """Training begins with `initial` classes (I); `step` more (Δ) come in every `every` epochs (E) of a run of `of`.
+    """Training begins with `initial` classes (I); every `every` epochs (E) of a run of `of` epochs, `step` more (Δ)
+    join.
 
-    None stands for the paper's choice: I = max(f, ⌊C/10⌋), Δ = max(1, ⌊C/10⌋). A run of another length than `of`
-    keeps the shape: classes come in at the same fractions of it. `order` is that in which classes come in:
-    "alphabetical" by label as in the published code, "random" by seed, or a list of labels.
+    None stands for the paper's choice: I = max(f, ⌊C/10⌋), Δ = max(1, ⌊C/10⌋). A run of another length than `of` scales
+    the schedule: classes join at the same fractions of the run. `order` is the order in which classes join:
+    "alphabetical" by label as in the published code, "random" by seed, or a list of all labels.
     """
 
     initial: Positive | None = None
@@ -31,49 +23,3 @@ class Curriculum:
     every: Positive = 60
     of: Positive = 1500
     order: str | tuple[str, ...] = "alphabetical"
-
-
-def classes_in(curriculum: Curriculum | None, *, epoch: int, epochs: int, classes: int, fold: int) -> int:
-    """How many classes take part in `epoch` (from 0) of `epochs`.
-
-    >>> [classes_in(Curriculum(), epoch=e, epochs=1500, classes=27, fold=4) for e in (0, 59, 60, 719, 720)]
-    [4, 4, 6, 26, 27]
-    """
-    if curriculum is None:
-        return classes
-    initial = curriculum.initial if curriculum.initial is not None else max(fold, classes // 10)
-    step = curriculum.step if curriculum.step is not None else max(1, classes // 10)
-    steps = epoch * curriculum.of // (curriculum.every * epochs)
-    return min(classes, initial + step * steps)
-
-
-def order_of(curriculum: Curriculum, classes: Sequence[str], seed: int) -> list[int]:
-    """Indices of the classes in the order in which they come in. Raises `UserError` for a list that is not theirs."""
-    if curriculum.order == "alphabetical":
-        return sorted(range(len(classes)), key=lambda i: classes[i])
-    if curriculum.order == "random":
-        return random.Random(f"curriculum/{seed}").sample(range(len(classes)), len(classes))
-    if isinstance(curriculum.order, str) or sorted(curriculum.order) != sorted(classes):
-        raise UserError(
-            f"recipe.curriculum.order is {curriculum.order!r}; it is alphabetical, random, or a list of all classes: "
-            + ", ".join(classes)
-        )
-    return [list(classes).index(label) for label in curriculum.order]
-
-
-def ranks_of(order: Sequence[int]) -> Tensor:
-    """For each class, int64 (k,), its place in `order`: it is in when more classes than this are."""
-    ranks = torch.empty(len(order), dtype=torch.long)
-    ranks[torch.tensor(order)] = torch.arange(len(order))
-    return ranks
-
-
-def epoch_order(ranks: Tensor, classes: int, seed: int, epoch: int) -> Tensor:
-    """Indices of the images with `ranks` (n,) below `classes`, in an order that is that of this seed and epoch.
-
-    It is the same on every device, and depends on no epoch before.
-    """
-    drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    shuffle = torch.Generator().manual_seed(int(drawn >> np.uint64(1)))
-    pool = (ranks < classes).nonzero().squeeze(1)
-    return pool[torch.randperm(len(pool), generator=shuffle)]

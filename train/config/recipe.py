@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -10,33 +10,35 @@ from pydantic import ConfigDict, Field, StrictBool
 from pydantic.dataclasses import dataclass
 
 from textgen.common.errors import UserError
-from textgen.schema.game import validated
-from train.config.curriculum import Curriculum, Positive
-from train.config.settings import MAX_FOLD
+from textgen.common.validation import Positive, validate
+from train.config.curriculum import Curriculum
+from train.config.fields import MAX_FOLD, Share
+from train.config.renamed import rename_recipe_keys
 from train.folding.arithmetic import whole_stacks
 
 _STRICT = ConfigDict(extra="forbid")
-MUON_LR, MUON_WEIGHT_DECAY = 0.02, 0.1  # where a recipe does not say them, or does not use them
-Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+DataSource = Literal["files", "live"]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Distill:
     """A teacher of the original width gives logits for the same view of every image, and the network learns from them.
 
-    The loss is `weight` times the difference to the teacher and 1 - `weight` times the cross entropy of the labels.
-    The difference is, for "kl", the Kullback-Leibler divergence of the softmax at `temperature` times its square
+    The loss is `weight` times the difference to the teacher plus 1 - `weight` times the cross entropy of the labels.
+    The difference is, for "kl", the Kullback-Leibler divergence of the softmax at `temperature`, times its square
     (Hinton et al., 2015), and for "mse" the mean squared difference of the logits (Ba & Caruana, 2014).
     """
 
     loss: Literal["kl", "mse"] = "kl"
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    temperature: Rate = 1.0
     weight: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Special:
-    """Other settings, `set`, for `games` (all, if null) at `fold` (any, if null): whatever keys a recipe has."""
+class Override:
+    """Settings of the recipe, `set`, that hold only for `games` (all, if null) at `fold` (any, if null)."""
 
     set: Mapping[str, Any]
     games: tuple[str, ...] | None = None
@@ -48,63 +50,69 @@ class Special:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """Either `epochs` or `images` (seen in training, rounded to whole epochs) says how long. `images` is for the
-    original's arithmetic: what is narrower sees more, `fold` times as many with slots, and 1/width² times with `width`,
-    at most `MAX_FOLD`.
-    `data` is that of a run which does not say it.
+    """The settings of a recipe. Their values are in conf/recipe/*.yaml, and nowhere else.
 
-    `batch` counts images; where fold does not divide it, the largest whole number of stacks below it is taken. "muon"
-    takes `muon_lr` and `muon_weight_decay` for the convolutions, and AdamW with `lr` and `weight_decay` for the rest
-    (`train.trainer.optimizers`). `schedule` "constant" keeps `lr`; "one_cycle" rises to it linearly over `warmup` of
-    the run and falls to zero as a cosine. `weight_decay` is added to the gradient as L2 by "adam" (the paper's),
-    "rmsprop" and "sgd", and decoupled in "adamw", as is `muon_weight_decay`. `norm`, `dropout` and `init` are those of
-    `train.models.notation`: a batch norm behind every convolution, or the pool that follows, steadies the training and
-    is part of the convolution in the network that comes out. `characters` lets classes share weights of the last layer
-    by what they are written with, and `auxiliary` is the weight of the loss of a second, wider end of the network
-    (`train.models.training_layers`); both are for networks of single images, slots or fold=1, and neither is in what
-    comes out. `average` is the decay per step of an exponential average of the weights, which then are what is
-    evaluated and kept. `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the
-    FoldedCNN from f copies of it. `distill` is for fold > 1, and for whatever is given a teacher. `curriculum`,
-    `between_slots` and `consistency` are for fold > 1 without slots: the steps of weights that lead from one slot to
-    another are `between_slots` times as long, and `consistency` times the divergence between the answers to a stack and
-    to the same one turned is added to the loss (`train.trainer.cross_slot`). `needs_start` refuses a run that begins
-    from no trained network (`start=`). `special` settings go before the others, the later before the earlier.
+    Length: either `epochs` or `images` (seen in training, rounded to whole epochs). `images` is for the original's
+    arithmetic: a narrower network sees more, `fold` times as many with slots and 1/width² times with `width`, at most
+    `MAX_FOLD` times. `data` is what a run trains on that does not say it. `batch` counts images; where fold does not
+    divide it, the largest number of whole stacks below it is taken.
+
+    Optimiser: "muon" takes `muon_lr` and `muon_weight_decay` for the convolutions, and AdamW with `lr` and
+    `weight_decay` for the rest (`train.trainer.optimizers`). `schedule` "constant" keeps `lr`; "one_cycle" rises to it
+    linearly over the share `warmup` of the run and falls to zero as a cosine. `weight_decay` is added to the gradient
+    as L2 by "adam" (the paper's), "rmsprop" and "sgd"; in "adamw" it is decoupled, as `muon_weight_decay` is.
+
+    Training-only layers (`train.models.training_layers`), absent from the network that results: `norm`, a batch norm
+    behind every convolution or the pool that follows it; `dropout`; `characters`, weights of the last layer that
+    classes share by the characters of their names; `auxiliary`, the weight of the loss of an auxiliary head. The latter
+    two are for single images, that is slots and fold=1. `init` is "reference", as the published code initialises, or
+    "torch". `ema_decay` is the decay per step of an exponential moving average of the weights, which is then evaluated
+    and kept.
+
+    Folding: `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN of
+    f copies of it. `distill` is for fold > 1, and for every run that is given a teacher. `curriculum`, `cross_slot_lr`
+    and `order_consistency` are for fold > 1 without slots: the steps of cross-slot weights are multiplied by
+    `cross_slot_lr` (`train.trainer.cross_slot`), and `order_consistency` times the divergence between predictions for a
+    stack and for the same stack rolled is added to the loss (`train.trainer.order_consistency`).
+
+    `needs_start` refuses a run that begins from no trained network (`start=`). `overrides` go before the other
+    settings, the later before the earlier.
     """
 
     name: str
+    epochs: Positive | None
+    images: Positive | None
+    data: DataSource
     batch: Positive
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    epochs: Positive | None = None
-    images: Positive | None = None
-    data: Literal["files", "live"] = "files"
-    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "sgd"] = "adam"
-    muon_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = MUON_LR
-    muon_weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = MUON_WEIGHT_DECAY
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    schedule: Literal["constant", "one_cycle"] = "constant"
-    warmup: Share = 0.2
-    label_smoothing: Share = 0.0
-    norm: StrictBool = False
-    dropout: Share = 0.0
-    init: Literal["reference", "torch"] = "reference"
-    characters: StrictBool = False
-    auxiliary: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    average: Share = 0.0
-    slots: StrictBool = False
-    between_slots: Annotated[float, Field(ge=0, le=1)] = 1.0
-    consistency: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    distill: Distill | None = None
-    curriculum: Curriculum | None = None
-    needs_start: StrictBool = False
-    special: tuple[Special, ...] = ()
+    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "sgd"]
+    lr: Rate
+    weight_decay: Weight
+    muon_lr: Rate | None  # None: the optimiser is not muon
+    muon_weight_decay: Weight | None
+    schedule: Literal["constant", "one_cycle"]
+    warmup: Share
+    label_smoothing: Share
+    norm: StrictBool
+    dropout: Share
+    init: Literal["reference", "torch"]
+    characters: StrictBool
+    auxiliary: Weight
+    ema_decay: Share
+    slots: StrictBool
+    cross_slot_lr: Annotated[float, Field(ge=0, le=1)]
+    order_consistency: Weight
+    distill: Distill | None
+    curriculum: Curriculum | None
+    needs_start: StrictBool
+    overrides: tuple[Override, ...]
 
 
-def data_of(config: Mapping[str, Any]) -> Literal["files", "live"]:
+def recipe_data(config: Mapping[str, Any]) -> DataSource:
     """What a recipe trains on, files or live crops. Raises `UserError`."""
-    return validated(Recipe, config, "recipe").data
+    return validate(DataSource, config.get("data"), "recipe.data")  # type: ignore[arg-type]
 
 
-def recipe_of(
+def fit_recipe(
     config: Mapping[str, Any],
     *,
     game: str,
@@ -115,33 +123,15 @@ def recipe_of(
     epochs: int | None = None,
     batch: int | None = None,
 ) -> Recipe:
-    """The recipe for one run: validated, with what is special to it, `epochs` and `batch` (None: its own) applied.
+    """The recipe of one run: validated, with its overrides, `epochs` and `batch` (None: the recipe's) applied.
 
-    What the run does not use, or what its task holds (`data`), is gone: its `epochs` is set, its `batch` whole stacks;
-    `slots`, `curriculum` and, but for a run that is given a `teacher`, `distill` are off at fold=1. Raises `UserError`.
+    What the run does not use, or what its task holds (`data`), is reset: `images` and the settings of another optimiser
+    are None, `batch` counts whole stacks; `slots`, `curriculum` and, but for a run with a `teacher`, `distill` are off
+    at fold=1. Raises `UserError`.
     """
-    recipe = validated(Recipe, config, "recipe")
-    for number, special in enumerate(recipe.special):
-        if "data" in special.set:
-            raise UserError(f"recipe.special[{number}].set.data: all games are trained on the same: give recipe.data")
-        if special.applies(game, fold):
-            settings = {**config, **_merged(config, special.set), "special": ()}
-            recipe = replace(validated(Recipe, settings, f"recipe.special[{number}].set"), special=recipe.special)
-            config = settings
-    if (recipe.epochs is None) == (recipe.images is None):
-        given = f"epochs={recipe.epochs} and images={recipe.images}".replace("None", "null")
-        raise UserError(f"recipe: set one of epochs and images, and the other to null, not {given}")
-    if recipe.slots and recipe.curriculum:
-        raise UserError(
-            "recipe: slots learn from single images, a curriculum is for stacks:"
-            " set recipe.slots=false or recipe.curriculum=null"
-        )
-    if recipe.slots and (recipe.between_slots, recipe.consistency) != (1, 0):
-        raise UserError(
-            "recipe: slots learn from single images, between_slots and consistency are for stacks:"
-            " set slots=false, or them to 1 and 0"
-        )
-    slots, muon = recipe.slots and fold > 1, recipe.optimizer == "muon"
+    recipe = _with_overrides(rename_recipe_keys(config), game, fold)
+    _check(recipe)
+    slots, muon, single = recipe.slots and fold > 1, recipe.optimizer == "muon", fold == 1
     images = (recipe.images or 0) * (fold if slots else 1) * min(1 / width**2, MAX_FOLD)
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
@@ -152,18 +142,64 @@ def recipe_of(
         epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
         images=None,
         data="files",
-        muon_lr=recipe.muon_lr if muon else MUON_LR,
-        muon_weight_decay=recipe.muon_weight_decay if muon else MUON_WEIGHT_DECAY,
+        muon_lr=recipe.muon_lr if muon else None,
+        muon_weight_decay=recipe.muon_weight_decay if muon else None,
         batch=stacked,
         slots=slots,
-        characters=recipe.characters and (slots or fold == 1),
-        auxiliary=recipe.auxiliary if slots or fold == 1 else 0.0,
-        between_slots=recipe.between_slots if fold > 1 else 1.0,
-        consistency=recipe.consistency if fold > 1 else 0.0,
-        curriculum=recipe.curriculum if fold > 1 else None,
-        distill=recipe.distill or Distill() if teacher else (recipe.distill if fold > 1 else None),
-        special=(),
+        characters=recipe.characters and (slots or single),
+        auxiliary=recipe.auxiliary if slots or single else 0.0,
+        cross_slot_lr=1.0 if single else recipe.cross_slot_lr,
+        order_consistency=0.0 if single else recipe.order_consistency,
+        curriculum=None if single else recipe.curriculum,
+        distill=recipe.distill or Distill() if teacher else (None if single else recipe.distill),
+        overrides=(),
     )
+
+
+def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """A recipe without those of its overrides that set what the command sets, at `paths` such as "curriculum.every"."""
+    config = rename_recipe_keys(config)
+    overrides = config.get("overrides")
+    keys = [path.split(".") for path in paths]
+    if not isinstance(overrides, list) or ["overrides"] in keys:
+        return config
+    kept = [
+        {**entry, "set": _without(entry["set"], keys)} if isinstance(entry.get("set"), Mapping) else entry
+        for entry in overrides
+    ]
+    return {**config, "overrides": kept}
+
+
+def _with_overrides(config: Mapping[str, Any], game: str, fold: int) -> Recipe:
+    recipe = validate(Recipe, config, "recipe")
+    for number, override in enumerate(recipe.overrides):
+        where = f"recipe.overrides[{number}].set"
+        if "data" in override.set:
+            raise UserError(f"{where}.data: all games are trained on the same: give recipe.data")
+        if override.applies(game, fold):
+            changes = rename_recipe_keys(override.set)
+            config = {**config, **_merged(config, changes), "overrides": ()}
+            recipe = replace(validate(Recipe, config, where), overrides=recipe.overrides)
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise `UserError` for settings that contradict each other."""
+    if (recipe.epochs is None) == (recipe.images is None):
+        given = f"epochs={recipe.epochs} and images={recipe.images}".replace("None", "null")
+        raise UserError(f"recipe: set one of epochs and images, and the other to null, not {given}")
+    if recipe.optimizer == "muon" and None in (recipe.muon_lr, recipe.muon_weight_decay):
+        raise UserError("recipe: optimizer=muon needs muon_lr and muon_weight_decay, as in conf/recipe/default.yaml")
+    if recipe.slots and recipe.curriculum:
+        raise UserError(
+            "recipe: slots learn from single images, a curriculum is for stacks:"
+            " set recipe.slots=false or recipe.curriculum=null"
+        )
+    if recipe.slots and (recipe.cross_slot_lr, recipe.order_consistency) != (1, 0):
+        raise UserError(
+            "recipe: slots learn from single images, cross_slot_lr and order_consistency are for stacks:"
+            " set slots=false, or them to 1 and 0"
+        )
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,3 +208,16 @@ def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         key: {**config[key], **value} if isinstance(value, Mapping) and isinstance(config.get(key), Mapping) else value
         for key, value in changes.items()
     }
+
+
+def _without(settings: Mapping[str, Any], keys: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """`settings` without what the paths `keys` lead to, and without mappings that are empty then."""
+    left = {}
+    for name, value in settings.items():
+        inner = [key[1:] for key in keys if key[0] == name]
+        if [] in inner:
+            continue
+        kept = _without(value, inner) if inner and isinstance(value, Mapping) else value
+        if kept or not inner:
+            left[name] = kept
+    return left

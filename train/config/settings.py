@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.main import DEFINITION
-from textgen.schema.game import UserPath, validated
-from train.config.curriculum import Positive
-from train.data.tasks import Kind
-from train.models.notation import Rounding, aligned, narrowed, parse
-from train.models.scaling import Scaling, resized, scaled
+from textgen.common.validation import Positive, Seed, UserPath, validate
+from textgen.schema.definition import command_settings
+from train.config.fields import MAX_FOLD, OneOrMore, Rounding, Scaling
+from train.config.networks import Model
 
-MAX_FOLD = 6  # the evaluator goes through all f! orders
-Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
+DataKind = Literal["files", "live", "folder"]
 Logger = Literal["tensorboard", "mlflow"]
-T = TypeVar("T")
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | int | float) else value
-
-
-Listed = Annotated[tuple[T, ...], BeforeValidator(_listed)]  # fold=4 is fold=[4]
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Model:
-    """The group `model`: see `train.models.notation`."""
-
-    arch: str | None  # None: the game's
-    pool: str
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/train.yaml outside `DEFINITION` and the group `recipe`."""
+    """The settings of conf/train.yaml outside the data set's definition and the group `recipe`."""
 
     model: Model
-    data: Kind | None  # None: the recipe's
+    data: DataKind | None  # None: the recipe's
     path: UserPath | None
     real: UserPath | None
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
@@ -60,7 +41,7 @@ class Settings:
     runs: UserPath
     out: UserPath | None
     fresh: StrictBool
-    log: Listed[Logger]
+    log: OneOrMore[Logger]
     device: str
     threads: Positive | None
     save_every: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -71,21 +52,9 @@ class Settings:
     rebuild: StrictBool
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Settings:
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Validate a composed config. Raises `UserError`."""
-        return validated(cls, {k: v for k, v in config.items() if k not in (*DEFINITION, "recipe")})
-
-    def notation(self, of_game: str, size: tuple[int, int]) -> tuple[str, str]:
-        """`arch` and `pool` of the network in the paper's notation, for crops of `size` (H, W): `width`, `scaling` and
-        `align` applied. Raises `UserError`."""
-        arch, pool = self.model.arch or of_game, self.model.pool
-        parse(arch, pool)
-        if self.width < 1:
-            arch = narrowed(arch, self.width)
-        if self.scaling:
-            arch, pool, smaller = scaled(self.scaling, arch, pool, size)
-            arch = resized(arch, smaller)
-        return (aligned(arch, self.align, self.align_to) if self.align else arch), pool
+        return validate(cls, {key: value for key, value in command_settings(config).items() if key != "recipe"})
 
     @property
     def variant(self) -> str:

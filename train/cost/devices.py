@@ -63,7 +63,7 @@ DEVICES = {
 }
 
 
-def here() -> Device:
+def measure_this_machine() -> Device:
     """This machine's processor with PyTorch's threads, in float32: the best rate of a product of large matrices, and
     of a copy, of which every byte is read and written."""
     a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf, prod, sqrt
 
-from train.folding.arithmetic import Form, name_of
-from train.models.notation import Conv, Layer, Linear, Sized, sized
+from train.folding.arithmetic import Form, network_name
+from train.models.notation import Conv, Layer, Linear, SizedLayer, size_layers
 
 KERNEL = 3  # of every convolution of the notation
 
@@ -107,7 +107,7 @@ class NetworkCost:
 
     @property
     def name(self) -> str:
-        return name_of(self.fold, self.form)
+        return network_name(self.fold, self.form)
 
     @property
     def stack(self) -> int:
@@ -153,19 +153,21 @@ def intensity(layers: Sequence[LayerCost], stacks: float, element: int) -> float
     return stacks * operations / sum(layer.traffic(stacks, element) for layer in layers)
 
 
-def cost_of(layers: tuple[Layer, ...], *, size: tuple[int, int], classes: int, fold: int, form: Form) -> NetworkCost:
+def network_cost(
+    layers: tuple[Layer, ...], *, size: tuple[int, int], classes: int, fold: int, form: Form
+) -> NetworkCost:
     """The cost of a network of the notation, for images of `size` (H, W).
 
     "dense" is the original (fold=1) or the FoldedCNN, "grouped" the same with block-diagonal weights as `fold` groups,
     "narrow" the network on single images that fills a slot. Raises `UserError` as `sized` does.
     """
     if form == "dense":
-        return NetworkCost(fold, form, _costs(sized(layers, size=size, classes=classes, fold=fold), 1))
-    narrow = sized(layers, size=size, classes=classes, slot_of=fold)
+        return NetworkCost(fold, form, _costs(size_layers(layers, size=size, classes=classes, fold=fold), 1))
+    narrow = size_layers(layers, size=size, classes=classes, slot_of=fold)
     return NetworkCost(fold, form, _costs(narrow, fold if form == "grouped" else 1))
 
 
-def _costs(layers: Sequence[Sized], copies: int) -> tuple[LayerCost, ...]:
+def _costs(layers: Sequence[SizedLayer], copies: int) -> tuple[LayerCost, ...]:
     """`copies` equal networks beside each other, as groups of one."""
     found = []
     for at in layers:

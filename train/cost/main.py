@@ -16,39 +16,26 @@ from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
 
-from textgen.common import cli
-from textgen.common.atomic import write_whole
+from textgen.common import cli, hydra_app
+from textgen.common.atomic import OTHER_OUT, write_atomic
 from textgen.common.errors import UserError
-from textgen.main import plain
-from textgen.schema.game import Game, UserPath, validated
-from train.config.curriculum import Positive
-from train.config.settings import Listed, Model
+from textgen.common.validation import Positive, UserPath, validate
+from textgen.schema.game import Game
+from train.config.fields import MAX_COMPUTED_FOLD, OneOrMore, Rounding, Scaling
+from train.config.networks import Model, NetworkSettings
 from train.cost import plots, table
-from train.cost.devices import DEVICES, ELEMENT, Device, here
-from train.cost.intensity import LayerCost, NetworkCost, cost_of
-from train.cost.modules import costs_of_module
+from train.cost.devices import DEVICES, ELEMENT, Device, measure_this_machine
+from train.cost.intensity import LayerCost, NetworkCost, network_cost
+from train.cost.modules import module_costs
 from train.cost.tiles import padded_operations, whole_tiles
 from train.folding.arithmetic import Form
 from train.folding.fold_model import fold_model
-from train.models.notation import Rounding, aligned, parse
+from train.models.notation import align_widths, parse
 from train.models.resnet import resnet18
-from train.models.scaling import Scaling, resized, scaled
+from train.models.scaling import prepend_resize, scale_network
 
-ELSEWHERE = "another place with out=… or plots=…"
-MAX_FOLD = 64
 BATCHES = tuple(2**n for n in range(13))  # images, of Figure 3: 1 to 4096
 SCALINGS: dict[Scaling, str] = {"efficientnet": "EfficientNet", "reference": "EfficientNet, reference"}
-
-
-@checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Sizes:
-    """The group `network`: a network's sizes, where there is no game. `classes` counts them. `module` is a network that
-    is no row of letters, of `train.models`, and None one of `model.arch`."""
-
-    name: str
-    size: tuple[Positive, Positive]
-    classes: Positive
-    module: Literal["resnet18"] | None = None
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -56,9 +43,9 @@ class Settings:
     """The settings of conf/cost.yaml outside `game`."""
 
     model: Model
-    fold: Listed[Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]]
-    forms: Annotated[Listed[Form], Field(min_length=1)]
-    scaling: Listed[Scaling]
+    fold: OneOrMore[Annotated[StrictInt, Field(ge=1, le=MAX_COMPUTED_FOLD)]]
+    forms: Annotated[OneOrMore[Form], Field(min_length=1)]
+    scaling: OneOrMore[Scaling]
     align: Annotated[StrictInt, Field(ge=2, le=256)] | None
     align_to: Rounding
     batch: Positive
@@ -69,7 +56,7 @@ class Settings:
     out: UserPath | None
     overwrite: StrictBool
     plots: UserPath | None
-    network: Sizes | None = None
+    network: NetworkSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +170,7 @@ class Report:
         }
 
 
-def report_of(s: Settings, game: Game | None) -> Report:
+def build_report(s: Settings, game: Game | None) -> Report:
     """The networks that `s` asks for, for `game` or for the network of `s`. Raises `UserError`."""
     if game is not None and s.network is None:
         name = game.name
@@ -200,7 +187,7 @@ def report_of(s: Settings, game: Game | None) -> Report:
         raise UserError(f"network {s.network.name} names no network: give model.arch=…")
     else:
         raise UserError("of which network? give game=… or network=…")
-    device = here() if s.device == "here" else DEVICES[s.device]
+    device = measure_this_machine() if s.device == "here" else DEVICES[s.device]
     precision = s.precision or ("fp16" if "fp16" in device.peak else min(device.peak))
     return Report(name, tuple(rows), s.batch, precision, device, s.tile or device.tile(precision))
 
@@ -208,24 +195,24 @@ def report_of(s: Settings, game: Game | None) -> Report:
 def _of_notation(s: Settings, arch: str, size: tuple[int, int], classes: int) -> Iterator[Row]:
     """With `align` also what it makes another."""
     pool, layers = s.model.pool, parse(arch, s.model.pool)
-    rounded = parse(aligned(arch, s.align, s.align_to), pool) if s.align else layers
+    rounded = parse(align_widths(arch, s.align, s.align_to), pool) if s.align else layers
     wanted: list[tuple[int, Form]] = [(1, "dense"), *product(sorted({*s.fold} - {1}), s.forms)]
     for fold, form in wanted:
-        cost, other = (cost_of(of, size=size, classes=classes, fold=fold, form=form) for of in (layers, rounded))
+        cost, other = (network_cost(of, size=size, classes=classes, fold=fold, form=form) for of in (layers, rounded))
         yield Row(cost.name, form, cost)
         if other != cost:
             yield Row(f"{other.name}, align={s.align}", form, other, s.align)
     for how in s.scaling:
-        narrow, pools, smaller = scaled(how, arch, pool, size)
-        small = parse(resized(narrow, smaller), pools)
+        narrow, pools, smaller = scale_network(how, arch, pool, size)
+        small = parse(prepend_resize(narrow, smaller), pools)
         try:
-            cost = cost_of(small, size=size, classes=classes, fold=1, form="dense")
+            cost = network_cost(small, size=size, classes=classes, fold=1, form="dense")
         except UserError as error:
             raise UserError(f"scaling={how}: {error}, or scaling=[]") from None
         yield Row(SCALINGS[how], "scaled", cost)
 
 
-def _of_module(s: Settings, network: Sizes) -> Iterator[Row]:
+def _of_module(s: Settings, network: NetworkSettings) -> Iterator[Row]:
     """The original and its FoldedCNNs."""
     for name, given in (("align", s.align), ("model.arch", s.model.arch)):
         if given:
@@ -233,30 +220,30 @@ def _of_module(s: Settings, network: Sizes) -> Iterator[Row]:
     size = (3, *network.size)
     with torch.device("meta"):  # sizes alone
         net = resnet18(network.classes)
-        yield Row("original", "dense", NetworkCost(1, "dense", costs_of_module(net, size)))
+        yield Row("original", "dense", NetworkCost(1, "dense", module_costs(net, size)))
         for fold in sorted({*s.fold} - {1}):
-            layers = costs_of_module(fold_model(net, fold, size), (3 * fold, *network.size))
+            layers = module_costs(fold_model(net, fold, size), (3 * fold, *network.size))
             cost = NetworkCost(fold, "dense", layers)
             yield Row(cost.name, "dense", cost)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="cost")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    c = plain(config)
+    c = hydra_app.to_plain(config)
     for group in ("game", "network"):
-        cli.check_choice(group, c)
-    s = validated(Settings, {key: value for key, value in c.items() if key != "game"})
-    game = validated(Game, c["game"], "game") if "game" in c else None
-    with cli.report(s.out, s.plots, ELSEWHERE, overwrite=s.overwrite) as tell:
-        report = report_of(s, game)
+        hydra_app.check_choice(group, c)
+    s = validate(Settings, {key: value for key, value in c.items() if key != "game"})
+    game = validate(Game, c["game"], "game") if "game" in c else None
+    with cli.open_report(s.out, s.plots, OTHER_OUT, overwrite=s.overwrite) as write:
+        report = build_report(s, game)
         about = report.to_dict()
         texts = {
             "json": lambda: json.dumps(about, indent=1),
-            "csv": lambda: table.csv_of(about),
-            "text": lambda: table.text_of(about, report.device),
+            "csv": lambda: table.format_csv(about),
+            "text": lambda: table.format_text(about, report.device),
         }
-        tell(texts[s.format](), lambda folder: _draw(about, report.device, folder))
+        write(texts[s.format](), lambda folder: _draw(about, report.device, folder))
 
 
 def _draw(about: dict[str, Any], device: Device, folder: Path) -> None:
@@ -266,9 +253,9 @@ def _draw(about: dict[str, Any], device: Device, folder: Path) -> None:
         "batches.png": plots.batches(about),
     }
     for name, picture in pictures.items():
-        write_whole(folder / name, picture, ELSEWHERE)
+        write_atomic(folder / name, picture, OTHER_OUT)
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "cost")
+    hydra_app.run(_main, "cost")

@@ -15,7 +15,7 @@ from textgen.common.errors import UserError
 from train.cost.intensity import LayerCost, convolution
 
 
-def costs_of_module(net: nn.Module, size: tuple[int, int, int]) -> tuple[LayerCost, ...]:
+def module_costs(net: nn.Module, size: tuple[int, int, int]) -> tuple[LayerCost, ...]:
     """The costs of every Conv2d, ConvTranspose2d and Linear of `net` for one stack of `size` (C, H, W), as they run.
 
     The module runs on PyTorch's meta device, in evaluation mode: sizes are worked out, nothing is computed, and `net`
@@ -23,7 +23,7 @@ def costs_of_module(net: nn.Module, size: tuple[int, int, int]) -> tuple[LayerCo
     an attention, say. Raises `UserError` for a module that does not take `size`, and for convolutions in 1 or 3
     dimensions.
 
-    >>> [(layer.name, layer.weights) for layer in costs_of_module(nn.Sequential(nn.Conv2d(3, 8, 3, 2)), (3, 32, 32))]
+    >>> [(layer.name, layer.weights) for layer in module_costs(nn.Sequential(nn.Conv2d(3, 8, 3, 2)), (3, 32, 32))]
     [('0', 216)]
     """
     found: list[LayerCost] = []

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from train.common.figures import SKY, YELLOW, color, png
 from train.cost.devices import Device
-from train.report.plots import SKY, YELLOW, color, png
 
 GRAY = "dimgray"  # of what is no network
 

@@ -7,12 +7,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from train.common.text_table import columns
 from train.cost.devices import DEVICES, Device
 
 About = Mapping[str, Any]
 
 
-def csv_of(about: About) -> str:
+def format_csv(about: About) -> str:
     """A row a layer, and one for the whole of each network."""
     rows: list[dict[str, Any]] = []
     for network in about["networks"]:
@@ -27,7 +28,7 @@ def csv_of(about: About) -> str:
     return text.getvalue()
 
 
-def text_of(about: About, device: Device) -> str:
+def format_text(about: About, device: Device) -> str:
     """A table a network, one of all, and the devices."""
     precision, tile, needed = about["precision"], about["device"]["tile"], about["device"]["ratio"]
     needs = f"needs {needed:.0f} operations a byte" if needed else f"has no rate for {precision}, give precision="
@@ -103,14 +104,3 @@ def _short(number: float) -> str:
         if number >= 10**power:
             return f"{number / 10**power:.3g} {unit}"
     return f"{number:.3g}"
-
-
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Aligned, the first columns to the left."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(n) if at < left else cell.rjust(n) for at, (cell, n) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (head, *rows)
-    ]

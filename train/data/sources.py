@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textgen.dataset.store import Split as StoredSplit
+from textgen.dataset.store import StoredSplit
 from textgen.render.renderer import Renderer
 
 CHUNK = 2048  # images that are rendered at once: a tenth of a second of work
@@ -30,7 +30,7 @@ class Source(Protocol):
         """For each of `batches`, indices (b,) on the CPU, the images uint8 (b, H, W, 3) of that epoch on the device."""
 
 
-class Split(NamedTuple):
+class DeviceSplit(NamedTuple):
     """images uint8 (n, H, W, 3) and labels int64 (n,), both on the device: the same ones every epoch."""
 
     images: Tensor
@@ -49,7 +49,7 @@ class Split(NamedTuple):
         return (self.images[indices] for indices in torch.split(order, len(batches[0])))
 
 
-class Live:
+class LiveSource:
     """Crops that nobody has seen: image i of epoch e, of `count` an epoch, is training sample e·count + i of a game.
 
     They are rendered in a thread of their own while the network trains, CHUNK at a time, and are the same whatever
@@ -84,9 +84,9 @@ class Live:
         return torch.from_numpy(self._renderer.render("train", indices).images)
 
 
-def to_device(split: StoredSplit, device: torch.device) -> Split:
+def to_device(split: StoredSplit, device: torch.device) -> DeviceSplit:
     """A split copied to `device` whole: 377 MB for the largest game, so that no epoch waits for a loader."""
-    return Split(
+    return DeviceSplit(
         torch.from_numpy(np.array(split.images)).to(device), torch.from_numpy(np.array(split.labels)).to(device)
     )
 

@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from textgen.common.errors import UserError
-from textgen.dataset.build import Definition, ensure
-from textgen.dataset.import_folder import import_folder, test_set
-from textgen.dataset.store import Dataset
-from textgen.dataset.store import Split as StoredSplit
+from textgen.dataset.build import ensure_dataset
+from textgen.dataset.import_folder import import_folder, load_test_folder
+from textgen.dataset.store import Dataset, StoredSplit
+from textgen.render.renderer import Renderer
+from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
-from train.data.sources import Live, Source, Split, to_device
-
-Kind = Literal["files", "live", "folder"]
+from train.config.settings import DataKind
+from train.data.sources import DeviceSplit, LiveSource, Source, to_device
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """A classification task. `train_images` counts an epoch; `definition` is None for a folder without a game."""
 
-    kind: Kind
+    kind: DataKind
     name: str
     classes: tuple[str, ...]
     size: tuple[int, int]
     arch: str
     train_images: int
-    definition: Definition | None
+    definition: DatasetDefinition | None
     imported: Dataset | None
 
     @property
@@ -44,22 +43,22 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Data:
+class TaskData:
     """Images for training, for choosing the best epoch, and test sets by name, "test" the first, on the device.
 
     `pictures` are the test images as they are stored, `hash` names what was validated and tested with.
     """
 
     train: Source
-    val: Split
-    tests: Mapping[str, Split]
+    val: DeviceSplit
+    tests: Mapping[str, DeviceSplit]
     pictures: StoredSplit
     hash: str
 
 
-def task_of(
-    kind: Kind, definition: Definition | None, path: Path | None, data_dir: Path, rebuild: bool = False
-) -> Task:
+def define_task(
+    kind: DataKind, definition: DatasetDefinition | None, path: Path | None, data_dir: Path, rebuild: bool = False
+) -> TrainingTask:
     """What a run is about. A folder of crops is imported now; nothing is rendered yet. Raises `UserError`."""
     if kind == "folder":
         if path is None:
@@ -76,7 +75,7 @@ def task_of(
         count = len(imported.splits["train"].labels)
         name = game.name if game else str(imported.manifest["name"])
         arch = game.arch if game else str(Game.__dataclass_fields__["arch"].default)
-        return Task(kind, name, imported.classes, (size[0], size[1]), arch, count, definition, imported)
+        return TrainingTask(kind, name, imported.classes, (size[0], size[1]), arch, count, definition, imported)
     if path is not None:
         raise UserError(f"path={path} is for data=folder alone: give that too, or leave path out")
     if definition is None:
@@ -85,27 +84,29 @@ def task_of(
     if game.images.train == 0:
         raise UserError("game.images.train is 0: there is nothing to train on; for data=live it is the images an epoch")
     classes = game.classes
-    return Task(kind, game.name, classes, game.size, game.arch, game.images.train * len(classes), definition, None)
+    return TrainingTask(
+        kind, game.name, classes, game.size, game.arch, game.images.train * len(classes), definition, None
+    )
 
 
 def open_data(
-    task: Task, device: torch.device, *, data_dir: Path, workers: int | None, rebuild: bool, real: Path | None
-) -> Data:
+    task: TrainingTask, device: torch.device, *, data_dir: Path, workers: int | None, rebuild: bool, real: Path | None
+) -> TaskData:
     """The images of `task`, built where they are not there. `real` is a folder of crops for one more test set."""
     dataset, live = task.imported, None
     if dataset is None:
         assert task.definition is not None
         definition = task.definition
         if task.kind == "live":  # training images go to no file; validation and test are those of data=files
-            live = definition.renderer()
+            live = Renderer.of(definition)
             game = definition.game
             definition = replace(definition, game=replace(game, images=replace(game.images, train=0)))
-        dataset = ensure(definition, data_dir, workers=workers, rebuild=rebuild)
+        dataset = ensure_dataset(definition, data_dir, workers=workers, rebuild=rebuild)
     tests = {name: split for name, split in dataset.splits.items() if name.startswith("test")}
     if real is not None:
-        tests["real"] = test_set(real, task.classes, task.size)
-    return Data(
-        train=Live(live, task.train_images, device) if live else to_device(dataset.splits["train"], device),
+        tests["real"] = load_test_folder(real, task.classes, task.size)
+    return TaskData(
+        train=LiveSource(live, task.train_images, device) if live else to_device(dataset.splits["train"], device),
         val=to_device(dataset.splits["val"], device),
         tests={name: to_device(split, device) for name, split in tests.items()},
         pictures=dataset.splits["test"],

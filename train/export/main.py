@@ -8,31 +8,28 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import hydra
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from pydantic import ConfigDict, Field, StrictBool, StrictInt
+from pydantic import ConfigDict, StrictBool
 from pydantic import dataclasses as checked
 
-from textgen.common import cli
-from textgen.common.atomic import whole_file, write_whole
+from textgen.common import hydra_app
+from textgen.common.atomic import OTHER_OUT, atomic_file, write_atomic
 from textgen.common.errors import UserError
-from textgen.main import plain
-from textgen.schema.game import UserPath, validated
+from textgen.common.validation import Positive, Seed, UserPath, validate
 from train.common import machine
-from train.config.curriculum import Positive
 from train.folding.arithmetic import Form
 from train.inference.network import Network, load
-from train.inference.onnx_file import OPSET, Session, need, quiet, with_metadata
-from train.inference.quantize import Calibration, divergence, quantised, whole_batches
-from train.inference.reader import example_of, forms, onnx_of, reader, to_program
-from train.runs.finished import calibration_crops, data_of_run, result_of_run
+from train.inference.onnx_file import OPSET, Session, require, silence_exporters, with_metadata
+from train.inference.quantize import Calibration, mean_divergence, quantize_onnx, whole_batches
+from train.inference.reader import available_forms, build_classifier, example_crops, export_onnx, export_program
+from train.runs.finished import calibration_crops, load_result, load_run_data
 
-ELSEWHERE = "another file (out=…)"
 ROUNDS = 7  # of timing; the fastest counts
 ABOUT = "foldtext.json"  # within a .pt2
 CALIBRATIONS: tuple[Calibration, ...] = ("minmax", "percentile")
@@ -55,7 +52,7 @@ class Settings:
     int8: StrictBool
     calibration: Literal["auto", "minmax", "percentile"]
     calibration_crops: Positive
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    seed: Seed
     data_dir: UserPath | None
     path: UserPath | None
 
@@ -91,8 +88,8 @@ def export(s: Settings) -> dict[str, Any]:
     file = s.file
     _check(s, file)
     network = load(s.run)
-    with machine.threads(s.threads), whole_file(file, ELSEWHERE) as write:
-        data = data_of_run(s.run, network, data_dir=s.data_dir, path=s.path)
+    with machine.torch_threads(s.threads), atomic_file(file, OTHER_OUT) as write:
+        data = load_run_data(s.run, network, data_dir=s.data_dir, path=s.path)
         test, truth = data.tests["test"].images.numpy(), data.tests["test"].labels.numpy()
         crops = whole_batches(calibration_crops(data, s.calibration_crops, s.seed)) if s.int8 else None
         form, content, rates = _form(s, network, test, crops)
@@ -123,14 +120,14 @@ def export(s: Settings) -> dict[str, Any]:
             }
             content = integers
         write(with_metadata(content, _texts(about)) if s.format == "onnx" else content)
-    write_whole(file.with_name(f"{file.name}.json"), f"{json.dumps(about, indent=1)}\n".encode(), ELSEWHERE)
+    write_atomic(file.with_name(f"{file.name}.json"), f"{json.dumps(about, indent=1)}\n".encode(), OTHER_OUT)
     return about
 
 
 def _facts(s: Settings, network: Network, form: Form) -> dict[str, Any]:
     """What a reader of the file needs to know."""
     return {
-        "game": result_of_run(s.run)["game"],
+        "game": load_result(s.run)["game"],
         "classes": network.classes,
         "size": network.size,
         "fold": network.fold,
@@ -175,12 +172,12 @@ def _check(s: Settings, file: Path) -> None:
     if s.calibration != "auto" and not s.int8:
         raise UserError(f"calibration={s.calibration} is for int8=true: give that too, or leave calibration out")
     if s.format == "onnx":
-        need("onnx", "onnxscript", "onnxruntime")
-    result_of_run(s.run)
+        require("onnx", "onnxscript", "onnxruntime")
+    load_result(s.run)
     if file.suffix != (ending := {"onnx": ".onnx", "torch": ".pt2"}[s.format]):
         raise UserError(f"out={file}: with format={s.format} it ends in {ending}")
     if file.exists() and not s.overwrite:
-        raise UserError(f"{file} exists: choose {ELSEWHERE}, or replace it with overwrite=true")
+        raise UserError(f"{file} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
 
 
 def _form(
@@ -190,14 +187,14 @@ def _form(
 
     With crops for `calibration` the quantised files are timed, and the one that is given is in floats all the same.
     """
-    possible = forms(network)
+    possible = available_forms(network)
     if s.form != "auto" and s.form not in possible:
         raise UserError(f"form={s.form}: run={s.run} is fold=1, or no slots, which alone have it: give form=dense")
     wanted: tuple[Form, ...] = possible if s.form == "auto" else (s.form,)
     files = {form: _file(s, network, form) for form in wanted}
     if len(wanted) == 1:
         return wanted[0], files[wanted[0]], None
-    timed = files if calibration is None else {f: quantised(c, calibration, "minmax") for f, c in files.items()}
+    timed = files if calibration is None else {f: quantize_onnx(c, calibration, "minmax") for f, c in files.items()}
     rates = _rates({str(form): _runner(s, content) for form, content in timed.items()}, test[: s.batch])
     form = max(wanted, key=rates.__getitem__)
     return form, files[form], rates
@@ -218,14 +215,14 @@ def _rates(runners: Mapping[str, Runner], crops: Crops) -> dict[str, int]:
 def _file(s: Settings, network: Network, form: Form) -> bytes:
     """The network in a form and the format of `s`."""
     if s.format == "onnx":
-        return onnx_of(network, form)
+        return export_onnx(network, form)
     about = {ABOUT: json.dumps(_facts(s, network, form), indent=1)}
-    return to_program(reader(network, form), example_of(network), about)
+    return export_program(build_classifier(network, form), example_crops(network), about)
 
 
 def _runner(s: Settings, content: bytes) -> Runner:
     if s.format == "torch":
-        with quiet():
+        with silence_exporters():
             return _as_runner(torch.export.load(io.BytesIO(content)).module())
     session = Session(content, s.threads)
 
@@ -255,7 +252,7 @@ def _of_torch(network: Network, crops: Crops, per: int) -> Measured:
     """What `Network.classify` says, and the probabilities of the dense network."""
     number = {name: label for label, name in enumerate(network.classes)}
     labels = np.array([number[name] for name in network.classify(crops)], np.int64)
-    return Measured(labels, _measured(_as_runner(reader(network, "dense")), crops, per).probabilities)
+    return Measured(labels, _measured(_as_runner(build_classifier(network, "dense")), crops, per).probabilities)
 
 
 def _check_equal(of_file: Measured, of_torch: Measured) -> None:
@@ -273,9 +270,9 @@ def _int8(
     """The quantised file, how its ranges were found, and what each way to find them loses on the validation crops."""
     before = _measured(_runner(s, content), validation, per).probabilities
     wanted = CALIBRATIONS if s.calibration == "auto" else (s.calibration,)
-    files = {calibration: quantised(content, crops, calibration) for calibration in wanted}
+    files = {calibration: quantize_onnx(content, crops, calibration) for calibration in wanted}
     lost: dict[str, float] = {
-        calibration: divergence(before, _measured(_runner(s, file), validation, per).probabilities)
+        calibration: mean_divergence(before, _measured(_runner(s, file), validation, per).probabilities)
         for calibration, file in files.items()
     }
     taken = min(wanted, key=lost.__getitem__)
@@ -283,12 +280,12 @@ def _int8(
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="deploy")
-@cli.task
+@hydra_app.command
 def _main(config: DictConfig) -> None:
-    s = validated(Settings, plain(config))
+    s = validate(Settings, hydra_app.to_plain(config))
     print(text(export(s), s.file), flush=True)
 
 
 def main() -> None:
     """The console script."""
-    cli.run(_main, "deploy")
+    hydra_app.run(_main, "deploy")

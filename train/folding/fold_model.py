@@ -20,7 +20,7 @@ from torch.nn.modules import activation, batchnorm, dropout, padding, pooling, u
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from textgen.common.errors import UserError
-from train.folding.arithmetic import width
+from train.folding.arithmetic import folded_width
 from train.folding.tracing import (
     BATCH,
     ELEMENTWISE,
@@ -225,7 +225,7 @@ class _Folding:
 
     def _width(self, channels: int) -> int:
         """⌊C·√f⌋, or the multiple nearest to it."""
-        wide, of = width(channels, self.f), self.plan.multiples.get(channels, 1)
+        wide, of = folded_width(channels, self.f), self.plan.multiples.get(channels, 1)
         return max((2 * wide + of) // (2 * of), 1) * of
 
     def _layer(self, node: Node, layer: nn.Module) -> Tensor:

@@ -1,7 +1,7 @@
 """Engines that run a trained network on crops: PyTorch, ONNX Runtime, OpenVINO, TensorRT, and foldtext's own code.
 
 All take the same crops, uint8 (n, H, W, 3), and do all that is between them and probabilities: normalisation, folding,
-the network, unfolding, softmax (`train.inference.reader.Reader`).
+the network, unfolding, softmax (`train.inference.reader.CropClassifier`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from train.folding.arithmetic import Form
 from train.inference.cpu.fused import FusedCPU
 from train.inference.network import Network
 from train.inference.onnx_file import Session
-from train.inference.quantize import quantised
-from train.inference.reader import INPUT, OUTPUTS, onnx_of, reader
+from train.inference.quantize import quantize_onnx
+from train.inference.reader import INPUT, OUTPUTS, build_classifier, export_onnx
 from train.inference.winograd import with_winograd
 
 Engine = Literal["eager", "winograd", "compile", "onnxruntime", "openvino", "tensorrt", "fused"]
@@ -59,7 +59,7 @@ class Runner:
         return labels
 
 
-def missing(engine: Engine, device: torch.device) -> str | None:
+def reason_missing(engine: Engine, device: torch.device) -> str | None:
     """Why an engine cannot be used here, or None."""
     if not PRECISIONS[engine].get(device.type):
         return f"it does not run on {device.type}"
@@ -95,7 +95,7 @@ class Engines:
 
     def __init__(self, device: torch.device, *, threads: int = 1, calibration: Crops | None = None):
         self._device, self._threads, self._calibration = device, threads, calibration
-        self._file, self._integers = cache(onnx_of), cache(self._quantised)
+        self._file, self._integers = cache(export_onnx), cache(self._quantised)
 
     def prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
         """`network` in one form, engine and precision; `fused` on a CPU runs slots as their narrow network whatever the
@@ -107,7 +107,7 @@ class Engines:
         if precision.startswith("int") and self._calibration is None:
             raise ValueError(f"{precision} needs calibration crops")
         if engine in ("eager", "winograd", "compile"):
-            module: nn.Module = reader(network, form)
+            module: nn.Module = build_classifier(network, form)
             if engine == "winograd":
                 module = with_winograd(module)
             return _torch(module, precision, device, compiled=engine == "compile")
@@ -122,7 +122,7 @@ class Engines:
 
     def _quantised(self, network: Network, form: Form) -> bytes:
         assert self._calibration is not None
-        return quantised(self._file(network, form), self._calibration, "minmax")
+        return quantize_onnx(self._file(network, form), self._calibration, "minmax")
 
 
 def _torch(module: nn.Module, precision: Precision, device: torch.device, *, compiled: bool) -> Runner:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.folding.arithmetic import extract_slot
+from train.folding.slots import extract_slot
 from train.inference.network import Network
 from train.models.notation import build
 
@@ -31,7 +31,7 @@ class SlotLinear(nn.Module):
 
 
 @torch.no_grad()
-def narrow(network: Network) -> nn.Sequential:
+def narrow_network(network: Network) -> nn.Sequential:
     """The network of one slot, for single images: (b, 3, H, W) -> (b, classes), on the CPU, in evaluation mode.
 
     For fold=1 it is the network itself, copied. Raises `ValueError` if the weights are not f copies of one narrow
@@ -43,23 +43,25 @@ def narrow(network: Network) -> nn.Sequential:
     return _ready(net)
 
 
-def slot_of(network: Network) -> nn.Sequential | None:
-    """`narrow` of a FoldedCNN; None if its weights are no slots, and for fold=1 and what is not of the notation."""
+def slot_network(network: Network) -> nn.Sequential | None:
+    """`narrow_network` of a FoldedCNN; None if its weights are no slots, and for fold=1 and what is not of the
+    notation.
+    """
     try:
-        return narrow(network) if network.fold > 1 else None
+        return narrow_network(network) if network.fold > 1 else None
     except ValueError:  # `UserError` is one
         return None
 
 
 @torch.no_grad()
-def grouped(network: Network) -> nn.Sequential:
+def grouped_network(network: Network) -> nn.Sequential:
     """The network with f groups a layer: (b, f·3, H, W) -> (b, f·classes) as the dense one, on the CPU.
 
     Channels that f slots do not fill, as 1 of 55 for 32 channels and f=3, are left out. Layers have the names of the
     dense network. Raises `ValueError` if the weights are not f copies of one narrow network.
     """
     f, net = network.fold, nn.Sequential()
-    for name, layer in narrow(network).named_children():
+    for name, layer in narrow_network(network).named_children():
         if isinstance(layer, nn.Conv2d):
             inputs, outputs = f * layer.in_channels, f * layer.out_channels
             wide = nn.Conv2d(inputs, outputs, layer.kernel_size, layer.stride, layer.padding, groups=f)  # type: ignore[arg-type]

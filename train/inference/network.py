@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
-from train.metrics.evaluate import predict
+from train.metrics.predict import predict
 from train.models.notation import Layer, build, parse
 
 
@@ -62,14 +62,14 @@ class Network:
         return save(weights, {"network": json.dumps(notation)})
 
 
-def model_of(path: Path) -> Path:
+def weights_path(path: Path) -> Path:
     """A run's folder stands for its network."""
     return path / "model.safetensors" if path.is_dir() else path
 
 
 def load(path: str | Path) -> Network:
     """The network of a `model.safetensors`, or of a run's folder. Raises `UserError` for what is none or is damaged."""
-    path = model_of(Path(path))
+    path = weights_path(Path(path))
     try:
         with safe_open(path, framework="pt") as file:
             notation = json.loads(file.metadata()["network"])

@@ -1,6 +1,6 @@
 """A module as an ONNX file's bytes, and such bytes as something to run; the only place that knows torch.onnx.
 
-onnx, onnxscript and onnxruntime are optional: whatever needs one of them asks `need` first.
+onnx, onnxscript and onnxruntime are optional: whatever needs one of them asks `require` first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from textgen.common.errors import UserError
 OPSET = 20
 
 
-def need(*libraries: str) -> None:
+def require(*libraries: str) -> None:
     """Raise `UserError` unless all of `libraries` can be imported."""
     for name in libraries:
         try:
@@ -44,10 +44,10 @@ def to_onnx(
     `example` has a length of 2 or more; `output_names` has a name for each tensor that the module gives. Raises
     `UserError` without the extra "export".
     """
-    need("onnx", "onnxscript")
+    require("onnx", "onnxscript")
     if len(example) < 2:
         raise ValueError(f"example has a length of {len(example)}: 0 and 1 are exported as constants, give 2 or more")
-    with quiet():
+    with silence_exporters():
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -68,7 +68,7 @@ def to_onnx(
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_exporters() -> Iterator[None]:
     """Within it the exporter and the quantiser, which tell of every rewriting, print and log nothing but errors."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -82,7 +82,7 @@ def quiet() -> Iterator[None]:
 
 def with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
     """The same ONNX file with `metadata` as its metadata_props."""
-    need("onnx")
+    require("onnx")
     model = importlib.import_module("onnx").load_model_from_string(data)
     del model.metadata_props[:]
     for key, value in metadata.items():
@@ -94,7 +94,7 @@ class Session:
     """An ONNX file in onnxruntime, on the CPU with `threads` (None: one a core)."""
 
     def __init__(self, data: bytes, threads: int | None = None):
-        need("onnxruntime")
+        require("onnxruntime")
         ort = importlib.import_module("onnxruntime")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from train.inference.onnx_file import need, quiet
+from train.inference.onnx_file import require, silence_exporters
 
 Calibration = Literal["minmax", "percentile"]
 PERCENTILE = 99.99  # of an activation's values that are within its range
@@ -24,18 +24,18 @@ BATCH = 100  # crops that are calibrated with at once
 QUANTISED = ("Conv", "Gemm", "MaxPool")
 
 
-def quantised(data: bytes, crops: NDArray[np.uint8], calibration: Calibration) -> bytes:
+def quantize_onnx(data: bytes, crops: NDArray[np.uint8], calibration: Calibration) -> bytes:
     """The ONNX file `data`, which takes crops uint8 (n, H, W, 3), with integer layers; its metadata is left out.
 
     The ranges of activations are those on `crops`, in the order and the stacks that they have there: with "minmax" from
     the smallest value to the largest, with "percentile" what holds 99.99 % of them. Those are used that
     `whole_batches` leaves. Raises `UserError` without the extra "export".
     """
-    need("onnx", "onnxruntime")
+    require("onnx", "onnxruntime")
     onnx, quantization = importlib.import_module("onnx"), importlib.import_module("onnxruntime.quantization")
     model = onnx.load_model_from_string(data)
     methods = {"minmax": "MinMax", "percentile": "Percentile"}
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, silence_exporters():
         out = Path(folder) / "int8.onnx"
         quantization.quantize_static(
             model,
@@ -61,7 +61,7 @@ def whole_batches(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return crops[: len(crops) // per * per]
 
 
-def divergence(probabilities: NDArray[np.float32], of: NDArray[np.float32]) -> float:
+def mean_divergence(probabilities: NDArray[np.float32], of: NDArray[np.float32]) -> float:
     """What `of` loses by standing for `probabilities`, both (n, classes): the mean Kullback-Leibler divergence."""
     p, q = (np.maximum(each.astype(np.float64), 1e-9) for each in (probabilities, of))
     return float((p * np.log(p / q)).sum(1).mean())

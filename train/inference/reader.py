@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from train.data.sources import to_input
 from train.folding.arithmetic import Form, fold, unfold
-from train.inference.grouped import grouped, narrow, slot_of
+from train.inference.grouped import grouped_network, narrow_network, slot_network
 from train.inference.network import Network
-from train.inference.onnx_file import quiet, to_onnx
+from train.inference.onnx_file import silence_exporters, to_onnx
 
 INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # their names in an ONNX file
 
 
-class Reader(nn.Module):
+class CropClassifier(nn.Module):
     """Crops uint8 (n, H, W, 3) in RGB -> labels int64 (n,) and probabilities float32 (n, classes), for any n, 0 too.
 
     `net` maps stacks (s, f·3, H, W) to logits (s, f·classes). Images that follow each other share a stack, and the last
@@ -37,43 +37,43 @@ class Reader(nn.Module):
         return logits.argmax(1), logits.softmax(1)
 
 
-def reader(network: Network, form: Form) -> Reader:
-    """`network` as a `Reader` in evaluation mode, on the CPU.
+def build_classifier(network: Network, form: Form) -> CropClassifier:
+    """`network` as a `CropClassifier` in evaluation mode, on the CPU.
 
     "dense" is the network as it was trained, "grouped" has f groups a layer, "narrow" takes single images: see
     `train.inference.grouped`. Raises `ValueError` for the latter two where the weights are no slots.
     """
     if form == "dense":
-        return Reader(network.net, network.fold).eval()
+        return CropClassifier(network.net, network.fold).eval()
     if form == "grouped":
-        return Reader(grouped(network), network.fold).eval()
-    return Reader(narrow(network), 1).eval()
+        return CropClassifier(grouped_network(network), network.fold).eval()
+    return CropClassifier(narrow_network(network), 1).eval()
 
 
-def forms(network: Network) -> tuple[Form, ...]:
+def available_forms(network: Network) -> tuple[Form, ...]:
     """The forms that compute what `network` computes: all three for slots, only the dense one otherwise, and for f=1.
 
     The narrow network of fold=1 is the network itself.
     """
-    return ("dense",) if slot_of(network) is None else ("dense", "grouped", "narrow")
+    return ("dense",) if slot_network(network) is None else ("dense", "grouped", "narrow")
 
 
-def example_of(network: Network) -> Tensor:
-    """Crops to trace a `Reader` with: more than two stacks, the last one not full."""
+def example_crops(network: Network) -> Tensor:
+    """Crops to trace a `CropClassifier` with: more than two stacks, the last one not full."""
     return torch.zeros(2 * network.fold + 1, *network.size, 3, dtype=torch.uint8)
 
 
-def onnx_of(network: Network, form: Form) -> bytes:
+def export_onnx(network: Network, form: Form) -> bytes:
     """The ONNX file of `network` in a form. Raises `UserError` without the extra "export"."""
-    return to_onnx(reader(network, form), example_of(network), input_name=INPUT, output_names=OUTPUTS)
+    return to_onnx(build_classifier(network, form), example_crops(network), input_name=INPUT, output_names=OUTPUTS)
 
 
-def to_program(module: Reader, example: Tensor, files: Mapping[str, str]) -> bytes:
+def export_program(module: CropClassifier, example: Tensor, files: Mapping[str, str]) -> bytes:
     """The .pt2 of `module` for inputs of any length n (n, …), 0 included, as `torch.export.load` reads it.
 
     `example` has a length of at least two stacks; `files` are texts that the archive holds beside the program.
     """
-    with quiet():
+    with silence_exporters():
         program = torch.export.export(
             module,
             (example,),

@@ -17,17 +17,16 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
-from train.folding.arithmetic import width
-from train.models.scaling import Resized
+from train.config.fields import Rounding
+from train.folding.arithmetic import folded_width
+from train.models.scaling import ResizeImages
 from train.models.training_layers import CharacterLinear, Norm
 
-Rounding = Literal["nearest", "up", "down"]
 _SIGNS: dict[Rounding, str] = {"nearest": "", "up": "+", "down": "-"}
 
 
@@ -79,7 +78,7 @@ Layer = Conv | Pool | Linear | Resize
 
 
 @dataclass(frozen=True)
-class Sized:
+class SizedLayer:
     """A layer with the sizes that it has in one network: `input` and `output` are (C, H, W) of one stack.
 
     A linear layer takes the features flat, (C·H·W,), and gives (features, 1, 1).
@@ -122,10 +121,10 @@ def parse(arch: str, pool: str) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def narrowed(arch: str, width: float) -> str:
+def scale_widths(arch: str, width: float) -> str:
     """`arch` with every width but the last multiplied by `width` and rounded down, at least 1: the paper's control.
 
-    >>> narrowed("C32 M B M C8 M F128 F", 0.5)
+    >>> scale_widths("C32 M B M C8 M F128 F", 0.5)
     'C16 M C16 C16 C16 M C4 M F64 F'
     """
     return re.sub(
@@ -135,10 +134,10 @@ def narrowed(arch: str, width: float) -> str:
     )
 
 
-def aligned(arch: str, multiple: int, to: Rounding) -> str:
+def align_widths(arch: str, multiple: int, to: Rounding) -> str:
     """`arch` with every width but the last of a multiple of `multiple`, instead of what multiples it had.
 
-    >>> aligned("C32 M B M C8 M F128 F", 8, "up")
+    >>> align_widths("C32 M B M C8 M F128 F", 8, "up")
     'C32/8+ M C32/8+ C32/8+ C32/8+ M C8/8+ M F128/8+ F'
     """
     return re.sub(
@@ -156,7 +155,7 @@ def _pools(pool: str, count: int) -> list[Pool]:
     return [Pool(kernel, stride, kernel // 2 if match[5] else 0) for stride in strides]
 
 
-def sized(
+def size_layers(
     layers: tuple[Layer, ...],
     *,
     size: tuple[int, int],
@@ -164,12 +163,12 @@ def sized(
     fold: int = 1,
     slot_of: int = 1,
     widen_last: int = 1,
-) -> tuple[Sized, ...]:
+) -> tuple[SizedLayer, ...]:
     """The layers with their sizes, for stacks of `fold` images of `size` (H, W): what `build` builds, by arithmetic.
 
     The first layer takes `fold` times the channels, the last gives `fold` times the classes, all between are ⌊C·√fold⌋
     wide, fully connected layers too (§4.1), or the multiple that a layer asks for. With `slot_of=f` it is the narrow
-    network for single images that fills one of f slots of such a network (`train.folding.arithmetic.assemble_slots`),
+    network for single images that fills one of f slots of such a network (`train.folding.slots.assemble_slots`),
     an f-th of its width, rounded down; `fold` stays 1. The last convolution has `widen_last` times its channels. Raises
     `UserError` for images that are too small.
     """
@@ -177,7 +176,7 @@ def sized(
         raise UserError(f"fold={fold}: it counts the images of a stack, give 1 (the original network), 2, 3, 4…")
 
     def wide(channels: int, align: Align) -> int:
-        return max(align(width(channels, fold * slot_of)) // slot_of, 1)
+        return max(align(folded_width(channels, fold * slot_of)) // slot_of, 1)
 
     last_conv = max((at for at, layer in enumerate(layers) if isinstance(layer, Conv)), default=None)
     numbers: Counter[str] = Counter()
@@ -200,7 +199,7 @@ def sized(
         else:
             kind, c, h, w = "linear", wide(layer.features, layer.align), 1, 1
         numbers[kind] += 1
-        found.append(Sized(f"{kind}{numbers[kind]}", layer, before, (c, h, w)))
+        found.append(SizedLayer(f"{kind}{numbers[kind]}", layer, before, (c, h, w)))
     return tuple(found)
 
 
@@ -217,15 +216,15 @@ def build(
     pool_first: bool = False,
     shares: Tensor | None = None,
 ) -> nn.Sequential:
-    """The network for stacks of `fold` images, (b, fold·3, H, W) -> (b, fold·classes), of layers as `sized` says.
+    """The network for stacks of `fold` images, (b, fold·3, H, W) -> (b, fold·classes), of layers as `size_layers` says.
 
-    The rest is for training, and `train.models.training_layers.bare` takes it out again; the names of the layers with
-    weights, conv1, linear1 and so on, stay. With `norm` a batch norm follows every convolution. With `dropout` there
-    are Dropout layers behind the second layer and its pool and before the last layer (§5.1, for NoScope's networks).
-    `pool_first` has norm and ReLU behind the pool that follows: as both rise with their input the network computes the
-    same, its gradient is the same, and with a pool of stride 2 they have a quarter of the work. The norm's mean and
-    variance are then those of the values that the pool lets through. With `shares` (classes, s) the last layer is a
-    `CharacterLinear`, for fold=1 alone: raises `ValueError` otherwise.
+    The rest is for training, and `train.models.training_layers.reparameterise` takes it out again; the names of the
+    layers with weights, conv1, linear1 and so on, stay. With `norm` a batch norm follows every convolution. With
+    `dropout` there are Dropout layers behind the second layer and its pool and before the last layer (§5.1, for
+    NoScope's networks). `pool_first` has norm and ReLU behind the pool that follows: as both rise with their input the
+    network computes the same, its gradient is the same, and with a pool of stride 2 they have a quarter of the work.
+    The norm's mean and variance are then those of the values that the pool lets through. With `shares` (classes, s) the
+    last layer is a `CharacterLinear`, for fold=1 alone: raises `ValueError` otherwise.
     """
     if shares is not None and fold > 1:
         raise ValueError(f"shares are for single images, not for stacks of {fold}")
@@ -238,7 +237,7 @@ def build(
 
     weighted = 0  # layers so far that have weights
     waiting: list[tuple[str, nn.Module]] = []  # norm and ReLU of the convolution before
-    plan = sized(layers, size=size, classes=classes, fold=fold, slot_of=slot_of, widen_last=widen_last)
+    plan = size_layers(layers, size=size, classes=classes, fold=fold, slot_of=slot_of, widen_last=widen_last)
     for at, following in pairwise((*plan, None)):
         assert at is not None
         layer, channels, last = at.layer, at.output[0], following is None
@@ -249,7 +248,7 @@ def build(
         elif isinstance(layer, Pool):
             net.add_module(at.name, nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
         elif isinstance(layer, Resize):
-            net.add_module(at.name, Resized(at.input[1:], layer.size))
+            net.add_module(at.name, ResizeImages(at.input[1:], layer.size))
         else:
             if not numbers["flatten"]:
                 add("flatten", nn.Flatten())

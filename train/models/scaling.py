@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Scaling = Literal["efficientnet", "reference"]
+from train.config.fields import Scaling
+
 DEPTH, WIDTH, RESOLUTION = 1.1, 1.2, 1.15  # α, β and γ
 
 
-def scaled(how: Scaling, arch: str, pool: str, size: tuple[int, int]) -> tuple[str, str, tuple[int, int]]:
+def scale_network(how: Scaling, arch: str, pool: str, size: tuple[int, int]) -> tuple[str, str, tuple[int, int]]:
     """The scaled network and the size (H, W) of the images that it sees: `arch`, `pool` and `size` of the original.
 
     "efficientnet", the text: the number of convolutions is divided by α, channels and features of hidden layers by β,
@@ -31,9 +31,9 @@ def scaled(how: Scaling, arch: str, pool: str, size: tuple[int, int]) -> tuple[s
     keep their strides. Images are resized to (W, H). Hidden fully connected layers, of which the code has none, are
     scaled as channels are.
 
-    >>> scaled("efficientnet", "C32 M B M B M C8 M F", "3x3 strides 2,1,2", (22, 30))
+    >>> scale_network("efficientnet", "C32 M B M B M C8 M F", "3x3 strides 2,1,2", (22, 30))
     ('C27 M C27 C27 C27 M C27 C27 M C7 M F', '3x3 strides 2,1,2', (19, 26))
-    >>> scaled("reference", "C32 M B M B M C8 M F", "3x3 strides 2,1,2", (22, 30))
+    >>> scale_network("reference", "C32 M B M B M C8 M F", "3x3 strides 2,1,2", (22, 30))
     ('C29 M C29 C29 C29 M C29 C29 C29 M F', '3x3 strides 2,1,1', (26, 19))
     """
     words = re.sub(r"\bB\b", "C32 C32 C32", arch).split()
@@ -56,16 +56,16 @@ def scaled(how: Scaling, arch: str, pool: str, size: tuple[int, int]) -> tuple[s
     return _widths(words, lambda channels: int(channels / DEPTH)), pool, size
 
 
-def resized(arch: str, size: tuple[int, int]) -> str:
+def prepend_resize(arch: str, size: tuple[int, int]) -> str:
     """`arch` behind a layer that resizes images to `size` (H, W).
 
-    >>> resized("C32 M F", (19, 26))
+    >>> prepend_resize("C32 M F", (19, 26))
     'R19x26 C32 M F'
     """
     return f"R{size[0]}x{size[1]} {arch}"
 
 
-class Resized(nn.Module):
+class ResizeImages(nn.Module):
     """Images of `before` (H, W) resized to `after`, (b, c, H, W) -> (b, c, H', W'): bilinear, antialiased.
 
     It is two products with fixed matrices, which every exporter knows, equal to `functional.interpolate`.

@@ -32,7 +32,8 @@ class CharacterLinear(nn.Linear):
     """The last layer, (b, features) -> (b, k), with weights that classes share by what they are written with.
 
     The weights of "14" are the sum of its own, which begin at zero, of those of a 4 in the last place, of a 1 in the
-    one before, and of two characters. `shares` (k, s) is 1 where a class has one of the s shared ones: `shares_of`.
+    one before, and of two characters. `shares` (k, s) is 1 where a class has one of the s shared ones:
+    `shared_characters`.
     """
 
     shares: Tensor
@@ -52,12 +53,12 @@ class CharacterLinear(nn.Linear):
         return functional.linear(x, *self.whole())
 
 
-def shares_of(classes: Sequence[str]) -> Tensor | None:
+def shared_characters(classes: Sequence[str]) -> Tensor | None:
     """What classes have in common, float32 0 or 1 (k, s): a character at its place from the end, or their length.
 
     What one class alone has, or all, is left out; None if nothing is left.
 
-    >>> shares_of(["7", "17", "18"])  # 7 in the last place, 1 in the one before, two characters
+    >>> shared_characters(["7", "17", "18"])  # 7 in the last place, 1 in the one before, two characters
     tensor([[1., 0., 0.],
             [1., 1., 1.],
             [0., 1., 1.]])
@@ -70,7 +71,7 @@ def shares_of(classes: Sequence[str]) -> Tensor | None:
     return torch.tensor([[float(mark in of) for mark in common] for of in marks])
 
 
-class TwoEnds(nn.Module):
+class AuxiliaryHead(nn.Module):
     """A network whose layers from the last convolution on are there twice: its own, and those of `wider`.
 
     `wider` is the same architecture with more channels in its last convolution. (b, C, H, W) -> the logits of both,
@@ -95,13 +96,13 @@ class TwoEnds(nn.Module):
 
 
 @torch.no_grad()
-def bare(trained: nn.Module, plain: nn.Module) -> None:
+def reparameterise(trained: nn.Module, plain: nn.Module) -> None:
     """Give `plain`, the same network without norms, dropout and shared weights, those that make it compute the same.
 
     A batch norm that has been trained is a factor and an offset for each channel: the convolution before it takes both.
     That is right across a pool too, as the factors are positive. Of two ends the network's own counts.
     """
-    modules = dict((trained.net if isinstance(trained, TwoEnds) else trained).named_modules())
+    modules = dict((trained.net if isinstance(trained, AuxiliaryHead) else trained).named_modules())
     for name, target in plain.named_modules():
         if not isinstance(target, nn.Conv2d | nn.Linear):
             continue

@@ -1,4 +1,10 @@
-from train.report.main import main
+from train.common.environment import start
+
+
+def main() -> None:
+    """The console script."""
+    start("train.report.main")
+
 
 if __name__ == "__main__":  # worker processes may import this file again
     main()

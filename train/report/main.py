@@ -24,14 +24,14 @@ from omegaconf import OmegaConf
 
 import conf
 from textgen.common import cli
-from textgen.common.atomic import write_whole
+from textgen.common.atomic import write_atomic
 from textgen.common.errors import UserError
-from train.metrics.evaluate import wilson
+from textgen.common.intervals import wilson_interval
+from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, png
 from train.report.paper import ACCURACY, IDS
-from train.report.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, png
-from train.report.result import written
+from train.report.result import format_value
 
-ELSEWHERE = "another folder with --out"
+OTHER_REPORT_FOLDER = "another folder with --out"
 HEAD = ("game", "fold", "width", "seeds", "accuracy", "interval or sd", "drop", "paper", "paper's drop", "agreement")
 VARIANTS = ("model.arch", "scaling", "align")  # settings that make another network
 NEEDED = ("game", "fold", "width", "seed", "accuracy", "test_images", "recipe", "recipe_hash", "dataset_hash")
@@ -55,7 +55,7 @@ class Row:
         """Of several seeds the standard deviation; of one, Wilson's interval for the number of test images."""
         if len(self.results) > 1:
             return f"± {100 * statistics.stdev(result['accuracy'] for result in self.results):.2f}"
-        low, high = wilson(self.accuracy, self.results[0]["test_images"])
+        low, high = wilson_interval(self.accuracy, self.results[0]["test_images"])
         return f"{100 * low:.2f} to {100 * high:.2f}"
 
     @property
@@ -93,7 +93,7 @@ class Table:
         ]
 
 
-def report(folder: Path) -> tuple[list[Table], list[str]]:
+def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
     """The tables of all runs below `folder`, and the runs that are not done. Raises `UserError` if there is none."""
     results, unfinished = [], []
     for path in sorted(folder.rglob("config.yaml")):
@@ -176,7 +176,7 @@ def _title(runs: Sequence[Mapping[str, Any]], number: int, other: Mapping[str, S
     title = f"recipe={first['recipe']}" + f" ({first['recipe_hash']})" * several
     title += f", data={first['data']}{_variant(first)}"
     settings = first.get("settings", {})
-    title += "".join(f", {key}={written(settings[key])}" for key in other[first["recipe"]] if key in settings)
+    title += "".join(f", {key}={format_value(settings[key])}" for key in other[first["recipe"]] if key in settings)
     return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
 
 
@@ -276,13 +276,13 @@ def _main() -> None:
     given = parser.parse_args()
     if not given.folder.is_dir():
         raise UserError(f"{given.folder} is no folder: give a folder of runs, as runs/table4")
-    tables, unfinished = report(given.folder)
+    tables, unfinished = collect_tables(given.folder)
     out = given.out or given.folder
     text = markdown(tables, unfinished)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "table.csv", as_csv(tables).encode(), ELSEWHERE)
-    write_whole(out / "table.png", picture(tables), ELSEWHERE)
-    write_whole(out / "table.md", text.encode(), ELSEWHERE)
+    write_atomic(out / "table.csv", as_csv(tables).encode(), OTHER_REPORT_FOLDER)
+    write_atomic(out / "table.png", picture(tables), OTHER_REPORT_FOLDER)
+    write_atomic(out / "table.md", text.encode(), OTHER_REPORT_FOLDER)
     print(text)
     print(f"see {out / 'table.md'}, table.csv and table.png", file=sys.stderr)
 

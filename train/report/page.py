@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textgen.common.atomic import write_whole
+from textgen.common.atomic import write_atomic
 from textgen.common.markup import esc, table
-from train.report.result import summary, title, written
-from train.trainer.checkpoint import ELSEWHERE
+from train.config.paths import OTHER_RUNS_FOLDER
+from train.report.result import format_value, summary, title
 
 PICTURES = {
     "curves": "Loss and accuracy by epoch",
@@ -39,13 +39,13 @@ def write(
     parts.append("<h2>The hardest classes</h2>")
     parts.append(table(["class", "accuracy"], rows, [1]) if rows else "<p>No test image is mistaken.</p>")
     parts.append("<h2>Epochs</h2>" + table(*_epochs(history, result["epochs_to_best"])))
-    settings = [[key, written(value)] for key, value in _flat(result) if value not in (None, [])]
+    settings = [[key, format_value(value)] for key, value in _flat(result) if value not in (None, [])]
     parts.append("<h2>The run</h2>" + table(["", "value"], settings))
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{head}</title><style>{STYLE}</style></head>'
         f"<body>{''.join(parts)}</body></html>"
     )
-    write_whole(folder / "report.html", page.encode(), ELSEWHERE)
+    write_atomic(folder / "report.html", page.encode(), OTHER_RUNS_FOLDER)
 
 
 def _flat(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from train.metrics.evaluate import Evaluation
 from train.trainer.loop import Trained
 
 
-def result_of(
+def measured_result(
     recipe: Recipe, trained: Trained, evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]
 ) -> dict[str, Any]:
     """Training and evaluation in figures; of the further test sets, all of `evaluations` but "test", less.
@@ -61,12 +61,12 @@ def title(result: Mapping[str, Any]) -> str:
     return f"{result['game']} fold={result['fold']}{width}{variant}"
 
 
-def written(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of result.json for a person, as a command would have it: true, null, 0.5, text as it is."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, StrictInt
+from pydantic import ConfigDict
 from pydantic import dataclasses as checked
 
 from textgen.common.errors import UserError
-from textgen.main import definition_of
-from textgen.schema.game import UserPath, validated
-from train.config.recipe import data_of
-from train.data.tasks import Data, Kind, open_data, task_of
+from textgen.common.validation import Seed, UserPath, validate
+from textgen.schema.definition import parse_definition
+from train.config.recipe import recipe_data
+from train.config.settings import DataKind
+from train.data.tasks import TaskData, define_task, open_data
 from train.inference.network import Network
 
 SHOWN = 6  # runs that a message names
@@ -28,13 +29,13 @@ SHOWN = 6  # runs that a message names
 class _DataSettings:
     """What a run's config.yaml says of its data; the rest is not needed, and runs of older versions have less of it."""
 
-    data: Kind | None
+    data: DataKind | None
     path: UserPath | None
     data_dir: UserPath
-    data_seed: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    data_seed: Seed
 
 
-def result_of_run(run: Path) -> dict[str, Any]:
+def load_result(run: Path) -> dict[str, Any]:
     """Its result.json. Raises `UserError` where there is no whole one."""
     if not run.is_dir():
         raise UserError(f"{run} is no folder: give that of a run, as python -m train names it at its end")
@@ -58,7 +59,7 @@ def _instead(folder: Path) -> str:
     return f"it is a folder of runs, give one of them: {', '.join(found[:SHOWN])}{more}"
 
 
-def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> Data:
+def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> TaskData:
     """The data of a run with `network`, on the CPU, opened as the run did; built again where it is not there.
 
     `data_dir` and `path` (of a folder of crops) say where they are now; None: where they were. Says on stderr when they
@@ -73,20 +74,20 @@ def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, pa
         raise UserError(f"{file} cannot be read: {error.strerror}; it says which crops the run was about") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is damaged: {' '.join(str(error).split())}") from None
-    settings = validated(_DataSettings, config)
-    kind = settings.data or data_of(config["recipe"])
+    settings = validate(_DataSettings, config)
+    kind = settings.data or recipe_data(config["recipe"])
     if path and kind != "folder":
         raise UserError(f"path={path} is for runs with data=folder, this one has data={kind}: leave it out")
-    definition = definition_of(config, settings.data_seed) if "game" in config else None
+    definition = parse_definition(config, settings.data_seed) if "game" in config else None
     folder = data_dir or settings.data_dir
-    task = task_of(kind, definition, path or settings.path, folder)
+    task = define_task(kind, definition, path or settings.path, folder)
     if (task.size, task.classes) != (network.size, network.classes):
         raise UserError(
             f"the crops of {task.name} are {task.size[0]}×{task.size[1]} of {len(task.classes)} classes, those of {run}"
             f" has {network.size[0]}×{network.size[1]} and {len(network.classes)}: give path=…, its crops"
         )
     data = open_data(task, torch.device("cpu"), data_dir=folder, workers=None, rebuild=False, real=None)
-    if data.hash != (then := result_of_run(run).get("dataset_hash")):
+    if data.hash != (then := load_result(run).get("dataset_hash")):
         why = "crops that came or went, a folder of another name or other versions of libraries may be why"
         print(
             f"{run} was tested on data set {str(then)[:8]}, and this is {data.hash[:8]}: {why}, and some crops may be"
@@ -96,7 +97,7 @@ def data_of_run(run: Path, network: Network, *, data_dir: Path | None = None, pa
     return data
 
 
-def calibration_crops(data: Data, count: int, seed: int) -> NDArray[np.uint8]:
+def calibration_crops(data: TaskData, count: int, seed: int) -> NDArray[np.uint8]:
     """So many training crops by chance, uint8 (n, H, W, 3), to quantise with; the same ones for the same seed."""
     order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(seed))
     crops: NDArray[np.uint8] = next(iter(data.train.batches(0, [order[:count]]))).numpy()

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from textgen.common.atomic import write_whole
+from textgen.common.atomic import write_atomic
+from train.config.paths import OTHER_RUNS_FOLDER
 
 NAMES = ("checkpoint.pt", "checkpoint.old.pt")
-ELSEWHERE = "another folder with runs=…"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     newest, old = (folder / name for name in NAMES)
     if newest.exists():
         os.replace(newest, old)  # a kill right here leaves the old one, from which a run goes on as well
-    write_whole(newest, buffer.getvalue(), ELSEWHERE)
+    write_atomic(newest, buffer.getvalue(), OTHER_RUNS_FOLDER)
 
 
 def load(folder: Path, identity: str) -> dict[str, Any] | None:

@@ -7,17 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.config.recipe import Distill
-from train.data.sources import Source, Split
-from train.metrics.evaluate import predict
+from train.data.sources import DeviceSplit, Source
+from train.metrics.predict import predict
 
 
-class Taught:
+class Distiller:
     """What a teacher says of images. Of images that stay the same it is asked once, n forward passes in all."""
 
     def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
         self._teacher, self._settings = teacher.eval(), settings
         self._known: Tensor | None = None
-        if isinstance(source, Split):
+        if isinstance(source, DeviceSplit):
             alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
             self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
 

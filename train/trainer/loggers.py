@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from textgen.common.atomic import write_whole
+from textgen.common.atomic import write_atomic
 from textgen.common.errors import UserError
-from train.trainer.checkpoint import ELSEWHERE
+from train.config.paths import OTHER_RUNS_FOLDER
 
 MLFLOW_RUN = "mlflow_run.txt"
-Told = Callable[[dict[str, Any]], None]
+Log = Callable[[dict[str, Any]], None]
 
 
 def check(loggers: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ def forget(folder: Path) -> None:
 
 
 @contextmanager
-def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Told]:
+def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Log]:
     """A function that tells the numbers of an epoch's mapping, by name, to each of `loggers`.
 
     TensorBoard reads `folder`; MLflow has one database for all, mlflow.db in `runs`.
@@ -93,7 +93,7 @@ def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
         for key, value in about.items():
             if value is not None:
                 client.log_param(run, key, value)
-        write_whole(kept, run.encode(), ELSEWHERE)
+        write_atomic(kept, run.encode(), OTHER_RUNS_FOLDER)
     run = kept.read_text(encoding="utf-8")
 
     def tell(numbers: dict[str, float], epoch: int) -> None:

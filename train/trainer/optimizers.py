@@ -19,7 +19,7 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
+def build_optimizers(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
     """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` and
     `recipe.muon_weight_decay` for the convolutions, while AdamW has the rest. Every group keeps its rate as
     `initial_lr`, for a schedule to multiply."""
@@ -30,6 +30,8 @@ def optimizers_of(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optim
     rest = [p for p in net.parameters() if not (recipe.optimizer == "muon" and p.ndim == 4)]
     optimizers = {"usual": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}
     if convolutions:
+        assert recipe.muon_lr is not None
+        assert recipe.muon_weight_decay is not None
         optimizers["muon"] = Muon(convolutions, lr=recipe.muon_lr, weight_decay=recipe.muon_weight_decay)
     for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):
         group["initial_lr"] = group["lr"]
@@ -60,11 +62,11 @@ class Muon(torch.optim.Optimizer):
                 ahead = weight.grad.lerp(mean, group["momentum"])  # Nesterov's
                 matrix = ahead.flatten(1)  # (o, the rest)
                 rows, columns = matrix.shape
-                step = orthogonal(matrix).view_as(weight) * max(1, rows / columns) ** 0.5
+                step = orthogonalize(matrix).view_as(weight) * max(1, rows / columns) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=group["lr"])
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     """U·Vᵀ of U·S·Vᵀ = `matrix`, about: singular values end within 0.68 and 1.14, but for those that were next to zero.
 
     Newton-Schulz iterations with Jordan's coefficients, which trade exactness for speed: x → 3.4445 x - 4.775 x³ +

@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from textgen.assets import backgrounds
-from textgen.assets.backgrounds import CANVAS, KINDS, MAX_SIDE, Backgrounds, Source, read_image, rgb
-from textgen.assets.catalogue import catalogue, resolve
+from textgen.assets.backgrounds import CANVAS, KINDS, MAX_SIDE, Backgrounds, Source, parse_color, read_image
+from textgen.assets.catalogue import catalogue, resolve_asset
 from textgen.common.errors import UserError
 from textgen.common.pictures import MAX_PIXELS, SUFFIXES
 from textgen.render.renderer import Renderer
@@ -45,7 +45,7 @@ def opened(size: tuple[int, int] = SIZE, seed: int = 0, **settings: Any) -> Sour
 
 def patches(folder: Path, count: int, *sources: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Crops (n, H, W, 3) without text on these backgrounds, and how each was drawn."""
-    game = Game.of({**flat_game(folder / "unused"), "backgrounds": sources})
+    game = Game.from_config({**flat_game(folder / "unused"), "backgrounds": sources})
     crops = Renderer(game).render("train", range(10, 11 * count, 11))
     assert crops.texts == [""] * count
     return crops.images, crops.samples
@@ -315,8 +315,8 @@ def test_what_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no file or folder .*gone\.png"):
         opened(source=str(tmp_path / "gone.png"))
     with pytest.raises(UserError, match="holds no file"):
-        resolve("backgrounds", f"{tmp_path}/", SUFFIXES)
+        resolve_asset("backgrounds", f"{tmp_path}/", SUFFIXES)
 
 
 def test_rgb_reads_both_cases() -> None:
-    assert rgb("#0aB0fF") == rgb("#0Ab0Ff") == (10, 176, 255)
+    assert parse_color("#0aB0fF") == parse_color("#0Ab0Ff") == (10, 176, 255)

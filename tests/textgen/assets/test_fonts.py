@@ -10,7 +10,7 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
 from textgen.assets.catalogue import catalogue
-from textgen.assets.fonts import INSTANCES, faces_of, open_face
+from textgen.assets.fonts import INSTANCES, load_faces, open_face
 from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
 
@@ -77,17 +77,17 @@ def test_a_font_of_the_catalogue_covers_what_the_games_show_and_digits_differ(pa
 def test_families_tags_files_and_folders_are_found(tmp_path: Path) -> None:
     tag = FAMILIES["oswald"].tags[0]
     tagged = {path for family in FAMILIES.values() if tag in family.tags for path in family.paths}
-    assert {face.path for face in faces_of([tag], DIGITS)[0]} == tagged
+    assert {face.path for face in load_faces([tag], DIGITS)[0]} == tagged
     own = tmp_path / "Own Fonts"
     own.mkdir()
     (own / "One.TTF").write_bytes(OSWALD.read_bytes())
     (own / "notes.txt").write_text("no font")
-    assert [face.path for face in faces_of([str(own)], DIGITS)[0]] == [own / "One.TTF"]
-    assert [face.path for face in faces_of([str(own / "One.TTF")], DIGITS)[0]] == [own / "One.TTF"]
+    assert [face.path for face in load_faces([str(own)], DIGITS)[0]] == [own / "One.TTF"]
+    assert [face.path for face in load_faces([str(own / "One.TTF")], DIGITS)[0]] == [own / "One.TTF"]
 
 
 def test_a_weight_is_shared_by_the_files_of_its_item() -> None:
-    faces, chances = faces_of({"oswald": 3, "bebas-neue": 1}, DIGITS)
+    faces, chances = load_faces({"oswald": 3, "bebas-neue": 1}, DIGITS)
     of_oswald = [face.path in FAMILIES["oswald"].paths for face in faces]
     assert chances.sum() == pytest.approx(1)
     assert chances[of_oswald].sum() == pytest.approx(0.75)
@@ -99,21 +99,21 @@ def test_a_weight_is_shared_by_the_files_of_its_item() -> None:
 )
 def test_an_unknown_font_is_named_with_what_there_is(item: str, word: str) -> None:
     with pytest.raises(UserError, match=re.escape(word)):
-        faces_of([item], DIGITS)
+        load_faces([item], DIGITS)
 
 
 def test_no_font_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fonts is empty"):
-        faces_of([], DIGITS)
+        load_faces([], DIGITS)
     with pytest.raises(UserError, match=re.escape(f"{tmp_path} holds no file")):
-        faces_of([f"{tmp_path}/"], DIGITS)
+        load_faces([f"{tmp_path}/"], DIGITS)
 
 
 def test_a_font_that_lacks_a_glyph_is_refused_by_name_and_glyph(tmp_path: Path) -> None:
     path = subset(OSWALD, "012345678", tmp_path / "no9.ttf")
     open_face(path, frozenset("012345678"))
     with pytest.raises(UserError, match=r"no9\.ttf has no glyph for 9 k,"):
-        faces_of([str(path)], frozenset("0129k"))
+        load_faces([str(path)], frozenset("0129k"))
 
 
 def test_a_glyph_without_ink_is_lacking_but_a_space_is_not(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_whole_font_is_refused_by_name(tmp_path: Path, content
     path = tmp_path / "x.ttf"
     path.write_bytes(content)
     with pytest.raises(UserError, match=re.escape(str(path))) as caught:
-        faces_of([str(path)], DIGITS)
+        load_faces([str(path)], DIGITS)
     assert "\n" not in caught.value.summary
 
 
@@ -294,7 +294,7 @@ VARIABLE = {"oswald-variable": (200, 700), "teko-variable": (300, 700), "archivo
 
 @pytest.mark.parametrize("name", VARIABLE)
 def test_stems_grow_along_the_axis_of_weight(name: str) -> None:
-    faces, chances = faces_of([name], DIGITS, {"wght": (0, 1000)})
+    faces, chances = load_faces([name], DIGITS, {"wght": (0, 1000)})
     weights = [dict(face.location)["wght"] for face in faces]
     assert len(faces) == INSTANCES
     np.testing.assert_allclose(weights, np.linspace(*VARIABLE[name], INSTANCES))
@@ -308,7 +308,7 @@ def test_stems_grow_along_the_axis_of_weight(name: str) -> None:
 
 
 def test_two_axes_do_not_go_together() -> None:
-    faces, _ = faces_of(["archivo-variable"], DIGITS, {"wght": (300, 700), "wdth": (62, 125)})
+    faces, _ = load_faces(["archivo-variable"], DIGITS, {"wght": (300, 700), "wdth": (62, 125)})
     weights, widths = np.array([[dict(face.location)[axis] for axis in ("wght", "wdth")] for face in faces]).T
     assert len(set(widths)) == INSTANCES
     assert abs(np.corrcoef(weights, widths)[0, 1]) < 0.8
@@ -322,7 +322,7 @@ def test_two_axes_do_not_go_together() -> None:
 
 
 def test_a_font_without_the_axis_is_one_face_beside_a_variable_one() -> None:
-    faces, chances = faces_of({"bebas-neue": 1, "oswald-variable": 3}, DIGITS, {"wght": (400, 500)})
+    faces, chances = load_faces({"bebas-neue": 1, "oswald-variable": 3}, DIGITS, {"wght": (400, 500)})
     assert [bool(face.location) for face in faces] == [False] + [True] * INSTANCES
     np.testing.assert_allclose(chances, [0.25] + [0.125] * INSTANCES)
 
@@ -330,4 +330,4 @@ def test_a_font_without_the_axis_is_one_face_beside_a_variable_one() -> None:
 @pytest.mark.parametrize("fonts", [["oswald"], ["oswald-variable", "bebas-neue"]])
 def test_an_axis_that_no_font_has_is_refused(fonts: list[str]) -> None:
     with pytest.raises(UserError, match=r"game\.text\.axes: no font .* varies along wdth"):
-        faces_of(fonts, DIGITS, {"wdth": (50, 100)})
+        load_faces(fonts, DIGITS, {"wdth": (50, 100)})

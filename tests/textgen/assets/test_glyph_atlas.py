@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 
 from textgen.assets import glyph_atlas as atlas_module
-from textgen.assets.fonts import faces_of
-from textgen.assets.glyph_atlas import HEIGHTS, MAX_SLOTS, SLANTS, STROKES, Atlas, Levels, levels_of
+from textgen.assets.fonts import load_faces
+from textgen.assets.glyph_atlas import HEIGHTS, MAX_SLOTS, SLANTS, STROKES, GlyphAtlas, StyleLevels, style_levels
 from textgen.kernels.glyphs import FILL, FILL_H, INK_H, INK_W, LEFT, MASK_H, MASK_W, OUTER, SCALE, TOP
 from textgen.schema.game import Outline, Text
 
 ALPHABET = "\0 ,17k"
-LEVELS = Levels(np.float32([6, 9.5]), np.float32([0, 0.5, 1]), np.float32([0, 10]))
-FACES, _ = faces_of(["oswald", "spectral"], frozenset(ALPHABET[1:]))
+LEVELS = StyleLevels(np.float32([6, 9.5]), np.float32([0, 0.5, 1]), np.float32([0, 10]))
+FACES, _ = load_faces(["oswald", "spectral"], frozenset(ALPHABET[1:]))
 SHAPE = (len(FACES), 2, 3, 2, len(ALPHABET))
 KEYS = np.flatnonzero(np.arange(np.prod(SHAPE)) % len(ALPHABET))  # all but those of code 0
 
 
-def filled() -> Atlas:
-    return Atlas(FACES, LEVELS, ALPHABET)
+def filled() -> GlyphAtlas:
+    return GlyphAtlas(FACES, LEVELS, ALPHABET)
 
 
-def masks_of(atlas: Atlas, keys: Iterable[int]) -> dict[int, bytes]:
+def masks_of(atlas: GlyphAtlas, keys: Iterable[int]) -> dict[int, bytes]:
     """By key, what is known of it but where it lies, with all its masks."""
     keys = np.array(list(keys), np.int64)
     slots, table, pixels = atlas.metrics(keys)
@@ -113,7 +113,7 @@ def test_levels_reach_from_end_to_end_and_are_few(
     height: tuple[float, float], slant: tuple[float, float], width: tuple[float, float] | None
 ) -> None:
     outline = Outline(width=width) if width else None
-    levels = levels_of(Text(fonts=("oswald",), height=height, slant=slant, outline=outline), 3, 15)
+    levels = style_levels(Text(fonts=("oswald",), height=height, slant=slant, outline=outline), 3, 15)
     assert (levels.heights[0], levels.heights[-1]) == height
     assert (levels.slants[0], levels.slants[-1]) == slant
     assert levels.strokes[0] == 0
@@ -129,6 +129,6 @@ def test_levels_reach_from_end_to_end_and_are_few(
 
 def test_a_huge_alphabet_leaves_fewer_heights() -> None:
     text = Text(fonts=("oswald",), height=(4, 40), slant=(-20, 20), outline=Outline(width=(0.25, 3)))
-    levels = levels_of(text, 60, 5000)
+    levels = style_levels(text, 60, 5000)
     assert len(levels.heights) < HEIGHTS
     assert 60 * 5000 * len(levels.heights) * len(levels.strokes) * len(levels.slants) <= MAX_SLOTS

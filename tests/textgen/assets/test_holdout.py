@@ -6,18 +6,20 @@ import pytest
 from conftest import flat_game, load
 
 from textgen.assets.catalogue import catalogue
-from textgen.assets.fonts import Face, faces_of
-from textgen.assets.holdout import Holdout, held_out_faces
+from textgen.assets.fonts import Face, load_faces
+from textgen.assets.holdout import held_out_faces
 from textgen.common.errors import UserError
+from textgen.common.validation import validate
 from textgen.render.renderer import SPLITS, UNSEEN_BACKGROUNDS, UNSEEN_FONTS, Renderer
-from textgen.schema.game import Game, validated
+from textgen.schema.game import Game
+from textgen.schema.split import Holdout
 
 DIGITS = frozenset("0123456789")
 
 
 def renderer(holdout: Holdout | None, seed: int = 0) -> Renderer:
     """sot_time on canvases of its pictures and of two procedural kinds."""
-    return Renderer(Game.of(load("game", "sot_time")), seed, None, holdout)
+    return Renderer(Game.from_config(load("game", "sot_time")), seed, None, holdout)
 
 
 def shown(drawn: Renderer, split: str, what: str) -> set[Any]:
@@ -70,7 +72,7 @@ def test_both_can_be_held_out_and_the_other_splits_are_as_with_one() -> None:
 
 def test_what_is_held_out_follows_from_the_seed_and_not_from_order_or_folder(tmp_path: Path) -> None:
     fonts = ["oswald", "teko", "khand", "kalam", "rajdhani", "antonio", "cinzel", "spectral"]
-    one, two = (faces_of(order, DIGITS)[0] for order in (fonts, fonts[::-1]))
+    one, two = (load_faces(order, DIGITS)[0] for order in (fonts, fonts[::-1]))
     chosen = {seed: families_of(one, held_out_faces(one, Holdout(fonts=0.5), seed)) for seed in range(6)}
     assert len({frozenset(families) for families in chosen.values()}) > 3
     for seed, families in chosen.items():
@@ -80,12 +82,12 @@ def test_what_is_held_out_follows_from_the_seed_and_not_from_order_or_folder(tmp
         (tmp_path / name).mkdir()
         for path in catalogue("fonts")[name].paths:
             (tmp_path / name / path.name).write_bytes(path.read_bytes())
-    own, _ = faces_of([f"{tmp_path}/"], DIGITS)
+    own, _ = load_faces([f"{tmp_path}/"], DIGITS)
     assert families_of(own, held_out_faces(own, Holdout(fonts=0.5), 0)) == chosen[0]
 
 
 def test_all_weights_and_instances_of_a_family_go_together() -> None:
-    faces, _ = faces_of(
+    faces, _ = load_faces(
         ["oswald", "oswald-variable", "roboto-condensed", "teko-variable", "teko"], DIGITS, {"wght": (300, 600)}
     )
     names = [face.path.parent.name.removesuffix("-variable") for face in faces]
@@ -100,7 +102,7 @@ def test_all_weights_and_instances_of_a_family_go_together() -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_at_least_one_is_held_out_and_one_left(share: float) -> None:
-    faces, _ = faces_of(["oswald", "teko"], DIGITS)
+    faces, _ = load_faces(["oswald", "teko"], DIGITS)
     assert len(families_of(faces, held_out_faces(faces, Holdout(fonts=share), 0))) == 1
     drawn = renderer(Holdout(backgrounds=share))
     assert shown(drawn, "train", "canvas")
@@ -113,7 +115,7 @@ def test_at_least_one_is_held_out_and_one_left(share: float) -> None:
 )
 def test_what_cannot_be_parted_is_refused_in_a_line(tmp_path: Path, holdout: dict[str, float], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        Renderer(Game.of(flat_game(tmp_path)), 0, None, Holdout(**holdout))
+        Renderer(Game.from_config(flat_game(tmp_path)), 0, None, Holdout(**holdout))
     assert "\n" not in caught.value.summary
     assert f"split.holdout_{next(iter(holdout))}" in caught.value.summary
 
@@ -122,5 +124,5 @@ def test_what_cannot_be_parted_is_refused_in_a_line(tmp_path: Path, holdout: dic
 def test_a_share_is_a_fraction_below_one(share: Any) -> None:
     for name in ("fonts", "backgrounds"):
         with pytest.raises(UserError) as caught:
-            validated(Holdout, {name: share}, "holdout")
+            validate(Holdout, {name: share}, "holdout")
         assert caught.value.summary.startswith(f"holdout.{name}: ")

@@ -6,7 +6,7 @@ import pytest
 from conftest import flat_game
 from PIL import Image
 
-from textgen.assets.icons import KINDS, MAX_ICONS, MAX_PIXELS, sprites
+from textgen.assets.icons import KINDS, MAX_ICONS, MAX_PIXELS, load_icons
 from textgen.common.errors import UserError
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Game
@@ -14,7 +14,7 @@ from textgen.schema.game import Game
 
 def made(folder: Path, crop_height: int = 22, **icon: Any) -> Any:
     """The sprites of texts 8 to 14 pixels high."""
-    return sprites(Game.of(flat_game(folder / "flat", height=[8, 14], icon=icon)).text, crop_height)
+    return load_icons(Game.from_config(flat_game(folder / "flat", height=[8, 14], icon=icon)).text, crop_height)
 
 
 def pixels(table: np.ndarray, planes: np.ndarray, number: int, level: int) -> np.ndarray:
@@ -76,11 +76,11 @@ def test_a_folder_of_pngs_is_read_with_its_alpha_and_shape(tmp_path: Path) -> No
 def test_icon_files_are_among_the_assets(tmp_path: Path) -> None:
     Image.new("RGBA", (8, 8), "red").save(tmp_path / "one.png")
     game = flat_game(tmp_path / "flat", icon={"source": [str(tmp_path / "one.png"), "coin"]})
-    assert tmp_path / "one.png" in Renderer(Game.of(game)).assets
+    assert tmp_path / "one.png" in Renderer(Game.from_config(game)).assets
 
 
 def test_a_game_without_icons_has_none(tmp_path: Path) -> None:
-    _, planes, paths = sprites(Game.of(flat_game(tmp_path)).text, 22)
+    _, planes, paths = load_icons(Game.from_config(flat_game(tmp_path)).text, 22)
     assert planes.size == 1
     assert not paths
 

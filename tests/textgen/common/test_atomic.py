@@ -10,15 +10,15 @@ from typing import Literal
 import pytest
 from conftest import ROOT
 
-from textgen.common.atomic import whole_folder
+from textgen.common.atomic import atomic_folder
 from textgen.common.errors import UserError
 
 Existing = Literal["keep", "replace", "refuse"]
-ELSEWHERE = "another folder (out=…)"
+ADVICE = "another folder (out=…)"
 
 
 def put(path: Path, content: str, existing: Existing = "keep") -> None:
-    with whole_folder(path, ELSEWHERE, existing) as folder:
+    with atomic_folder(path, ADVICE, existing) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "file").write_text(content)
 
@@ -44,7 +44,7 @@ def test_the_folder_is_there_with_its_parents_when_the_block_ends(tmp_path: Path
 
 
 def test_nothing_is_at_its_place_before(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "out", ELSEWHERE) as folder:
+    with atomic_folder(tmp_path / "out", ADVICE) as folder:
         (folder / "file").touch()
         assert folder.parent == tmp_path
         assert not (tmp_path / "out").exists()
@@ -66,7 +66,7 @@ def test_what_another_process_has_made_meanwhile_stays(
     out = tmp_path / "out"
 
     def race() -> None:
-        with whole_folder(out, ELSEWHERE, existing):
+        with atomic_folder(out, ADVICE, existing):
             out.mkdir()
             (out / "theirs").touch()
             if faster:
@@ -77,7 +77,7 @@ def test_what_another_process_has_made_meanwhile_stays(
     else:
         with pytest.raises(UserError, match="out was made by another process") as caught:
             race()
-        assert ELSEWHERE in caught.value.summary
+        assert ADVICE in caught.value.summary
     monkeypatch.undo()
     assert tree(tmp_path) == ["out", "out/theirs"]
 
@@ -90,7 +90,7 @@ def test_any_error_passes_and_leaves_all_as_it_was(tmp_path: Path, error: BaseEx
     before = tree(tmp_path)
 
     def fail() -> None:
-        with whole_folder(tmp_path / "out", ELSEWHERE, existing) as folder:
+        with atomic_folder(tmp_path / "out", ADVICE, existing) as folder:
             (folder / "half").write_text("half")
             raise error
 
@@ -102,9 +102,9 @@ def test_any_error_passes_and_leaves_all_as_it_was(tmp_path: Path, error: BaseEx
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_is_an_error_of_the_user(tmp_path: Path, number: int) -> None:
-    with pytest.raises(UserError) as caught, whole_folder(tmp_path / "out", ELSEWHERE):
+    with pytest.raises(UserError) as caught, atomic_folder(tmp_path / "out", ADVICE):
         raise OSError(number, os.strerror(number))
-    expected = f"cannot write {tmp_path}/out: {os.strerror(number)}; make room or choose {ELSEWHERE}"
+    expected = f"cannot write {tmp_path}/out: {os.strerror(number)}; make room or choose {ADVICE}"
     assert caught.value.summary == expected
     assert tree(tmp_path) == []
 
@@ -113,7 +113,7 @@ def test_a_file_that_the_system_cuts_is_an_error_of_the_user(tmp_path: Path) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(UserError, match="make room"), whole_folder(tmp_path / "out", ELSEWHERE) as folder:
+        with pytest.raises(UserError, match="make room"), atomic_folder(tmp_path / "out", ADVICE) as folder:
             (folder / "large").write_bytes(bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -121,7 +121,7 @@ def test_a_file_that_the_system_cuts_is_an_error_of_the_user(tmp_path: Path) -> 
 
 
 def test_no_permission_is_an_error_of_the_user(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"file\.png.*allow writing"), whole_folder(tmp_path / "out", ELSEWHERE):
+    with pytest.raises(UserError, match=r"file\.png.*allow writing"), atomic_folder(tmp_path / "out", ADVICE):
         raise PermissionError(errno.EACCES, "Permission denied", "file.png")
     assert tree(tmp_path) == []
 
@@ -132,7 +132,7 @@ def test_a_place_that_cannot_be_is_an_error_of_the_user(tmp_path: Path, place: s
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UserError) as caught:
         put(tmp_path / place, "new", "replace")
-    assert ELSEWHERE in caught.value.summary
+    assert ADVICE in caught.value.summary
     assert (tmp_path / "file").read_text() == "a file"
     assert tree(tmp_path) == ["file", "loop"]
 
@@ -187,7 +187,7 @@ def test_what_a_process_with_this_number_left_is_removed_and_others_are_kept(tmp
 
 
 def test_two_threads_with_one_place_do_not_mix(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "out", ELSEWHERE) as folder:
+    with atomic_folder(tmp_path / "out", ADVICE) as folder:
         (folder / "file").touch()
         with pytest.raises(UserError):
             put(tmp_path / "out", "theirs")

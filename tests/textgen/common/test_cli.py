@@ -323,13 +323,13 @@ def test_a_report_goes_where_nothing_stands(here: Path, capsys: pytest.CaptureFi
     ):
         with (
             pytest.raises(UserError, match=told),
-            cli.report(out and Path(out), plots and Path(plots), "another"),
+            cli.open_report(out and Path(out), plots and Path(plots), "another"),
         ):
             pytest.fail("what cannot be written is told before any work")
     assert results(here) == ["mine"]
     assert capsys.readouterr() == ("", "")
     for out, plots in ((None, None), (Path("a"), Path("p/q"))):
-        with cli.report(out, plots, "another") as tell:
+        with cli.open_report(out, plots, "another") as tell:
             tell("1,2\n3,4\n", lambda folder: (folder / "b").write_text("b"))
     assert capsys.readouterr() == ("1,2\n3,4\n", "the report is in a\nthe pictures are in p/q\n")
     assert results(here) == ["a", "mine", "p/q/b"]
@@ -337,7 +337,7 @@ def test_a_report_goes_where_nothing_stands(here: Path, capsys: pytest.CaptureFi
 
 
 def test_a_report_that_fails_leaves_no_file(here: Path) -> None:
-    with pytest.raises(KeyError), cli.report(Path("a"), None, "another"):
+    with pytest.raises(KeyError), cli.open_report(Path("a"), None, "another"):
         raise KeyError
     assert results(here) == []
 

@@ -17,24 +17,26 @@ import numpy as np
 import pytest
 from conftest import ROOT, Config, changed, flat_game, load
 
-from textgen.assets.holdout import Holdout
 from textgen.common.errors import UserError
+from textgen.common.validation import validate
 from textgen.dataset import build, store
 from textgen.dataset.blocks import Shard
-from textgen.dataset.build import Definition, ensure
+from textgen.dataset.build import ensure_dataset
 from textgen.dataset.store import Dataset
-from textgen.render.renderer import SPLITS
-from textgen.schema.augment import Stream
-from textgen.schema.game import Game, validated
+from textgen.render.renderer import SPLITS, Renderer
+from textgen.schema.augment import Augment
+from textgen.schema.definition import DatasetDefinition
+from textgen.schema.game import Game
+from textgen.schema.split import Holdout
 
-LIGHT = validated(Stream, load("augment", "light"))
+LIGHT = validate(Augment, load("augment", "light"))
 COUNTS = {"train": 4, "val": 2, "test": 2}
 
 
 def made(
-    definition: Definition, out: Path, workers: int = 1, rebuild: bool = False, shard: Shard | None = None
+    definition: DatasetDefinition, out: Path, workers: int = 1, rebuild: bool = False, shard: Shard | None = None
 ) -> Dataset:
-    return ensure(definition, out, shard=shard or Shard(), workers=workers, rebuild=rebuild, quiet=True)
+    return ensure_dataset(definition, out, shard=shard or Shard(), workers=workers, rebuild=rebuild, quiet=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -53,14 +55,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def definition(small_game: Config) -> Definition:
-    return Definition(Game.of(small_game), LIGHT, 3)
+def definition(small_game: Config) -> DatasetDefinition:
+    return DatasetDefinition(Game.from_config(small_game), LIGHT, 3)
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Definition:
+def tiny(tmp_path: Path) -> DatasetDefinition:
     """A game that is built in a moment."""
-    return Definition(Game.of(flat_game(tmp_path / "flat")))
+    return DatasetDefinition(Game.from_config(flat_game(tmp_path / "flat")))
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_workers_and_shards_change_no_byte(
     small_game: Config, tmp_path: Path, small_blocks: None, augment: str, counts: tuple[int, ...]
 ) -> None:
     """Threads for our own pipeline, processes for albumentations."""
-    definition = Definition(Game.of(small_game), validated(Stream, load("augment", augment)), 3)
+    definition = DatasetDefinition(Game.from_config(small_game), validate(Augment, load("augment", augment)), 3)
     whole = contents(made(definition, tmp_path / "1").path)
     for workers in counts:
         assert contents(made(definition, tmp_path / str(workers), workers).path) == whole
@@ -88,7 +90,9 @@ def test_workers_and_shards_change_no_byte(
         assert build.Renderer.render is rendered
 
 
-def test_a_shard_is_the_same_wherever_it_is_made(definition: Definition, tmp_path: Path, small_blocks: None) -> None:
+def test_a_shard_is_the_same_wherever_it_is_made(
+    definition: DatasetDefinition, tmp_path: Path, small_blocks: None
+) -> None:
     here, there = (
         made(definition, tmp_path / name, workers, shard=Shard(1, 3)) for name, workers in (("a", 1), ("b", 3))
     )
@@ -100,14 +104,14 @@ def test_a_shard_is_the_same_wherever_it_is_made(definition: Definition, tmp_pat
     assert [text for shard in shards for text in shard.texts] == whole.texts
 
 
-def test_missing_shards_are_rendered(definition: Definition, tmp_path: Path, small_blocks: None) -> None:
+def test_missing_shards_are_rendered(definition: DatasetDefinition, tmp_path: Path, small_blocks: None) -> None:
     whole = contents(made(definition, tmp_path / "whole").path)
     made(definition, tmp_path / "some", shard=Shard(1, 3))
     assert contents(made(definition, tmp_path / "some").path) == whole
 
 
 def test_a_damaged_shard_is_told_and_rendered_anew(
-    definition: Definition, tmp_path: Path, small_blocks: None, capsys: pytest.CaptureFixture[str]
+    definition: DatasetDefinition, tmp_path: Path, small_blocks: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = contents(made(definition, tmp_path / "whole").path)
     shard = made(definition, tmp_path / "some", shard=Shard(0, 2))
@@ -117,7 +121,7 @@ def test_a_damaged_shard_is_told_and_rendered_anew(
 
 
 def test_a_rebuild_takes_nothing_that_was_there(
-    definition: Definition, tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+    definition: DatasetDefinition, tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(2):
         made(definition, tmp_path, shard=Shard(index, 2))
@@ -130,23 +134,23 @@ def test_a_rebuild_takes_nothing_that_was_there(
     assert len(drawn) == 8 * 27
 
 
-def test_a_small_split_may_leave_shards_without_any(tiny: Definition, out: Path) -> None:
+def test_a_small_split_may_leave_shards_without_any(tiny: DatasetDefinition, out: Path) -> None:
     shards = [made(tiny, out, shard=Shard(index, 4)) for index in range(4)]
     assert sorted(len(shard.splits["val"].labels) for shard in shards) == [0, 0, 0, 11]
     assert len(made(tiny, out).splits["val"].labels) == 11
 
 
 def test_held_out_assets_have_test_sets_of_their_own(small_game: Config, out: Path) -> None:
-    definition = Definition(Game.of(small_game), holdout=Holdout(fonts=0.25, backgrounds=0.25))
+    definition = DatasetDefinition(Game.from_config(small_game), holdout=Holdout(fonts=0.25, backgrounds=0.25))
     dataset = made(definition, out)
     assert list(dataset.splits) == [*SPLITS, "test_fonts", "test_backgrounds"]
     assert len(dataset.splits["test_fonts"].labels) == len(dataset.splits["test"].labels)
-    assert dataset.hash != made(Definition(Game.of(small_game)), out).hash
+    assert dataset.hash != made(DatasetDefinition(Game.from_config(small_game)), out).hash
 
 
-def test_a_sample_by_index_is_the_one_of_the_file(definition: Definition, out: Path) -> None:
+def test_a_sample_by_index_is_the_one_of_the_file(definition: DatasetDefinition, out: Path) -> None:
     dataset = made(definition, out)
-    renderer = definition.renderer()
+    renderer = Renderer.of(definition)
     for split in SPLITS:
         stored = dataset.splits[split]
         for i in (len(stored.images) - 1, 0, 17):
@@ -156,7 +160,7 @@ def test_a_sample_by_index_is_the_one_of_the_file(definition: Definition, out: P
             assert crops.texts == [stored.texts[i]]
 
 
-def test_there_are_exactly_as_many_images_of_each_class_as_asked(definition: Definition, out: Path) -> None:
+def test_there_are_exactly_as_many_images_of_each_class_as_asked(definition: DatasetDefinition, out: Path) -> None:
     dataset = made(definition, out)
     assert dataset.classes == definition.game.classes
     spec = definition.game.parse_spec()
@@ -167,12 +171,12 @@ def test_there_are_exactly_as_many_images_of_each_class_as_asked(definition: Def
         assert [spec.label_of(text) for text in texts] == [dataset.classes[label] for label in labels]
 
 
-def test_no_image_is_in_two_splits(definition: Definition, out: Path) -> None:
+def test_no_image_is_in_two_splits(definition: DatasetDefinition, out: Path) -> None:
     images = [image.tobytes() for split in made(definition, out).splits.values() for image in split.images]
     assert len(set(images)) == len(images)
 
 
-def test_the_manifest_says_what_went_in_and_what_was_refused(definition: Definition, out: Path) -> None:
+def test_the_manifest_says_what_went_in_and_what_was_refused(definition: DatasetDefinition, out: Path) -> None:
     dataset = made(definition, out)
     manifest = json.loads((dataset.path / "manifest.json").read_text())
     assert manifest["seed"] == 3
@@ -181,7 +185,7 @@ def test_the_manifest_says_what_went_in_and_what_was_refused(definition: Definit
     assert manifest["augment"] == json.loads(json.dumps(asdict(LIGHT)))
     assert {"numpy", "pillow", "numba"} <= manifest["versions"].keys()
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in manifest["assets"].values())
-    assert len(manifest["assets"]) == len(definition.renderer().assets)
+    assert len(manifest["assets"]) == len(Renderer.of(definition).assets)
     assert manifest["splits"].keys() == set(SPLITS)
     for split, count in COUNTS.items():
         about = manifest["splits"][split]
@@ -192,7 +196,9 @@ def test_the_manifest_says_what_went_in_and_what_was_refused(definition: Definit
 
 
 def test_refused_draws_are_counted_whatever_the_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    definition = Definition(Game.of(flat_game(tmp_path / "flat", "#808080", colors=["#ffffff", "#858585"])))
+    definition = DatasetDefinition(
+        Game.from_config(flat_game(tmp_path / "flat", "#808080", colors=["#ffffff", "#858585"]))
+    )
     whole = made(definition, tmp_path / "whole").manifest["splits"]["train"]["rejects"]
     monkeypatch.setattr(store, "BLOCK_BYTES", 4 * 22 * 30 * 3)
     blocks = made(definition, tmp_path / "blocks").manifest["splits"]["train"]
@@ -201,7 +207,7 @@ def test_refused_draws_are_counted_whatever_the_blocks(tmp_path: Path, monkeypat
     assert whole["low contrast"] > 0
 
 
-def test_a_data_set_that_is_there_is_taken_as_it_is(tiny: Definition, out: Path) -> None:
+def test_a_data_set_that_is_there_is_taken_as_it_is(tiny: DatasetDefinition, out: Path) -> None:
     first = made(tiny, out)
     before = {file: file.stat().st_mtime_ns for file in first.path.iterdir()}
     again = made(tiny, out)
@@ -212,7 +218,7 @@ def test_a_data_set_that_is_there_is_taken_as_it_is(tiny: Definition, out: Path)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied"])
-def test_a_damaged_data_set_is_told_and_can_be_built_again(tiny: Definition, out: Path, damage: str) -> None:
+def test_a_damaged_data_set_is_told_and_can_be_built_again(tiny: DatasetDefinition, out: Path, damage: str) -> None:
     dataset = made(tiny, out)
     whole = contents(dataset.path)
     if damage == "truncated":
@@ -230,12 +236,12 @@ def test_a_damaged_data_set_is_told_and_can_be_built_again(tiny: Definition, out
 def test_an_impossible_text_leaves_nothing_behind(tmp_path: Path, out: Path, small_blocks: None, workers: int) -> None:
     game = flat_game(tmp_path / "flat", height=[30, 40])
     with pytest.raises(UserError, match="could not be drawn"):
-        made(Definition(Game.of(game)), out, workers)
+        made(DatasetDefinition(Game.from_config(game)), out, workers)
     assert left_behind(out) == []
 
 
 def test_a_failing_rebuild_leaves_the_old_data_set(
-    tiny: Definition, out: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: DatasetDefinition, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = made(tiny, out)
     before = contents(dataset.path)
@@ -254,7 +260,7 @@ def test_a_failing_rebuild_leaves_the_old_data_set(
 
 @pytest.mark.parametrize("place", ["below-a-file", "proc", "long-name"])
 def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_user(
-    tiny: Definition, tmp_path: Path, place: str
+    tiny: DatasetDefinition, tmp_path: Path, place: str
 ) -> None:
     file = tmp_path / "file"
     file.write_text("a file, not a folder")
@@ -266,7 +272,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_user(
     assert {path.name for path in tmp_path.iterdir()} == {"file", "flat"}
 
 
-def test_an_old_file_in_place_of_the_data_set_is_an_error_of_the_user(tiny: Definition, out: Path) -> None:
+def test_an_old_file_in_place_of_the_data_set_is_an_error_of_the_user(tiny: DatasetDefinition, out: Path) -> None:
     path = made(tiny, out).path
     shutil.rmtree(path)
     path.write_text("a file")
@@ -282,7 +288,7 @@ from pathlib import Path
 from textgen.dataset import build, store
 from textgen.schema.game import Game
 store.BLOCK_BYTES = 8 * 22 * 30 * 3
-game = Game.of(yaml.safe_load(sys.argv[1]))
+game = Game.from_config(yaml.safe_load(sys.argv[1]))
 build.ensure(build.Definition(game), Path(sys.argv[2]), workers=2, quiet=True)
 """
 
@@ -318,13 +324,16 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     game = {**flat_game(tmp_path / "flat"), "images": images}
     assert killed_builds(game, out, kills, seed=kills) > 0
     monkeypatch.setattr(store, "BLOCK_BYTES", 8 * 22 * 30 * 3)
-    disturbed, whole = made(Definition(Game.of(game)), out), made(Definition(Game.of(game)), tmp_path / "whole")
+    disturbed, whole = (
+        made(DatasetDefinition(Game.from_config(game)), out),
+        made(DatasetDefinition(Game.from_config(game)), tmp_path / "whole"),
+    )
     assert contents(disturbed.path) == contents(whole.path)
     assert {path.name for path in left_behind(out)} == {disturbed.path.name, *contents(whole.path)}
 
 
 def test_a_block_that_was_lost_after_its_mark_is_rendered_again(
-    tiny: Definition, out: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+    tiny: DatasetDefinition, out: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a power cut can leave it."""
     whole = contents(made(tiny, out.with_name("whole")).path)
@@ -344,8 +353,8 @@ def test_two_builds_at_once_do_no_harm(tmp_path: Path, out: Path, small_blocks: 
     game = {**flat_game(tmp_path / "flat"), "images": {"train": 40, "val": 1, "test": 1}}
     processes = [child(game, out) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    whole = made(Definition(Game.of(game)), tmp_path / "whole")
-    assert contents(made(Definition(Game.of(game)), out).path) == contents(whole.path)
+    whole = made(DatasetDefinition(Game.from_config(game)), tmp_path / "whole")
+    assert contents(made(DatasetDefinition(Game.from_config(game)), out).path) == contents(whole.path)
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path, out: Path) -> None:
@@ -359,7 +368,9 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, out: Path) -> None:
     assert [path.name for path in (out / "flat").iterdir() if not path.name.startswith(".")] == []
 
 
-def test_a_disk_too_small_says_so_before_any_work(tiny: Definition, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_too_small_says_so_before_any_work(
+    tiny: DatasetDefinition, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(out))
 
@@ -373,8 +384,8 @@ def test_a_disk_too_small_says_so_before_any_work(tiny: Definition, out: Path, m
 
 
 def hash_of(game: Config, augment: Config | None = None, **others: Any) -> str:
-    definition = Definition(Game.of(game), validated(Stream, augment or {}), **others)
-    return str(build._identity(definition, definition.renderer())["hash"])
+    definition = DatasetDefinition(Game.from_config(game), validate(Augment, augment or {}), **others)
+    return str(build._identity(definition, Renderer.of(definition))["hash"])
 
 
 @pytest.mark.parametrize(

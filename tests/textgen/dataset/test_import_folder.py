@@ -18,7 +18,7 @@ from PIL import Image
 from textgen.common import pictures
 from textgen.common.errors import UserError
 from textgen.dataset import import_folder as importer
-from textgen.dataset.imagefolder import natural
+from textgen.dataset.imagefolder import natural_order
 from textgen.dataset.import_folder import import_folder
 from textgen.dataset.store import Dataset, open_dataset
 
@@ -161,14 +161,14 @@ def test_a_list_of_classes_gives_their_order(crops: Path) -> None:
 @given(numbers=st.lists(st.integers(0, 10**30), unique=True))
 def test_numbers_are_sorted_by_value(numbers: list[int]) -> None:
     names = [f"{number}k" for number in numbers]
-    assert sorted(["other", *names], key=natural) == [*(f"{number}k" for number in sorted(numbers)), "other"]
+    assert sorted(["other", *names], key=natural_order) == [*(f"{number}k" for number in sorted(numbers)), "other"]
 
 
 @settings(deadline=None)
 @given(names=st.lists(st.text(max_size=8)))
 def test_any_names_can_be_sorted(names: list[str]) -> None:
     backwards = names[::-1]
-    assert sorted(names, key=natural) == sorted(backwards, key=natural)
+    assert sorted(names, key=natural_order) == sorted(backwards, key=natural_order)
 
 
 def test_what_systems_leave_in_folders_is_passed_over(crops: Path) -> None:
@@ -210,7 +210,7 @@ def test_other_sizes_are_scaled_and_counted(tmp_path: Path) -> None:
 
 def test_pixels_are_averaged_when_scaled_down(tmp_path: Path) -> None:
     pixels = picture(tmp_path / "a.png", size=(12, 18))
-    small, resized = pictures.pixels(tmp_path / "a.png", SIZE)
+    small, resized = pictures.read_pixels(tmp_path / "a.png", SIZE)
     assert resized
     np.testing.assert_allclose(small, pixels.reshape(6, 2, 9, 2, 3).mean((1, 3)), atol=1)
 
@@ -230,7 +230,7 @@ def test_formats_are_read(tmp_path: Path, suffix: str) -> None:
 def test_modes_are_read_as_rgb(tmp_path: Path, mode: str) -> None:
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 2, SIZE, np.uint8) * 255)
     grey.convert(mode).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(pictures.pixels(tmp_path / "a.png", SIZE)[0], np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(pictures.read_pixels(tmp_path / "a.png", SIZE)[0], np.stack([grey] * 3, -1))
 
 
 # ---- The data set on the disk.
@@ -433,8 +433,8 @@ def test_a_garbled_picture_is_read_or_named(
     file.write_bytes(content[: length % (2 * len(content))])
     named = str(file)
     try:
-        pictures.inspect(file)
-        assert pictures.pixels(file, SIZE)[0].shape == (*SIZE, 3)
+        pictures.inspect_picture(file)
+        assert pictures.read_pixels(file, SIZE)[0].shape == (*SIZE, 3)
     except UserError as error:
         named = error.summary
     assert str(file) in named
@@ -445,7 +445,7 @@ def test_a_garbled_picture_is_read_or_named(
 
 def test_real_crops_are_a_test_set(tmp_path: Path) -> None:
     path = fill(tmp_path / "real", {"b": 2, "other": 1}, (12, 18))
-    split = importer.test_set(path, ["a", "b", "other"], SIZE)
+    split = importer.load_test_folder(path, ["a", "b", "other"], SIZE)
     assert (split.images.shape, split.images.dtype) == ((3, *SIZE, 3), np.uint8)
     assert (split.labels.tolist(), split.labels.dtype, split.texts) == ([1, 1, 2], np.int64, ["", "", ""])
 
@@ -453,7 +453,7 @@ def test_real_crops_are_a_test_set(tmp_path: Path) -> None:
 def test_a_test_set_of_other_classes_is_refused(tmp_path: Path) -> None:
     path = fill(tmp_path / "real", {"b": 1, "othr": 1})
     with pytest.raises(UserError, match=r"'othr' .* did you mean 'other'\?"):
-        importer.test_set(path, ["a", "b", "other"], SIZE)
+        importer.load_test_folder(path, ["a", "b", "other"], SIZE)
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="0 pictures"):
-        importer.test_set(tmp_path / "none", ["a"], SIZE)
+        importer.load_test_folder(tmp_path / "none", ["a"], SIZE)

@@ -214,7 +214,7 @@ def test_an_export_is_imported_as_it_was(dataset: Dataset, tmp_path: Path) -> No
     imported = importer.import_folder(tmp_path / "out", tmp_path / "sets")
     assert_same(dataset, imported)
     assert [about["resized"] for about in imported.manifest["splits"].values()] == [0] * 4
-    real = importer.test_set(tmp_path / "out" / "test_fonts", dataset.classes, (5, 7))
+    real = importer.load_test_folder(tmp_path / "out" / "test_fonts", dataset.classes, (5, 7))
     np.testing.assert_array_equal(real.images, dataset.splits["test_fonts"].images)
     assert (real.labels.tolist(), real.texts) == (
         dataset.splits["test_fonts"].labels.tolist(),

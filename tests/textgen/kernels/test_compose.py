@@ -11,7 +11,7 @@ from font_builder import built
 
 from textgen.kernels import contrast as contrast_kernel
 from textgen.kernels.glyphs import SCALE
-from textgen.render.renderer import Crops, Renderer
+from textgen.render.renderer import RenderedCrops, Renderer
 from textgen.schema.game import Game
 
 GROUND, WHITE = np.array([0x20, 0x40, 0x60]), np.array([255, 255, 255])
@@ -23,8 +23,8 @@ STYLED = {
 }
 
 
-def drawn(game: Config, count: int) -> tuple[Renderer, Crops]:
-    renderer = Renderer(Game.of(game))
+def drawn(game: Config, count: int) -> tuple[Renderer, RenderedCrops]:
+    renderer = Renderer(Game.from_config(game))
     return renderer, renderer.render("train", range(count))
 
 
@@ -192,7 +192,7 @@ def test_contrast_is_that_of_its_formula(seed: int) -> None:
 
 def test_contrast_of_a_crop_is_that_of_its_formula(tmp_path: Path) -> None:
     game = flat_game(tmp_path, "#404040", colors=["#ffffff", "#a0a0a0"], contrast=0)
-    renderer = Renderer(Game.of(game), 0, {"noise": {"deviation": [5, 20]}, "blur": {"sigma": [0.3, 0.9]}})
+    renderer = Renderer(Game.from_config(game), 0, {"noise": {"deviation": [5, 20]}, "blur": {"sigma": [0.3, 0.9]}})
     crops = renderer.render("train", range(44))
     for image, words, sample in zip(crops.images, crops.texts, crops.samples, strict=True):
         fill = expected(renderer, words, sample)[0] if words else None

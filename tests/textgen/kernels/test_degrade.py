@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from textgen.common.validation import validate
 from textgen.kernels import tables
-from textgen.kernels.degrade import BLURS, Bands, wear, wear_of
+from textgen.kernels.degrade import BLURS, Bands, build_degradation_table, degrade
 from textgen.render import codec
-from textgen.schema.augment import Stream
-from textgen.schema.game import validated
+from textgen.schema.augment import Augment
 
 SIZE = (21, 34)
 STEPS: dict[str, dict[str, Any]] = {
@@ -32,11 +32,11 @@ def pictures(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndar
 
 def worn(images: np.ndarray, start: int = 0, status: int = tables.OK, **steps: Any) -> np.ndarray:
     """Copies of images (n, H, W, 3), each through these steps; the JPEG as well."""
-    stream = validated(Stream, steps, "augment")
+    stream = validate(Augment, steps, "augment")
     samples = np.zeros(len(images), tables.SAMPLE)
     samples["index"], samples["status"] = np.arange(start, start + len(images)), status
     out, qualities = images.copy(), np.zeros(len(images), np.int64)
-    wear(samples, out, np.uint64(7), wear_of(stream, images.shape[1:3]), qualities)
+    degrade(samples, out, np.uint64(7), build_degradation_table(stream, images.shape[1:3]), qualities)
     codec.jpeg(out, qualities)
     return out
 
@@ -88,7 +88,7 @@ def dense(bands: Bands, level: int) -> np.ndarray:
 )
 @pytest.mark.parametrize("size", [(8, 8), SIZE, (64, 100)])
 def test_bands_share_out_every_pixel_whole(steps: dict[str, Any], size: tuple[int, int]) -> None:
-    w = wear_of(validated(Stream, steps, "augment"), size)
+    w = build_degradation_table(validate(Augment, steps, "augment"), size)
     names = ("blur_y", "blur_x") if "blur" in steps else ("down_y", "down_x")
     for bands, n in zip((getattr(w, name) for name in names), size, strict=True):
         assert len(bands.weights) == (1 if steps.get("blur") == {"sigma": [1, 1]} else BLURS)
@@ -187,9 +187,12 @@ def test_a_jpeg_is_that_of_opencv_at_its_quality() -> None:
         bgr = np.ascontiguousarray(image[..., ::-1])
         data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 35, *settings])[1]
         np.testing.assert_array_equal(shown, cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
-    samples, w = np.zeros(400, tables.SAMPLE), wear_of(validated(Stream, {"jpeg": {"quality": [40, 44]}}, ""), SIZE)
+    samples, w = (
+        np.zeros(400, tables.SAMPLE),
+        build_degradation_table(validate(Augment, {"jpeg": {"quality": [40, 44]}}, ""), SIZE),
+    )
     samples["index"], qualities = np.arange(400), np.zeros(400, np.int64)
-    wear(samples, pictures(400, (8, 8)), np.uint64(7), w, qualities)
+    degrade(samples, pictures(400, (8, 8)), np.uint64(7), w, qualities)
     counts = np.bincount(qualities, minlength=45)
     assert counts[:40].sum() == 0
     assert (counts[40:] > 45).all(), "every quality from the first to the last"

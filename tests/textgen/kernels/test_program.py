@@ -9,7 +9,7 @@ from random_specs import RandomSpec, random_specs
 
 from textgen.common.errors import UserError
 from textgen.kernels import philox
-from textgen.kernels.program import alphabet_of, compile_spec, compile_texts, texts_of, write
+from textgen.kernels.program import build_alphabet, compile_spec, compile_texts, decode_texts, write_text
 from textgen.spec.items import draw
 from textgen.spec.parser import Spec, parse_texts
 
@@ -27,15 +27,15 @@ class Uniforms:
 
 def assert_same_texts(spec: Spec, times: int = 4) -> None:
     """The program writes the texts that the spec samples, and takes as many random numbers for them."""
-    alphabet = alphabet_of(spec.characters)
+    alphabet = build_alphabet(spec.characters)
     program = compile_spec(spec, alphabet)
     for label, name in enumerate(spec.classes):
         for index in range(times):
             one: Any = Uniforms(index)
             two = Uniforms(index)
             text, out = spec.sample(name, one), np.zeros(program.length, np.uint16)
-            length = write(program, label, two.state, out)
-            assert texts_of(out[None], alphabet) == [text]
+            length = write_text(program, label, two.state, out)
+            assert decode_texts(out[None], alphabet) == [text]
             assert length == len(text)
             np.testing.assert_array_equal(one.state, two.state)
 
@@ -74,16 +74,16 @@ def test_a_game_is_drawn_as_it_is_sampled(game_name: str) -> None:
 @pytest.mark.parametrize("texts", ["X", ["", "aXX[b]", " "], {"N:MM": 3, "": 1, "GO": 0.5}])
 def test_texts_without_a_label_are_drawn_by_their_weights(texts: object) -> None:
     choice, characters = parse_texts("text.neighbour.texts", texts, {"N": "0..30", "M": {"00": 2, "01..59": 1}})
-    alphabet = alphabet_of(characters)
+    alphabet = build_alphabet(characters)
     program = compile_texts(choice, alphabet)
     assert program.classes == 1
     for index in range(100):
         one: Any = Uniforms(index)
         two = Uniforms(index)
         out = np.zeros(max(program.length, 1), np.uint16)
-        write(program, 0, two.state, out)
-        assert texts_of(out[None], alphabet) == [draw(choice.draw(one), one)]
-        assert {*alphabet} >= set(texts_of(out[None], alphabet)[0])
+        write_text(program, 0, two.state, out)
+        assert decode_texts(out[None], alphabet) == [draw(choice.draw(one), one)]
+        assert {*alphabet} >= set(decode_texts(out[None], alphabet)[0])
 
 
 def test_a_wrong_text_without_a_label_is_told_by_its_name() -> None:
@@ -98,10 +98,10 @@ def test_a_wrong_text_without_a_label_is_told_by_its_name() -> None:
 def test_texts_return_from_their_codes(texts: list[str]) -> None:
     """Trailing spaces and characters beyond the first 65536 among them."""
     texts = [*texts, "a  ", "\U0001f600", " \U0010ffff ", ""]
-    alphabet = alphabet_of(frozenset("".join(texts)))
+    alphabet = build_alphabet(frozenset("".join(texts)))
     codes = np.zeros((len(texts), max(map(len, texts)) + 1), np.uint16)
     for row, text in zip(codes, texts, strict=True):
         row[: len(text)] = [alphabet.index(character) for character in text]
-    assert texts_of(codes, alphabet) == texts
-    assert texts_of(codes[:0], alphabet) == []
-    assert texts_of(codes[:, :0], alphabet) == [""] * len(texts)
+    assert decode_texts(codes, alphabet) == texts
+    assert decode_texts(codes[:0], alphabet) == []
+    assert decode_texts(codes[:, :0], alphabet) == [""] * len(texts)

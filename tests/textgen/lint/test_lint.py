@@ -19,13 +19,13 @@ from hydra.core.global_hydra import GlobalHydra
 from numpy.typing import NDArray
 
 import textgen.lint.main
-from textgen.assets.holdout import Holdout
 from textgen.common.arrays import U8
 from textgen.lint import leaks
 from textgen.lint.checks import FAIL, OK, WARN, Check, judge
 from textgen.lint.main import Report, lint
-from textgen.render.renderer import Crops, Renderer
+from textgen.render.renderer import RenderedCrops, Renderer
 from textgen.schema.game import Game
+from textgen.schema.split import Holdout
 
 LIGHT = load("augment", "light")
 DIGITS: Config = {
@@ -41,7 +41,7 @@ SELDOM = 1e-6  # a weight that is never drawn in these tests
 
 
 def renderer_of(config: Config, **more: Any) -> Renderer:
-    return Renderer(Game.of(config), 0, LIGHT, **more)
+    return Renderer(Game.from_config(config), 0, LIGHT, **more)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def fair() -> Renderer:
 
 
 @pytest.fixture(scope="module")
-def crops(fair: Renderer) -> dict[str, Crops]:
+def crops(fair: Renderer) -> dict[str, RenderedCrops]:
     """40 crops a class of train, 20 of val and test."""
     classes = len(fair.classes)
     return {split: fair.render(split, range(n * classes)) for split, n in (("train", 40), ("val", 20), ("test", 20))}
@@ -60,7 +60,7 @@ class Tied(Renderer):
     """Even classes are drawn by one renderer and odd ones by another."""
 
     def __init__(self, config: Config, other: Config, share: float = 1.0):
-        super().__init__(Game.of(config), 0, LIGHT)
+        super().__init__(Game.from_config(config), 0, LIGHT)
         self.parts = [self, renderer_of(other)]
         self.share = share  # of the samples for which this holds; the rest is drawn by the first
 
@@ -175,7 +175,7 @@ def test_widths_are_no_leak(rng: np.random.Generator) -> None:
     assert leaks.tie(labels, leaks.binned(leaks.rank_within(lefts, widths, rng))).p > 0.01
 
 
-def test_crops_without_text_are_the_same_crops(fair: Renderer, crops: dict[str, Crops]) -> None:
+def test_crops_without_text_are_the_same_crops(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     some = crops["train"]
     drawn = fair.without_text("train", some.samples)
     blank = some.samples["right"] == 0
@@ -186,12 +186,14 @@ def test_crops_without_text_are_the_same_crops(fair: Renderer, crops: dict[str, 
 # Splits.
 
 
-def test_a_split_that_repeats_another_fails(fair: Renderer, crops: dict[str, Crops]) -> None:
+def test_a_split_that_repeats_another_fails(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     repeating = {**crops, "test": picked(crops["train"], np.arange(220))}
     assert {"copies", "near copies"} <= failed(judge(fair, repeating))
 
 
-def test_copies_with_other_noise_fail(fair: Renderer, crops: dict[str, Crops], rng: np.random.Generator) -> None:
+def test_copies_with_other_noise_fail(
+    fair: Renderer, crops: dict[str, RenderedCrops], rng: np.random.Generator
+) -> None:
     same = picked(crops["train"], np.arange(220))
     worn = np.empty_like(same.images)
     for image, source in zip(worn, same.images, strict=True):
@@ -225,22 +227,22 @@ def test_other_texts_on_one_background_are_no_copies() -> None:
 # Classes.
 
 
-def test_classes_out_of_balance_fail(fair: Renderer, crops: dict[str, Crops]) -> None:
+def test_classes_out_of_balance_fail(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     kept = np.flatnonzero((crops["train"].labels != 3) | (np.arange(440) < 200))
     assert "balance" in failed(judge(fair, {**crops, "train": picked(crops["train"], kept)}))
 
 
-def test_classes_in_order_fail(fair: Renderer, crops: dict[str, Crops]) -> None:
+def test_classes_in_order_fail(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     ordered = picked(crops["train"], np.argsort(crops["train"].labels, kind="stable"))
     assert failed(judge(fair, {**crops, "train": ordered})) == {"order"}
 
 
-def picked(crops: Crops, rows: NDArray[np.int64]) -> Crops:
+def picked(crops: RenderedCrops, rows: NDArray[np.int64]) -> RenderedCrops:
     texts = [crops.texts[row] for row in rows.tolist()]
-    return Crops(crops.images[rows], crops.labels[rows], texts, crops.samples[rows], crops.rejects)
+    return RenderedCrops(crops.images[rows], crops.labels[rows], texts, crops.samples[rows], crops.rejects)
 
 
-def test_rejected_draws_warn(fair: Renderer, crops: dict[str, Crops]) -> None:
+def test_rejected_draws_warn(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     rejecting = {**crops, "val": dataclasses.replace(crops["val"], rejects=Counter({"too large": 900}))}
     found = check_of(judge(fair, rejecting), "rejected draws")
     assert found.status == WARN
@@ -281,7 +283,7 @@ def test_glyphs_that_are_the_same_fail(tmp_path: Path) -> None:
 def test_pairs_by_which_classes_differ(
     spec: str, fields: Mapping[str, object], other: str, pairs: set[tuple[str, str]]
 ) -> None:
-    parsed = Game.of({**DIGITS, "spec": spec, "fields": fields, "other": other}).parse_spec()
+    parsed = Game.from_config({**DIGITS, "spec": spec, "fields": fields, "other": other}).parse_spec()
     texts = [parsed.sample("other", np.random.default_rng(seed)) for seed in range(20)]
     assert leaks.telling_pairs(parsed, texts) == pairs
 

@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import textgen.new.main
-from textgen.assets.backgrounds import rgb
+from textgen.assets.backgrounds import parse_color
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
-from textgen.main import plain
+from textgen.common.hydra_app import to_plain
 from textgen.new import measure
 from textgen.new.main import create, to_yaml
 from textgen.render.renderer import Renderer
@@ -44,14 +44,14 @@ def read(path: Path) -> dict[str, Any]:
     """A game file as the programs read it: composed by Hydra, interpolations resolved."""
     with initialize_config_module("conf", version_base="1.3"):
         search = f"hydra.searchpath=[file://{path.parents[1].resolve()}]"
-        game = plain(compose("preview", [f"game={path.stem}", search]))["game"]
+        game = to_plain(compose("preview", [f"game={path.stem}", search]))["game"]
     assert isinstance(game, dict)
     return game
 
 
 def like(size: tuple[int, int], text: dict[str, Any], grounds: list[dict[str, Any]]) -> Callable[[int], list[U8]]:
     """Draws n crops of a game whose settings are known."""
-    game = Game.of({**CLOCK, "size": list(size), "text": {**TEXT, **text}, "backgrounds": grounds})
+    game = Game.from_config({**CLOCK, "size": list(size), "text": {**TEXT, **text}, "backgrounds": grounds})
 
     def draw(n: int) -> list[U8]:
         # 61 classes: steps of 7 meet all of them, the blank one among them
@@ -69,7 +69,7 @@ def save(folder: Path, crops: list[U8], suffix: str = "png") -> Path:
 
 def away(one: str, other: str) -> float:
     """The distance of two colours in RGB."""
-    return float(np.linalg.norm(np.subtract(rgb(one), rgb(other))))
+    return float(np.linalg.norm(np.subtract(parse_color(one), parse_color(other))))
 
 
 # ---- What is written.
@@ -118,7 +118,7 @@ def test_the_colon_of_a_chance_makes_no_clock() -> None:
 def test_a_new_game_can_be_drawn(spec: str) -> None:
     label = next(c for c in spec[::-1] if c in "NXZ")
     path, _ = create(["n", "--label", label, "--field", f"{label}={'0' * spec.count(label)}", "--", spec])
-    game = Game.of(read(path))
+    game = Game.from_config(read(path))
     images = Renderer(game).render("train", range(20)).images
     assert images.shape == (20, *game.size, 3)
 
@@ -154,7 +154,7 @@ def test_hydra_reads_a_written_file_as_what_was_meant(title: str, value: str) ->
     path, _ = create(["n", "A: #N", "--label", "N", "--field", f"N={value}", "--title", title, "--force"])
     game = read(path)
     assert (game["title"], game["fields"], game["spec"]) == (title, {"N": value}, "A: #N")
-    assert Game.of(game).classes == (value, "other")
+    assert Game.from_config(game).classes == (value, "other")
 
 
 # ---- Mistakes.
@@ -227,12 +227,12 @@ def test_measures_come_near_the_truth(size: tuple[int, int], text: dict[str, Any
     np.testing.assert_allclose(found["text"]["y"], truth["y"], atol=0.2)
     assert min(away(color, truth["colors"][0]) for color in found["text"]["colors"]) < 70
     assert "were measured" in path.read_text()
-    Renderer(Game.of(found)).render("train", range(61))
+    Renderer(Game.from_config(found)).render("train", range(61))
 
 
 def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
     crops = like((18, 44), {}, [DARK])(40)
-    blank = Game.of({**CLOCK, "size": [18, 44], "text": TEXT, "backgrounds": [DARK]})
+    blank = Game.from_config({**CLOCK, "size": [18, 44], "text": TEXT, "backgrounds": [DARK]})
     crops += list(Renderer(blank, 3).render("val", range(60, 61 * 20, 61)).images)
     save(Path("crops/seen"), crops)
     save(Path("crops/wide"), [np.zeros((18, 90, 3), np.uint8)] * 2, "jpg")

@@ -17,10 +17,10 @@ from PIL import Image
 
 import textgen.preview.contact_sheet
 import textgen.preview.main
-from textgen.assets.holdout import Holdout, held_out_faces
+from textgen.assets.holdout import held_out_faces
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
-from textgen.dataset.build import Definition
+from textgen.common.validation import validate
 from textgen.kernels import tables
 from textgen.lint.main import Report
 from textgen.preview import page as pages
@@ -28,8 +28,10 @@ from textgen.preview.contact_sheet import strip
 from textgen.preview.main import paths_of
 from textgen.preview.page import View, look, page
 from textgen.render.renderer import Renderer
-from textgen.schema.augment import Stream
-from textgen.schema.game import Game, validated
+from textgen.schema.augment import Augment
+from textgen.schema.definition import DatasetDefinition
+from textgen.schema.game import Game
+from textgen.schema.split import Holdout
 
 VOID = {"meta", "link", "br", "input"}
 
@@ -71,13 +73,13 @@ class Read(HTMLParser):
         ]
 
 
-def definition_of(config: Config, holdout: Holdout | None = None) -> Definition:
-    stream = validated(Stream, load("augment", "light"), "augment")
-    return Definition(Game.of(config), stream, 0, holdout or Holdout())
+def definition_of(config: Config, holdout: Holdout | None = None) -> DatasetDefinition:
+    stream = validate(Augment, load("augment", "light"), "augment")
+    return DatasetDefinition(Game.from_config(config), stream, 0, holdout or Holdout())
 
 
-def view_of(definition: Definition, split: str = "train", each: int = 3) -> View:
-    return look(definition, definition.renderer(), split, each, 3, "python -m textgen.preview", "game: {}")
+def view_of(definition: DatasetDefinition, split: str = "train", each: int = 3) -> View:
+    return look(definition, Renderer.of(definition), split, each, 3, "python -m textgen.preview", "game: {}")
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,7 @@ def test_what_a_user_wrote_shows_literally() -> None:
     definition = definition_of(config)
     command = "python -m textgen.preview '</code><script>alert(1)</script>'"
     settings = "a: </pre><script>alert(2)</script>"
-    view = look(definition, definition.renderer(), "train", 2, 3, command, settings)
+    view = look(definition, Renderer.of(definition), "train", 2, 3, command, settings)
     read = Read(page(view))
     assert len(read.all("script")) == 1
     assert not read.all("b")
@@ -374,7 +376,7 @@ def test_where_the_checks_cannot_be_drawn_the_crops_are_shown(
 
 
 def test_renderers_do_not_differ_by_what_was_refused_before() -> None:
-    game = Game.of(load("game", "sot_time"))
+    game = Game.from_config(load("game", "sot_time"))
     one, other = Renderer(game), Renderer(game)
     one.refused("val", range(50))
     assert np.array_equal(one.render("val", range(30)).images, other.render("val", range(30)).images)

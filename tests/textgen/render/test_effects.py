@@ -13,9 +13,9 @@ from conftest import Config, flat_game
 from font_builder import built
 from PIL import Image
 
-from textgen.assets.icons import KINDS, sprites
+from textgen.assets.icons import KINDS, load_icons
 from textgen.common.errors import UserError
-from textgen.render.renderer import TRIES, Crops, Renderer
+from textgen.render.renderer import TRIES, RenderedCrops, Renderer
 from textgen.schema.game import Game
 
 COUNT = 22
@@ -33,9 +33,9 @@ EFFECTS: dict[str, Config] = {
 
 def crops_of(
     folder: Path, color: str = "#808080", count: int = COUNT, size: tuple[int, int] = (30, 40), **text: Any
-) -> Crops:
+) -> RenderedCrops:
     game = {**flat_game(folder, color, **{"contrast": 0, "least": 0, **text}), "size": size}
-    return Renderer(Game.of(game)).render("train", range(count))
+    return Renderer(Game.from_config(game)).render("train", range(count))
 
 
 def coverage(folder: Path, **text: Any) -> np.ndarray:
@@ -52,16 +52,16 @@ def grey(cover: np.ndarray) -> np.ndarray:
     return np.full((*cover.shape, 3), float(GREY))
 
 
-def boxes(crops: Crops) -> list[tuple[int, int, int, int]]:
+def boxes(crops: RenderedCrops) -> list[tuple[int, int, int, int]]:
     return [tuple(sample[["top", "left", "bottom", "right"]].item()) for sample in crops.samples]
 
 
-def changes(one: Crops, two: Crops) -> np.ndarray:
+def changes(one: RenderedCrops, two: RenderedCrops) -> np.ndarray:
     """Where two renderings differ (n, H, W)."""
     return (one.images != two.images).any(3)
 
 
-def shown(crops: Crops) -> np.ndarray:
+def shown(crops: RenderedCrops) -> np.ndarray:
     return np.flatnonzero(crops.samples["length"])
 
 
@@ -264,8 +264,8 @@ def test_a_painted_icon_is_that_of_its_table(tmp_path: Path, kind: str) -> None:
     place: Config = {"x": [0.5, 0.5], "y": [0.5, 0.5], "height": [8, 8], "size": (48, 60)}
     icon = {"source": [kind], "sides": ["right"], "gap": [2, 2], "height": [1, 1.5]}
     without, drawn = crops_of(tmp_path, **place), crops_of(tmp_path, **place, icon=icon)
-    text = Game.of(flat_game(tmp_path, height=[8, 8], icon=icon)).text
-    table, planes, _ = sprites(text, 48)
+    text = Game.from_config(flat_game(tmp_path, height=[8, 8], icon=icon)).text
+    table, planes, _ = load_icons(text, 48)
     for k in shown(drawn)[:8]:
         rows, columns = np.argwhere(changes(drawn, without)[k]).T
         image = drawn.images[k][rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -361,7 +361,7 @@ def test_a_neighbour_has_outline_shadow_and_gradient_of_its_text(tmp_path: Path)
 # How letters are shaped and placed.
 
 
-def widths(crops: Crops) -> np.ndarray:
+def widths(crops: RenderedCrops) -> np.ndarray:
     return np.array([right - left for _, left, _, right in boxes(crops)])
 
 
@@ -381,7 +381,7 @@ def test_a_slant_leans_the_text_to_the_right(tmp_path: Path) -> None:
 def test_kerning_draws_a_known_pair_together(tmp_path: Path) -> None:
     def width(kerning: bool) -> float:
         game = flat_game(tmp_path, fonts=["cinzel"], height=[20, 20], kerning=kerning, contrast=0, x=[0.5, 0.5])
-        crops = Renderer(Game.of({**game, "spec": r"\A\VX", "size": (40, 120)})).render("train", range(10))
+        crops = Renderer(Game.from_config({**game, "spec": r"\A\VX", "size": (40, 120)})).render("train", range(10))
         return float(np.mean(widths(crops)))
 
     assert width(False) - width(True) == pytest.approx(0.109 * 20 * 1.40056, abs=0.6)  # 1.40056 ems a digit's height
@@ -390,7 +390,7 @@ def test_kerning_draws_a_known_pair_together(tmp_path: Path) -> None:
 def test_spacing_is_added_between_letters(tmp_path: Path) -> None:
     def mean_width(spacing: float) -> float:
         game = flat_game(tmp_path, height=[8, 8], spacing=[spacing, spacing], contrast=0)
-        crops = Renderer(Game.of({**game, "spec": "XYYY", "size": (20, 60)})).render("train", range(20))
+        crops = Renderer(Game.from_config({**game, "spec": "XYYY", "size": (20, 60)})).render("train", range(20))
         return float(widths(crops)[shown(crops)].mean())
 
     narrow, plain, wide = (mean_width(spacing) for spacing in (-0.5, 0, 2))
@@ -420,7 +420,7 @@ def test_small_letters_are_refused_and_counted(tmp_path: Path) -> None:
 def test_least_is_asked_of_letters_and_digits_alone(tmp_path: Path) -> None:
     """A comma is always small; an x is smaller than the digits."""
     game = flat_game(tmp_path, height=[8, 9], least=7, contrast=0, fonts=["spectral"])
-    renderer = Renderer(Game.of({**game, "spec": "X,"}))
+    renderer = Renderer(Game.from_config({**game, "spec": "X,"}))
     assert not renderer.render("train", range(10)).rejects
     with pytest.raises(UserError, match=rf"'\dx' could not .* \({TRIES} times too small\): .*text\.least"):
-        Renderer(Game.of({**game, "spec": "Xx"})).render("train", range(10))
+        Renderer(Game.from_config({**game, "spec": "Xx"})).render("train", range(10))

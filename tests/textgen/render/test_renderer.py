@@ -36,7 +36,7 @@ GOLDEN = {
 
 @cache
 def renderer(name: str, seed: int = 0, stream: str = "light") -> Renderer:
-    return Renderer(Game.of(load("game", name)), seed, STREAMS[stream])
+    return Renderer(Game.from_config(load("game", name)), seed, STREAMS[stream])
 
 
 def golden(name: str) -> str:
@@ -69,7 +69,7 @@ def test_a_sample_is_the_same_from_every_renderer() -> None:
     """A renderer has caches; one that has drawn nothing yet gives the same."""
     used = renderer("sot_coin")
     used.render("train", range(30))
-    fresh = Renderer(Game.of(load("game", "sot_coin")), 0, STREAMS["light"])
+    fresh = Renderer(Game.from_config(load("game", "sot_coin")), 0, STREAMS["light"])
     np.testing.assert_array_equal(fresh.render("val", [7, 3]).images, used.render("val", [7, 3]).images)
 
 
@@ -92,7 +92,7 @@ def rich(stream: str, train: int = 2) -> Renderer:
     """All effects at once."""
     game = load("game", "sot_time")
     game["text"] = {**game["text"], **RICH, "contrast": 60}  # so that some are drawn again
-    return Renderer(Game.of({**game, "images": {"train": train, "val": 1, "test": 1}}), 3, STREAMS[stream])
+    return Renderer(Game.from_config({**game, "images": {"train": train, "val": 1, "test": 1}}), 3, STREAMS[stream])
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -196,7 +196,7 @@ def test_ink_stays_within_the_margin(tmp_path: Path) -> None:
     """On a flat colour a ring as wide as the margin shows that colour alone, and the inside does not."""
     for margin in (1, 2, 3):
         game = flat_game(tmp_path, "#204060", colors=["#ffffff"], outline={"width": [0.5, 1]}, margin=margin)
-        crops = Renderer(Game.of(game)).render("train", range(66))
+        crops = Renderer(Game.from_config(game)).render("train", range(66))
         color = np.array([0x20, 0x40, 0x60])
         inside = np.zeros(crops.images.shape[1:3], bool)
         inside[margin:-margin, margin:-margin] = True
@@ -213,7 +213,7 @@ def test_texts_of_every_game_are_whole(game_name: str) -> None:
     if "outline" in text:
         text["outline"] = {**text["outline"], "colors": ["#ff0000"]}
     black = {"source": "gradient", "tint": ["#000000"], "tint_opacity": [1, 1]}
-    crops = Renderer(Game.of({**game, "text": text, "backgrounds": [black]})).render("train", range(150))
+    crops = Renderer(Game.from_config({**game, "text": text, "backgrounds": [black]})).render("train", range(150))
     assert not crops.images[:, [0, -1]].any()
     assert not crops.images[:, :, [0, -1]].any()
     for image, sample in zip(crops.images, crops.samples, strict=True):
@@ -227,7 +227,7 @@ def test_texts_of_every_game_are_whole(game_name: str) -> None:
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 1), (0, 1), (1, 0)])
 def test_a_text_goes_where_x_and_y_say(tmp_path: Path, x: int, y: int) -> None:
     game = flat_game(tmp_path, colors=["#ffffff"], x=[x, x], y=[y, y])
-    for image in Renderer(Game.of(game)).render("train", range(10)).images:
+    for image in Renderer(Game.from_config(game)).render("train", range(10)).images:
         rows, columns = np.argwhere(image.max(2) > 0).T
         assert rows.min() == 1 if y == 0 else rows.max() == 20, (rows.min(), rows.max())
         assert columns.min() == 1 if x == 0 else columns.max() == 28, (columns.min(), columns.max())
@@ -235,7 +235,7 @@ def test_a_text_goes_where_x_and_y_say(tmp_path: Path, x: int, y: int) -> None:
 
 def test_heights_fill_the_range_that_was_asked_for(tmp_path: Path) -> None:
     game = flat_game(tmp_path, colors=["#ffffff"], height=[8, 14])
-    crops = Renderer(Game.of(game)).render("train", [i for i in range(600) if i % 11 in (1, 4, 7)])
+    crops = Renderer(Game.from_config(game)).render("train", [i for i in range(600) if i % 11 in (1, 4, 7)])
     heights = [np.argwhere(image.max(2) > 127)[:, 0] for image in crops.images]
     spans = np.array([np.ptp(rows) + 1 for rows in heights])
     assert 7 <= spans.min() <= 9
@@ -245,7 +245,9 @@ def test_heights_fill_the_range_that_was_asked_for(tmp_path: Path) -> None:
 
 def test_colours_of_the_fill_and_the_outline_are_those_of_the_game(tmp_path: Path) -> None:
     game = flat_game(tmp_path, colors=["#ff0000"], outline={"width": [1, 1], "colors": ["#0000ff"]}, height=[14, 14])
-    for image in Renderer(Game.of({**game, "text": {**game["text"], "contrast": 0}})).render("train", range(10)).images:
+    for image in (
+        Renderer(Game.from_config({**game, "text": {**game["text"], "contrast": 0}})).render("train", range(10)).images
+    ):
         pixels = {tuple(pixel) for pixel in image.reshape(-1, 3)}
         assert (255, 0, 0) in pixels
         assert any(blue > 200 and red < 20 for red, _, blue in pixels)
@@ -263,7 +265,7 @@ def test_a_crop_has_the_contrast_that_the_game_asks_for(game_name: str) -> None:
 
 def test_a_colour_too_near_to_the_background_is_never_shown(tmp_path: Path) -> None:
     game = flat_game(tmp_path, "#808080", colors=["#ffffff", "#909090"])
-    crops = Renderer(Game.of(game)).render("train", range(55))
+    crops = Renderer(Game.from_config(game)).render("train", range(55))
     shown = crops.images[crops.labels != 10]
     assert (shown.max((1, 2, 3)) > 0x80 + 60).all()
     assert crops.rejects["low contrast"] == pytest.approx(50, abs=35)  # one in two draws
@@ -271,7 +273,7 @@ def test_a_colour_too_near_to_the_background_is_never_shown(tmp_path: Path) -> N
 
 def refusal(game: Config) -> str:
     with pytest.raises(UserError) as caught:
-        Renderer(Game.of(game)).render("train", range(11))
+        Renderer(Game.from_config(game)).render("train", range(11))
     return caught.value.summary
 
 
@@ -303,7 +305,7 @@ def test_both_reasons_are_counted_the_more_frequent_first(tmp_path: Path) -> Non
 
 def test_other_can_show_a_text_and_is_legible_then(tmp_path: Path) -> None:
     game = flat_game(tmp_path, colors=["#ffffff"])
-    drawn = Renderer(Game.of({**game, "other": ["go", ""]}))
+    drawn = Renderer(Game.from_config({**game, "other": ["go", ""]}))
     crops = drawn.render("train", range(10, 11 * 40, 11))
     assert Counter(crops.texts).keys() == {"go", ""}
     for image, text in zip(crops.images, crops.texts, strict=True):
@@ -312,7 +314,7 @@ def test_other_can_show_a_text_and_is_legible_then(tmp_path: Path) -> None:
 
 def test_every_asset_that_can_show_is_listed(tmp_path: Path) -> None:
     game = flat_game(tmp_path)
-    drawn = Renderer(Game.of(game))
+    drawn = Renderer(Game.from_config(game))
     assert tmp_path / "flat.png" in drawn.assets
     assert {path.parent.name for path in drawn.assets if path.suffix == ".ttf"} == {"oswald"}
     assert all(path.is_file() for path in drawn.assets)

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen.common.errors import UserError
-from textgen.render.transforms import Augment
-from textgen.schema.augment import Stream
-from textgen.schema.game import validated
+from textgen.common.validation import validate
+from textgen.render.transforms import PixelTransforms
+from textgen.schema.augment import Augment
 
 STREAMS = sorted(path.stem for path in (ROOT / "conf" / "augment").glob("*.yaml"))
 TRANSFORMS: list[dict[str, Any]] = load("augment", "albumentations")["transforms"]
-PIPELINE = Augment(TRANSFORMS)
+PIPELINE = PixelTransforms(TRANSFORMS)
 
 
 def crop(height: int = 22, width: int = 52, seed: int = 0) -> np.ndarray:
@@ -21,7 +21,7 @@ def crop(height: int = 22, width: int = 52, seed: int = 0) -> np.ndarray:
 
 
 def test_no_transforms_are_the_identity() -> None:
-    nothing = Augment([])
+    nothing = PixelTransforms([])
     assert not nothing
     np.testing.assert_array_equal(nothing(crop(), np.random.default_rng(1)), crop())
 
@@ -39,7 +39,7 @@ def test_a_crop_keeps_its_shape_and_type(seed: int, height: int, width: int) -> 
 def test_the_generator_alone_decides() -> None:
     seeds = range(40)
     first = [PIPELINE(crop(), np.random.default_rng(seed)).tobytes() for seed in seeds]
-    other = Augment(TRANSFORMS)  # without the history of the first
+    other = PixelTransforms(TRANSFORMS)  # without the history of the first
     second = [other(crop(), np.random.default_rng(seed)).tobytes() for seed in reversed(seeds)][::-1]
     assert first == second
     assert len(set(first)) > len(seeds) // 2
@@ -49,7 +49,7 @@ def test_transforms_are_drawn_independently_of_each_other() -> None:
     def chosen(index: int) -> list[bool]:
         """For each seed: is the transform at `index` applied when two with even chances follow each other?"""
         invert, solarize = {"name": "InvertImg"}, {"name": "Posterize", "num_bits": 1}
-        pipeline = Augment([{**invert, "p": 0.5}, {**solarize, "p": 0.5}])
+        pipeline = PixelTransforms([{**invert, "p": 0.5}, {**solarize, "p": 0.5}])
         outs = [pipeline(crop(), np.random.default_rng(seed)) for seed in range(200)]
         posterized = [set(np.unique(out)) <= {0, 127, 128, 255} for out in outs]
         inverted = [bool(np.corrcoef(out.ravel(), crop().ravel())[0, 1] < 0) for out in outs]
@@ -80,7 +80,7 @@ def test_transforms_are_drawn_independently_of_each_other() -> None:
 )
 def test_a_wrong_entry_is_named(entry: Any, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        Augment([{"name": "GaussianBlur"}, entry])
+        PixelTransforms([{"name": "GaussianBlur"}, entry])
     assert all(word in caught.value.summary for word in words), caught.value.summary
 
 
@@ -89,8 +89,8 @@ def test_a_wrong_entry_is_named(entry: Any, words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_every_stream_of_the_configuration_is_valid(name: str) -> None:
-    stream = validated(Stream, load("augment", name), "augment")
-    assert (stream == Stream()) == (name == "off")
+    stream = validate(Augment, load("augment", name), "augment")
+    assert (stream == Augment()) == (name == "off")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_every_stream_of_the_configuration_is_valid(name: str) -> None:
 )
 def test_a_wrong_stream_is_named_by_its_key(config: Config, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        validated(Stream, config, "augment")
+        validate(Augment, config, "augment")
     summary = caught.value.summary
     assert "\n" not in summary
     assert all(word in summary for word in words), summary

@@ -24,7 +24,7 @@ ARCHS = dict.fromkeys(TASKS, "C32 M B M C8 M F") | {"sot_time": "C32 M B M B M C
 
 def refusal(config: object) -> str:
     with pytest.raises(UserError) as caught:
-        Game.of(config)
+        Game.from_config(config)
     summary = caught.value.summary
     assert "\n" not in summary
     return summary
@@ -35,13 +35,13 @@ def test_every_task_of_the_paper_has_a_game(games: list[str]) -> None:
 
 
 def test_every_game_file_is_valid_and_named_as_its_file(game_name: str, config: Callable[[str], Config]) -> None:
-    assert Game.of(config(game_name)).name == game_name
+    assert Game.from_config(config(game_name)).name == game_name
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_that_of_the_paper(name: str, config: Callable[[str], Config]) -> None:
     size, images, labels = TASKS[name]
-    game = Game.of(config(name))
+    game = Game.from_config(config(name))
     assert game.size == size
     assert (game.images.train, game.images.val, game.images.test) == images
     assert game.classes == (*labels, "other")
@@ -51,7 +51,7 @@ def test_a_task_is_that_of_the_paper(name: str, config: Callable[[str], Config])
 
 @pytest.mark.parametrize("name", TASKS)
 def test_class_other_of_a_task_is_blank(name: str, config: Callable[[str], Config], rng: Any) -> None:
-    assert Game.of(config(name)).parse_spec().sample("other", rng) == ""
+    assert Game.from_config(config(name)).parse_spec().sample("other", rng) == ""
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_neighbour_without_texts_is_told_so(small_game: Config) -> None:
 )
 def test_wrong_texts_of_a_neighbour_are_told_by_name(small_game: Config, texts: object, word: str) -> None:
     with pytest.raises(UserError, match=word) as caught:
-        Renderer(Game.of(changed(small_game, "text.neighbour", {"texts": texts})))
+        Renderer(Game.from_config(changed(small_game, "text.neighbour", {"texts": texts})))
     assert "text.neighbour.texts" in caught.value.summary
     assert "\n" not in caught.value.summary
 
@@ -242,7 +242,7 @@ def test_a_wrong_weight_of_a_font_is_told_as_such(small_game: Config, weight: ob
 )
 def test_a_reversed_range_is_told_from_a_right_one(small_game: Config, path: str) -> None:
     low, high = (8, 9) if path == "text.height" else (0.25, 0.5)
-    Game.of(changed(small_game, path, [low, high]))
+    Game.from_config(changed(small_game, path, [low, high]))
     summary = refusal(changed(small_game, path, [high, low]))
     assert summary.startswith(f"game.{path}: ")
     assert "smaller" in summary
@@ -304,5 +304,5 @@ def test_what_is_no_mapping_is_no_game(config: object) -> None:
 
 def test_validation_changes_no_config(small_game: Config) -> None:
     before = repr(small_game)
-    Game.of(small_game)
+    Game.from_config(small_game)
     assert repr(small_game) == before

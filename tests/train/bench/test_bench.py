@@ -15,16 +15,16 @@ from conftest import ROOT
 from PIL import Image, ImageColor
 
 from textgen.common.errors import UserError
-from textgen.schema.game import validated
+from textgen.common.validation import validate
 from train.bench import table
 from train.bench.main import Settings, bench
 from train.bench.plots import MARKERS, draw
-from train.config.settings import Model
-from train.inference.engines import PRECISIONS, Engine, Engines, _torch, missing
+from train.common.figures import color
+from train.config.networks import Model
+from train.inference.engines import PRECISIONS, Engine, Engines, _torch, reason_missing
 from train.inference.network import Network
-from train.inference.reader import reader
+from train.inference.reader import build_classifier
 from train.models.notation import build, parse
-from train.report.plots import color
 
 QUICK = {
     "model": Model("C16 M C8 F", "2x2 stride 2"),
@@ -111,14 +111,14 @@ def test_a_batch_smaller_than_a_stack_is_a_stack_and_what_is_left_out_is_told():
 def test_the_given_network_stays_where_it_is():
     layers = parse("C8 M F", "2x2 stride 2")
     network = Network(build(layers, size=(8, 8), classes=5), "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 1)
-    _torch(reader(network, "dense"), "fp32", torch.device("meta"), compiled=False)
+    _torch(build_classifier(network, "dense"), "fp32", torch.device("meta"), compiled=False)
     assert {parameter.device.type for parameter in network.net.parameters()} == {"cpu"}
 
 
 def test_tables_and_pictures(report):
-    rows = list(csv.DictReader(io.StringIO(table.csv_of(report))))
+    rows = list(csv.DictReader(io.StringIO(table.format_csv(report))))
     assert [float(row["images_per_second"]) for row in rows] == [row["images_per_second"] for row in report["rows"]]
-    text = table.text_of(report)
+    text = table.format_text(report)
     assert text.count("EfficientNet") >= 2
     assert "weights and crops are random" in text
 
@@ -142,10 +142,10 @@ def test_every_engine_has_a_marker_of_its_own():
 
 def test_an_engine_that_cannot_be_used_says_why():
     cuda = torch.device("cuda")
-    assert missing("tensorrt", torch.device("cpu")) == "it does not run on cpu"
-    assert missing("openvino", cuda) == "it does not run on cuda"
-    assert "onnxruntime-gpu" in missing("onnxruntime", cuda)
-    assert missing("onnxruntime", torch.device("cpu")) is None
+    assert reason_missing("tensorrt", torch.device("cpu")) == "it does not run on cpu"
+    assert reason_missing("openvino", cuda) == "it does not run on cuda"
+    assert "onnxruntime-gpu" in reason_missing("onnxruntime", cuda)
+    assert reason_missing("onnxruntime", torch.device("cpu")) is None
 
 
 def test_a_library_that_is_not_there_is_named():
@@ -159,7 +159,7 @@ def test_a_library_that_is_not_there_is_named():
 
 
 def test_the_compiled_network_gives_the_same_labels():
-    assert missing("compile", torch.device("cpu")) is None
+    assert reason_missing("compile", torch.device("cpu")) is None
     layers = parse("C8 M F", "2x2 stride 2")
     net = build(layers, size=(8, 8), classes=5, fold=2).requires_grad_(False).eval()
     network = Network(net, "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 2)
@@ -237,4 +237,4 @@ def test_the_command(tmp_path):
 def test_one_value_is_a_list_of_one():
     given = {"fold": 3, "batch": 32, "runs": "a", "engines": "fused", "precisions": "int8", "forms": "dense"}
     listed = {key: [value] for key, value in given.items()}
-    assert validated(Settings, QUICK | given) == validated(Settings, QUICK | listed)
+    assert validate(Settings, QUICK | given) == validate(Settings, QUICK | listed)

@@ -16,28 +16,29 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from textgen.common.errors import UserError
-from textgen.schema.game import Game, validated
+from textgen.common.validation import validate
+from textgen.schema.game import Game
+from train.common.figures import color
 from train.cost import plots
-from train.cost.devices import DEVICES, here
-from train.cost.intensity import NetworkCost, convolution, cost_of, intensity, linear
-from train.cost.main import BATCHES, Report, Settings, report_of
-from train.cost.table import csv_of, text_of
+from train.cost.devices import DEVICES, measure_this_machine
+from train.cost.intensity import NetworkCost, convolution, intensity, linear, network_cost
+from train.cost.main import BATCHES, Report, Settings, build_report
+from train.cost.table import format_csv, format_text
 from train.cost.tiles import padded_operations, whole_tiles
 from train.models.notation import build, parse
-from train.models.scaling import Scaling, resized, scaled
-from train.report.plots import color
+from train.models.scaling import Scaling, prepend_resize, scale_network
 
 V, N = "3x3 strides 2,1,2", "2x2 stride 2"
 IDS = {"V1": "lol_gold1", "V2": "apex_count", "V3": "sot_coin", "V4": "sot_time"}
 
 
 def of_game(name: str, fold: int = 1, form: str = "dense") -> NetworkCost:
-    game = validated(Game, load("game", name))
-    return cost_of(parse(game.arch, V), size=game.size, classes=len(game.classes), fold=fold, form=form)  # type: ignore[arg-type]
+    game = validate(Game, load("game", name))
+    return network_cost(parse(game.arch, V), size=game.size, classes=len(game.classes), fold=fold, form=form)  # type: ignore[arg-type]
 
 
 def of_coral(fold: int = 1) -> NetworkCost:
-    return cost_of(parse("C16 C16 M F128 F", N), size=(50, 50), classes=2, fold=fold, form="dense")
+    return network_cost(parse("C16 C16 M F128 F", N), size=(50, 50), classes=2, fold=fold, form="dense")
 
 
 def test_table_6() -> None:
@@ -97,7 +98,7 @@ def test_eq_5_says_where_folding_begins_to_save() -> None:
 @pytest.mark.parametrize("form", ["dense", "grouped", "narrow"])
 @pytest.mark.parametrize("fold", [1, 2, 3, 4])
 def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: str, fold: int) -> None:
-    game = validated(Game, load("game", "sot_time"))
+    game = validate(Game, load("game", "sot_time"))
     layers, classes = parse(game.arch, V), len(game.classes)
     cost = of_game("sot_time", fold, form)
     shape = {"fold": fold} if form == "dense" else {"slot_of": fold}
@@ -136,7 +137,7 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
 def test_devices_have_the_ratios_of_the_paper() -> None:
     assert [round(DEVICES[name].ratio("fp16") or 0) for name in ("v100", "t4")] == [139, 203]
     assert (DEVICES["tpu_v1"].ratio("int8") or 0) / 2 == pytest.approx(1350, rel=0.01)  # multiply-adds
-    measured = here()
+    measured = measure_this_machine()
     assert (measured.ratio("fp32") or 0) > 0
     assert measured.ratio("int8") is None
 
@@ -145,11 +146,11 @@ def settings(**changes: object) -> Settings:
     base = {"model": {"arch": None, "pool": V}, "fold": [4], "forms": ["dense", "grouped", "narrow"], "scaling": []}
     base |= {"align": None, "align_to": "nearest", "batch": 1024, "tile": None}
     rest = {"precision": "fp16", "device": "v100", "format": "text", "out": None, "overwrite": False, "plots": None}
-    return validated(Settings, {**base, **rest, **changes})
+    return validate(Settings, {**base, **rest, **changes})
 
 
 def report(**changes: object) -> Report:
-    return report_of(settings(**changes), validated(Game, load("game", "sot_time")))
+    return build_report(settings(**changes), validate(Game, load("game", "sot_time")))
 
 
 def test_the_report_puts_networks_beside_the_original() -> None:
@@ -159,10 +160,10 @@ def test_the_report_puts_networks_beside_the_original() -> None:
     assert [folded["images"], slots["images"], control["images"]] == [1026, 1026, 1024]  # stacks of 3
     assert folded["layers"][0]["eq5_holds"]
     assert slots["layers"][0]["eq5_holds"] is None
-    text = text_of(made.to_dict(), made.device)
+    text = format_text(made.to_dict(), made.device)
     assert "fold=3" in text
     assert "needs 139 operations a byte" in text
-    rows = list(csv.DictReader(io.StringIO(csv_of(made.to_dict()))))
+    rows = list(csv.DictReader(io.StringIO(format_csv(made.to_dict()))))
     assert len(rows) == 4 * (9 + 1)
     assert float(rows[9]["intensity"]) == original["intensity"]
 
@@ -185,7 +186,7 @@ def test_a_device_without_a_rate_gives_no_bound() -> None:
     made = report(device="v100", precision="int8")
     about = made.to_dict()
     assert about["networks"][0]["images_per_second_bound"] is None
-    text = text_of(about, made.device)
+    text = format_text(about, made.device)
     assert "has no rate for int8, give precision=fp32 or fp16" in text
     assert "images/s" not in text
     assert [point["utilization"] for point in about["networks"][0]["batches"]] == [None] * len(BATCHES)
@@ -206,14 +207,14 @@ def test_pictures_have_every_network_in_its_colour() -> None:
 def test_one_of_game_and_network() -> None:
     network = {"name": "coral", "size": [50, 50], "classes": 2}
     with pytest.raises(UserError, match="of which network"):
-        report_of(settings(), None)
+        build_report(settings(), None)
     with pytest.raises(UserError, match="greater than or equal to 1"):
         settings(fold=[0])
     with pytest.raises(UserError, match="not both"):
         report(network=network)
     with pytest.raises(UserError, match=r"give model\.arch"):
-        report_of(settings(network=network), None)
-    made = report_of(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
+        build_report(settings(network=network), None)
+    made = build_report(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
     assert made.networks[0].cost == of_coral()
 
 
@@ -255,10 +256,10 @@ def test_one_value_is_a_list_of_one() -> None:
 
 
 def of_efficientnet(how: Scaling, name: str) -> NetworkCost:
-    game = validated(Game, load("game", name))
-    arch, pool, size = scaled(how, game.arch, V, game.size)
-    layers = parse(resized(arch, size), pool)
-    return cost_of(layers, size=game.size, classes=len(game.classes), fold=1, form="dense")
+    game = validate(Game, load("game", name))
+    arch, pool, size = scale_network(how, game.arch, V, game.size)
+    layers = parse(prepend_resize(arch, size), pool)
+    return network_cost(layers, size=game.size, classes=len(game.classes), fold=1, form="dense")
 
 
 def ratios_of_efficientnet(how: Scaling, images: float) -> list[tuple[float, float]]:
@@ -286,7 +287,7 @@ def test_efficientnet_of_the_text_has_less_intensity_and_half_the_operations() -
 def test_resnet_18_has_the_intensity_of_the_text() -> None:
     """430, and 24 % of its layers are below what a V100 needs (§5.4)."""
     network = {"name": "resnet18", "size": [32, 32], "classes": 10, "module": "resnet18"}
-    made = report_of(settings(network=network, scaling=["efficientnet"]), None).to_dict()
+    made = build_report(settings(network=network, scaling=["efficientnet"]), None).to_dict()
     original, folded = made["networks"]
     assert round(original["intensity"]) == 430
     memory = [layer["bound_by"] == "memory" for layer in original["layers"]]
@@ -294,12 +295,12 @@ def test_resnet_18_has_the_intensity_of_the_text() -> None:
     assert folded["intensity_limit_ratio"] == pytest.approx(2, abs=0.01)
     assert [layer["channels"][1] for layer in folded["layers"][:2]] == [128, 128]
     with pytest.raises(UserError, match="align=8 is for networks of the notation"):
-        report_of(settings(network=network, align=8), None)
+        build_report(settings(network=network, align=8), None)
 
 
 @pytest.mark.parametrize("task", IDS)
 def test_figure_3_intensity_and_utilization_plateau_below_what_a_v100_needs(task: str) -> None:
-    made = report_of(settings(fold=[1]), validated(Game, load("game", IDS[task])))
+    made = build_report(settings(fold=[1]), validate(Game, load("game", IDS[task])))
     points = made.to_dict()["networks"][0]["batches"]
     assert [point["images"] for point in points] == [2**n for n in range(13)]
     for key in ("intensity", "utilization"):
@@ -327,7 +328,7 @@ def test_tiles_of_64_channels_explain_n4() -> None:
     network = {"name": "taipei", "size": [50, 50], "classes": 2}
     model = {"arch": "C64 C64 M F32 F", "pool": N}
     asked = {"network": network, "model": model, "fold": [2, 3, 4], "forms": ["dense"]}
-    rows = report_of(settings(tile=64, **asked), None).to_dict()["networks"]
+    rows = build_report(settings(tile=64, **asked), None).to_dict()["networks"]
     first = rows[0]["images_per_second_padded"]
     f2, f3, f4 = (row["images_per_second_padded"] / first for row in rows[1:])
     assert f2 < 1 < f3 < f4  # measured: 0.90, 1.07 and 1.41
@@ -355,10 +356,10 @@ def test_aligned_networks_stand_beside_those_that_are_not() -> None:
     ]
     assert not any(inner[0])
     assert all(inner[1])
-    text = text_of(made.to_dict(), made.device)
+    text = format_text(made.to_dict(), made.device)
     assert "45→45*" in text
     assert "* channels are no multiple of 8" in text
-    plain = text_of(report(precision="fp32").to_dict(), made.device)  # no tensor cores, no tiles
+    plain = format_text(report(precision="fp32").to_dict(), made.device)  # no tensor cores, no tiles
     assert "filled up" not in plain
     assert "*" not in plain
 
@@ -366,7 +367,7 @@ def test_aligned_networks_stand_beside_those_that_are_not() -> None:
 def test_tiles_of_devices() -> None:
     assert [DEVICES["v100"].tile(precision) for precision in ("fp16", "fp32")] == [8, 1]
     assert [DEVICES["a100"].tile("int8"), DEVICES["tpu_v1"].tile("int8")] == [16, 256]
-    assert here().tile("fp32") in (4, 8, 16)
+    assert measure_this_machine().tile("fp32") in (4, 8, 16)
     assert report(tile=32).tile == 32
 
 

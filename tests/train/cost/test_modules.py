@@ -14,10 +14,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from textgen.common.errors import UserError
-from textgen.schema.game import Game, validated
+from textgen.common.validation import validate
+from textgen.schema.game import Game
 from train.cost.devices import DEVICES
-from train.cost.intensity import cost_of, intensity
-from train.cost.modules import costs_of_module
+from train.cost.intensity import intensity, network_cost
+from train.cost.modules import module_costs
 from train.models.notation import build, parse
 from train.models.resnet import resnet18
 
@@ -27,21 +28,21 @@ V = ("lol_gold1", "apex_count", "sot_coin", "sot_time", "lol_gold2", "lol_time")
 
 @pytest.mark.parametrize("fold", [1, 2, 3, 4])
 def test_networks_of_the_notation_cost_what_arithmetic_says(fold: int) -> None:
-    games = [validated(Game, load("game", name)) for name in V]
+    games = [validate(Game, load("game", name)) for name in V]
     nets = [(game.arch, "3x3 strides 2,1,2", game.size, len(game.classes)) for game in games]
     nets += [(arch, "2x2 stride 2", size, classes) for arch, size, classes in N.values()]
     for arch, pool, size, classes in nets:
         layers = parse(arch, pool)
-        expected = cost_of(layers, size=size, classes=classes, fold=fold, form="dense").layers
+        expected = network_cost(layers, size=size, classes=classes, fold=fold, form="dense").layers
         net = build(layers, size=size, classes=classes, fold=fold, norm=True)
-        assert costs_of_module(net, (3 * fold, *size)) == expected
-        narrow = cost_of(layers, size=size, classes=classes, fold=fold, form="narrow").layers
-        assert costs_of_module(build(layers, size=size, classes=classes, slot_of=fold), (3, *size)) == narrow
+        assert module_costs(net, (3 * fold, *size)) == expected
+        narrow = network_cost(layers, size=size, classes=classes, fold=fold, form="narrow").layers
+        assert module_costs(build(layers, size=size, classes=classes, slot_of=fold), (3, *size)) == narrow
 
 
 def test_resnet18_has_the_figures_of_the_paper() -> None:
     """Intensity 430, and 24 % of the layers below the 139 that a V100 needs (§5.4)."""
-    layers = costs_of_module(resnet18(10), (3, 32, 32))
+    layers = module_costs(resnet18(10), (3, 32, 32))
     assert round(intensity(layers, 1024, 2)) == 430
     below = [layer.intensity(1024, 2) < (DEVICES["v100"].ratio("fp16") or 0) for layer in layers]
     assert (sum(below), len(below)) == (5, 21)
@@ -69,7 +70,7 @@ def test_operations_are_those_that_pytorch_counts(
     net = nn.Sequential(
         convolution, nn.Flatten(2), nn.Linear(convolution(torch.zeros(1, 4 * c, 11, 9))[0, 0].numel(), 5)
     )
-    layers = costs_of_module(net, (4 * c, 11, 9))
+    layers = module_costs(net, (4 * c, 11, 9))
     images = torch.zeros(1, 4 * c, 11, 9)
     with FlopCounterMode(display=False) as counted:
         net(images)
@@ -84,7 +85,7 @@ def test_operations_are_those_that_pytorch_counts(
 def test_the_module_stays_and_nothing_is_computed() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(6, 2)).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    first, second = costs_of_module(net, (3, 10**6, 8))  # 24 MB of images, 10 times that of activations
+    first, second = module_costs(net, (3, 10**6, 8))  # 24 MB of images, 10 times that of activations
     assert (first.outputs, second.outputs) == (8 * (10**6 - 2) * 6, 8 * (10**6 - 2) * 2)
     assert net.training
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
@@ -93,13 +94,13 @@ def test_the_module_stays_and_nothing_is_computed() -> None:
 
 def test_a_layer_that_runs_twice_counts_twice() -> None:
     layer = nn.Conv2d(4, 4, 3, padding=1)
-    once, again, third = costs_of_module(nn.Sequential(layer, layer, nn.Conv2d(4, 4, 3, padding=1)), (4, 8, 8))
+    once, again, third = module_costs(nn.Sequential(layer, layer, nn.Conv2d(4, 4, 3, padding=1)), (4, 8, 8))
     assert once == again == replace(third, name="0")
     assert intensity([once, again], inf, 2) == once.intensity(inf, 2)
 
 
 def test_what_is_not_counted_is_refused() -> None:
     with pytest.raises(UserError, match=r"^0: Conv1d is not counted"):
-        costs_of_module(nn.Sequential(nn.Conv1d(3, 8, 3)), (3, 8, 8))
+        module_costs(nn.Sequential(nn.Conv1d(3, 8, 3)), (3, 8, 8))
     with pytest.raises(UserError, match="Sequential does not run on a stack of 3×8×8"):
-        costs_of_module(nn.Sequential(nn.Conv2d(4, 8, 3)), (3, 8, 8))
+        module_costs(nn.Sequential(nn.Conv2d(4, 8, 3)), (3, 8, 8))

@@ -21,16 +21,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
-from textgen.dataset.build import ensure
+from textgen.common.validation import validate
+from textgen.dataset.build import ensure_dataset
 from textgen.export.main import export as export_data
-from textgen.main import definition_of
-from textgen.schema.game import validated
+from textgen.schema.definition import parse_definition
 from train.export.main import CALIBRATIONS, Measured, Settings, _check_equal, export, text
-from train.folding.arithmetic import Form, assemble_slots
+from train.folding.arithmetic import Form
+from train.folding.slots import assemble_slots
 from train.inference.network import Network, load
-from train.inference.onnx_file import Session, need, to_onnx, with_metadata
-from train.inference.quantize import divergence, quantised
-from train.inference.reader import forms, reader, to_program
+from train.inference.onnx_file import Session, require, to_onnx, with_metadata
+from train.inference.quantize import mean_divergence, quantize_onnx
+from train.inference.reader import available_forms, build_classifier, export_program
 from train.models.notation import build, initialise, parse
 from train.runs.run import run
 
@@ -38,7 +39,7 @@ ARCH, POOL = "C8 C6 M F10 F", "2x2 stride 2"
 SIZE = (9, 12)
 SMALL = [
     *("game=lol_gold1", "game.images.train=20", "game.images.val=4", "game.images.test=5", "augment=off"),
-    *("recipe.images=2000", "recipe.average=0", "model.arch=C8 M C8 M F", "groupings=1", "workers=1", "threads=1"),
+    *("recipe.images=2000", "recipe.ema_decay=0", "model.arch=C8 M C8 M F", "groupings=1", "workers=1", "threads=1"),
 ]
 READ_CROPS = ROOT / "docs" / "read_crops.py"
 
@@ -62,7 +63,7 @@ def crops_of(n: int, size: tuple[int, int] = SIZE) -> Tensor:
 @cache
 def onnx_of(f: int, form: Form) -> bytes:
     names = ("labels", "probabilities")
-    module = reader(network_of(f), form)
+    module = build_classifier(network_of(f), form)
     return to_onnx(module, crops_of(2 * f + 1), input_name="crops", output_names=names)
 
 
@@ -74,7 +75,7 @@ def settings(run_: Path, **changes: object) -> Settings:
     """conf/deploy.yaml with changes."""
     usual = yaml.safe_load((ROOT / "conf" / "deploy.yaml").read_text())
     own = {key: value for key, value in usual.items() if key not in ("defaults", "hydra")}
-    return validated(Settings, {**own, "run": str(run_), "threads": 1, "calibration_crops": 150, **changes})
+    return validate(Settings, {**own, "run": str(run_), "threads": 1, "calibration_crops": 150, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def pictures(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """A folder of PNGs, an odd number of the run's test crops, and what PyTorch reads in them."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     game = {**config["game"], "images": {**config["game"]["images"], "train": 0}}
-    dataset = ensure(definition_of({**config, "game": game}, 0), folder.parent / "data")
+    dataset = ensure_dataset(parse_definition({**config, "game": game}, 0), folder.parent / "data")
     crops = np.array(dataset.splits["test"].images[:31])
     at = tmp_path_factory.mktemp("crops")
     for number, crop in enumerate(crops):
@@ -109,7 +110,7 @@ def pictures(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 @pytest.mark.parametrize("f", [1, 2, 3, 4])
 def test_a_reader_says_what_classify_says(f: int, form: Form) -> None:
     network = network_of(f)
-    module = reader(network, form)
+    module = build_classifier(network, form)
     for n in range(3 * f + 1):
         crops = crops_of(n)
         labels, probabilities = module(crops)
@@ -121,9 +122,9 @@ def test_a_reader_says_what_classify_says(f: int, form: Form) -> None:
 @pytest.mark.parametrize(("f", "form"), [(1, "dense"), (2, "dense"), (3, "grouped")])
 def test_onnx_and_pt2_read_any_number_of_crops_as_pytorch(f: int, form: Form) -> None:
     network = network_of(f)
-    module, example = reader(network, form), crops_of(2 * f + 1)
+    module, example = build_classifier(network, form), crops_of(2 * f + 1)
     content = to_onnx(module, example, input_name="crops", output_names=("labels", "probabilities"))
-    program = torch.export.load(io.BytesIO(to_program(module, example, {"about": "b"}))).module()
+    program = torch.export.load(io.BytesIO(export_program(module, example, {"about": "b"}))).module()
     assert metadata_of(with_metadata(content, {"a": "ä"})) == {"a": "ä"}
     assert str(ROOT).encode() not in content  # no paths of the machine that it was made on
     session = Session(content, threads=1)
@@ -153,10 +154,10 @@ def test_an_example_of_one_image_is_refused() -> None:
 
 
 def test_only_slots_have_other_forms_than_the_dense_one() -> None:
-    assert forms(network_of(3)) == ("dense", "grouped", "narrow")
-    assert forms(network_of(1)) == forms(network_of(3, slots=False)) == ("dense",)
+    assert available_forms(network_of(3)) == ("dense", "grouped", "narrow")
+    assert available_forms(network_of(1)) == available_forms(network_of(3, slots=False)) == ("dense",)
     with pytest.raises(ValueError, match="is not 3 copies"):
-        reader(network_of(3, slots=False), "grouped")
+        build_classifier(network_of(3, slots=False), "grouped")
 
 
 def test_an_export_says_what_it_is_and_what_it_measured(folder: Path, exported: tuple[Path, dict[str, Any]]) -> None:
@@ -206,15 +207,15 @@ def test_quantising_folded_stacks_changes_probabilities_little() -> None:
     crops = crops_of(201).numpy()
     before = Session(content, 1)(crops)[1]
     for calibration in CALIBRATIONS:
-        after = Session(quantised(content, crops, calibration), 1)(crops)[1]
-        assert 0 < divergence(before, after) < 1e-3
+        after = Session(quantize_onnx(content, crops, calibration), 1)(crops)[1]
+        assert 0 < mean_divergence(before, after) < 1e-3
         assert 0 < np.abs(before - after).max() < 0.05
 
 
 def test_divergence_is_zero_for_what_is_the_same() -> None:
     p, q = np.array([[0.5, 0.5]], np.float32), np.array([[0.25, 0.75]], np.float32)
-    assert divergence(p, p) == 0
-    assert divergence(p, q) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+    assert mean_divergence(p, p) == 0
+    assert mean_divergence(p, q) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
 
 
 def test_a_file_that_reads_another_label_is_not_written() -> None:
@@ -259,7 +260,7 @@ def test_the_script_reads_pictures_in_an_environment_of_its_own(
 def test_crops_of_a_folder_are_found_where_the_user_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = composed(*SMALL)
     crops, data_dir = tmp_path / "crops", f"data_dir={tmp_path / 'data'}"
-    export_data(ensure(definition_of(config, 0), tmp_path / "data"), "imagefolder", crops, quiet=True)
+    export_data(ensure_dataset(parse_definition(config, 0), tmp_path / "data"), "imagefolder", crops, quiet=True)
     own = ["data=folder", f"path={crops}", "fold=1", "model.arch=C4 M F"]
     same = ["augment=off", "recipe.images=null", "recipe.epochs=2", "groupings=1", "threads=1"]
     run(composed(*same, *own, data_dir, f"out={tmp_path / 'run'}"))
@@ -334,7 +335,7 @@ def test_libraries_that_are_not_there_are_named(folder: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match=r"pip install 'foldtext\[export\]'"):
         export(settings(folder, overwrite=True))
-    need("onnx")
+    require("onnx")
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:

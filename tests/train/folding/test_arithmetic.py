@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from train.folding.arithmetic import assemble_slots, extract_slot, fold, turn, unfold, whole_stacks, width
+from train.folding.arithmetic import fold, folded_width, roll_stacks, unfold, whole_stacks
+from train.folding.slots import assemble_slots, extract_slot
 from train.models.notation import build, initialise, parse
 
 FOLDS = (1, 2, 3, 4)
@@ -48,12 +49,12 @@ def test_what_does_not_divide_is_refused_with_both_numbers() -> None:
 
 @given(c=st.integers(1, 4096), f=st.integers(1, 64))
 def test_widths_are_floor_of_c_root_f(c: int, f: int) -> None:
-    assert width(c, f) ** 2 <= c * c * f < (width(c, f) + 1) ** 2
+    assert folded_width(c, f) ** 2 <= c * c * f < (folded_width(c, f) + 1) ** 2
 
 
 def test_widths_of_the_paper() -> None:
-    assert [width(32, f) for f in FOLDS] == [32, 45, 55, 64] == [floor(32 * sqrt(f)) for f in FOLDS]
-    assert width(64, 2) == 90  # §H
+    assert [folded_width(32, f) for f in FOLDS] == [32, 45, 55, 64] == [floor(32 * sqrt(f)) for f in FOLDS]
+    assert folded_width(64, 2) == 90  # §H
     assert [whole_stacks(1024, f) for f in FOLDS] == [1024, 1024, 1023, 1024]
 
 
@@ -63,8 +64,8 @@ def test_a_folded_network_takes_f_times_the_channels_and_gives_f_rows_of_logits(
     convs = [layer for layer in net if isinstance(layer, nn.Conv2d)]
     linears = [layer for layer in net if isinstance(layer, nn.Linear)]
     assert convs[0].in_channels == 3 * f
-    assert [layer.out_channels for layer in convs] == [width(32, f)] * 4 + [width(8, f)]
-    assert [layer.out_features for layer in linears] == [width(64, f), 11 * f]
+    assert [layer.out_channels for layer in convs] == [folded_width(32, f)] * 4 + [folded_width(8, f)]
+    assert [layer.out_features for layer in linears] == [folded_width(64, f), 11 * f]
     assert unfold(net(fold(torch.zeros(4 * f, 3, 22, 52), f)), f).shape == (4 * f, 11)
 
 
@@ -107,6 +108,6 @@ def test_a_slot_comes_out_as_it_went_in_and_other_networks_have_none(f: int) -> 
 @given(f=st.integers(1, 6), b=st.integers(0, 5), places=st.integers(-7, 7))
 def test_turning_stacks_moves_images_within_them_and_back(f: int, b: int, places: int) -> None:
     rows = torch.arange(b * f * 2).view(b * f, 2)
-    turned = turn(rows, f, places)
-    assert torch.equal(turn(turned, f, -places), rows)
+    turned = roll_stacks(rows, f, places)
+    assert torch.equal(roll_stacks(turned, f, -places), rows)
     assert all(torch.equal(turned[s * f + (j + places) % f], rows[s * f + j]) for s in range(b) for j in range(f))

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textgen.common.errors import UserError
-from textgen.schema.game import Game, validated
-from train.folding.arithmetic import fold, unfold, width
+from textgen.common.validation import validate
+from textgen.schema.game import Game
+from train.folding.arithmetic import fold, folded_width, unfold
 from train.folding.fold_model import fold_model
 from train.models.notation import build, parse
 from train.models.resnet import resnet18
@@ -85,7 +86,7 @@ def head(channels: int, classes: int = 5) -> nn.Sequential:
 
 @pytest.mark.parametrize("f", FOLDS)
 def test_networks_of_the_notation_fold_as_it_builds_them(f: int) -> None:
-    games = [validated(Game, load("game", name)) for name in ("lol_gold1", "sot_time", "lol_time")]
+    games = [validate(Game, load("game", name)) for name in ("lol_gold1", "sot_time", "lol_time")]
     nets = [(game.arch, "3x3 strides 2,1,2", game.size, len(game.classes)) for game in games]
     nets += [("C16 C16 M F128 F", "2x2 stride 2", (50, 50), 2), ("C1 M C2 M F1 F", "2x2 stride 2", (12, 9), 3)]
     for arch, pool, size, classes in nets:
@@ -99,10 +100,10 @@ def test_networks_of_the_notation_fold_as_it_builds_them(f: int) -> None:
 def test_resnet18(f: int) -> None:
     folded = check(resnet18(10, width=8), f, (3, 32, 32))
     named = dict(folded.named_modules())
-    assert named["conv1"].weight.shape == (width(8, f), 3 * f, 3, 3)
-    assert named["stage4.1.conv2"].out_channels == named["stage4.1.norm2"].num_features == width(64, f)
-    assert named["stage4.1.norm2"].running_var.shape == (width(64, f),)
-    assert (named["linear"].in_features, named["linear"].out_features) == (width(64, f), 10 * f)
+    assert named["conv1"].weight.shape == (folded_width(8, f), 3 * f, 3, 3)
+    assert named["stage4.1.conv2"].out_channels == named["stage4.1.norm2"].num_features == folded_width(64, f)
+    assert named["stage4.1.norm2"].running_var.shape == (folded_width(64, f),)
+    assert (named["linear"].in_features, named["linear"].out_features) == (folded_width(64, f), 10 * f)
     assert named["stage2.0.shortcut.0"].stride == (2, 2)
 
 
@@ -134,8 +135,8 @@ def test_mobilenet(f: int) -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), *blocks, nn.Conv2d(12, 40, 1), head(40))
     folded = check(net, f)
     deep = folded.get_submodule("2.deep.0")
-    assert deep.groups == deep.in_channels == deep.out_channels == width(48, f)
-    assert deep.weight.shape == (width(48, f), 1, 3, 3)
+    assert deep.groups == deep.in_channels == deep.out_channels == folded_width(48, f)
+    assert deep.weight.shape == (folded_width(48, f), 1, 3, 3)
 
 
 @pytest.mark.parametrize("f", FOLDS)
@@ -149,7 +150,7 @@ def test_lenet_with_sizes_in_its_code(f: int) -> None:
     layers |= {"fc1": nn.Linear(400, 120), "fc2": nn.Linear(120, 84), "fc3": nn.Linear(84, 10)}  # type: ignore[dict-item]
     net = Of(forward, **layers)
     folded = check(net, f, (3, 32, 32))
-    assert folded.get_submodule("fc1").in_features == 25 * width(16, f)
+    assert folded.get_submodule("fc1").in_features == 25 * folded_width(16, f)
     assert shapes(fold_model(net, f)) == shapes(folded)  # 32×32 is found
     images = torch.randn(4, 3 * f, 32, 32)
     folded.train()
@@ -290,8 +291,8 @@ def test_random_networks(channels: list[int], parts: list[str], features: list[i
     convolutions = [layer for layer in folded.modules() if isinstance(layer, nn.Conv2d)]
     found = [layer.out_channels for layer in convolutions[: len(channels)]]
     if "groups" not in parts:
-        assert found == [width(c, f) for c in expected]
-    assert all(abs(a - width(c, f)) <= 1 for a, c in zip(found, expected, strict=True))  # a multiple of 2
+        assert found == [folded_width(c, f) for c in expected]
+    assert all(abs(a - folded_width(c, f)) <= 1 for a, c in zip(found, expected, strict=True))  # a multiple of 2
     last = folded.get_submodule(str(len(net) - 1))
     assert last.out_features == 3 * f
     assert convolutions[0].in_channels == 3 * f

@@ -11,7 +11,8 @@ from torch import nn
 
 from textgen.common.errors import UserError
 from train.data.sources import to_input
-from train.folding.arithmetic import assemble_slots, fold, unfold
+from train.folding.arithmetic import fold, unfold
+from train.folding.slots import assemble_slots
 from train.inference.cpu.codegen import Target, generate
 from train.inference.cpu.fused import ROOM, FusedCPU, host, optimised, target_of
 from train.inference.network import Network

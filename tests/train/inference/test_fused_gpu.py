@@ -14,14 +14,15 @@ from conftest import GAMES, load
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
-from textgen.schema.game import Game, validated
-from train.cost.intensity import cost_of
-from train.folding.arithmetic import assemble_slots
+from textgen.common.validation import validate
+from textgen.schema.game import Game
+from train.cost.intensity import network_cost
+from train.folding.slots import assemble_slots
 from train.inference.gpu.plan import plan_of
 from train.inference.network import Network
 from train.inference.network import load as load_network
-from train.metrics.evaluate import predict
-from train.models.notation import build, parse, sized
+from train.metrics.predict import predict
+from train.models.notation import build, parse, size_layers
 
 pytest.importorskip("triton", reason="the fused kernel is written in Triton, which is there for Linux alone")
 
@@ -40,7 +41,7 @@ def random_network(
 
 
 def of_game(name: str, fold: int) -> Network:
-    game = validated(Game, load("game", name))
+    game = validate(Game, load("game", name))
     return random_network(game.arch, V, game.size, len(game.classes), fold)
 
 
@@ -129,7 +130,7 @@ def test_layers_in_any_order(interpreted: Fused, arch: str, pool: str, fold: int
 
 def test_a_pool_in_strips(interpreted: Fused) -> None:
     network = random_network("C400 M F", "4x4 stride 4", (9, 13), 3, 1)
-    plan = plan_of(sized(parse(network.arch, network.pool), size=network.size, classes=3), 1)
+    plan = plan_of(size_layers(parse(network.arch, network.pool), size=network.size, classes=3), 1)
     assert [step.strips for step in plan.steps] == [2, 1]
     check(interpreted, network, 1)
 
@@ -206,9 +207,9 @@ def test_it_compiles_for_gpus(kernels: ModuleType, name: str, precision: str, ca
 
 def test_maps_of_a_step_do_not_overlap() -> None:
     for name in GAMES:
-        game = validated(Game, load("game", name))
+        game = validate(Game, load("game", name))
         for fold in (1, 2, 3, 4):
-            layers = sized(parse(game.arch, V), size=game.size, classes=len(game.classes), fold=fold)
+            layers = size_layers(parse(game.arch, V), size=game.size, classes=len(game.classes), fold=fold)
             plan = plan_of(layers, fold)
             for step in plan.steps[:-1]:
                 conv, pool = step.convolution, step.pooling
@@ -231,7 +232,7 @@ def test_maps_of_a_step_do_not_overlap() -> None:
 )
 def test_intensity_of_the_documentation(name: str, fold: int, intensity: int) -> None:
     """docs/inference_gpu.md: operations of an image by the bytes of its pixels and logits."""
-    game = validated(Game, load("game", name))
+    game = validate(Game, load("game", name))
     classes = len(game.classes)
-    cost = cost_of(parse(game.arch, V), size=game.size, classes=classes, fold=fold, form="dense")
+    cost = network_cost(parse(game.arch, V), size=game.size, classes=classes, fold=fold, form="dense")
     assert round(cost.operations() / (3 * game.size[0] * game.size[1] + 4 * classes)) == intensity

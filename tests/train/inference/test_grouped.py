@@ -5,10 +5,12 @@ import torch
 from conftest import load as config_of
 from torch import Tensor, nn
 
-from textgen.schema.game import Game, validated
-from train.cost.intensity import cost_of
-from train.folding.arithmetic import assemble_slots, fold, unfold
-from train.inference.grouped import grouped, narrow, slot_of
+from textgen.common.validation import validate
+from textgen.schema.game import Game
+from train.cost.intensity import network_cost
+from train.folding.arithmetic import fold, unfold
+from train.folding.slots import assemble_slots
+from train.inference.grouped import grouped_network, narrow_network, slot_network
 from train.inference.network import Network
 from train.models.notation import build, initialise, parse
 
@@ -29,7 +31,7 @@ def network_of(arch: str, pool: str, size: tuple[int, int], classes: int, f: int
 
 
 def of_game(name: str, f: int) -> Network:
-    game = validated(Game, config_of("game", name))
+    game = validate(Game, config_of("game", name))
     return network_of(game.arch, V, game.size, len(game.classes), f)
 
 
@@ -38,8 +40,8 @@ def outputs(network: Network, count: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """Logits for each image of `count` stacks: dense, grouped, narrow."""
     images = torch.rand(count * network.fold, 3, *network.size) * 2 - 1
     stacks = fold(images, network.fold)
-    dense, wide = (unfold(net(stacks.clone()), network.fold) for net in (network.net, grouped(network)))
-    return dense, wide, narrow(network)(images.clone())
+    dense, wide = (unfold(net(stacks.clone()), network.fold) for net in (network.net, grouped_network(network)))
+    return dense, wide, narrow_network(network)(images.clone())
 
 
 @pytest.mark.parametrize("f", [1, 2, 3, 4])
@@ -60,21 +62,23 @@ def test_fully_connected_layers_within_the_network(f: int) -> None:
 @pytest.mark.parametrize("f", [1, 2, 3, 4])
 def test_convolutions_have_f_groups_and_only_the_weights_of_the_slots(f: int) -> None:
     network = of_game("sot_time", f)
-    convolutions = [layer for layer in grouped(network) if isinstance(layer, nn.Conv2d)]
+    convolutions = [layer for layer in grouped_network(network) if isinstance(layer, nn.Conv2d)]
     assert [layer.groups for layer in convolutions] == [f] * 8
     layers = parse(network.arch, network.pool)
-    cost = cost_of(layers, size=network.size, classes=len(network.classes), fold=f, form="grouped")
+    cost = network_cost(layers, size=network.size, classes=len(network.classes), fold=f, form="grouped")
     assert [layer.weight.numel() for layer in convolutions] == [layer.weights for layer in cost.layers[:-1]]
-    assert [name for name, _ in grouped(network).named_children()] == [n for n, _ in network.net.named_children()]
+    assert [name for name, _ in grouped_network(network).named_children()] == [
+        n for n, _ in network.net.named_children()
+    ]
 
 
 def test_slots_are_found_where_there_are_some() -> None:
     slots = network_of("C8 M F", N, (10, 14), 5, 3)
-    found = slot_of(slots)
+    found = slot_network(slots)
     assert found is not None
-    assert all(torch.equal(*both) for both in zip(found.parameters(), narrow(slots).parameters(), strict=True))
-    assert slot_of(network_of("C8 M F", N, (10, 14), 5, 3, slots=False)) is None
-    assert slot_of(network_of("C8 M F", N, (10, 14), 5, 1)) is None
+    assert all(torch.equal(*both) for both in zip(found.parameters(), narrow_network(slots).parameters(), strict=True))
+    assert slot_network(network_of("C8 M F", N, (10, 14), 5, 3, slots=False)) is None
+    assert slot_network(network_of("C8 M F", N, (10, 14), 5, 1)) is None
 
 
 def test_weights_that_are_no_slots_are_refused() -> None:
@@ -83,7 +87,7 @@ def test_weights_that_are_no_slots_are_refused() -> None:
     with torch.no_grad():
         one_off.net.get_parameter("linear1.bias")[-1] += 1
     for network in (dense, one_off):
-        for form in (grouped, narrow):
+        for form in (grouped_network, narrow_network):
             with pytest.raises(ValueError, match="is not 4 copies of one narrow network"):
                 form(network)
 
@@ -91,5 +95,5 @@ def test_weights_that_are_no_slots_are_refused() -> None:
 def test_the_network_that_is_given_stays_as_it_was() -> None:
     network = of_game("lol_gold1", 4)
     before = {name: tensor.clone() for name, tensor in network.net.state_dict().items()}
-    grouped(network).get_parameter("conv1.weight").zero_()
+    grouped_network(network).get_parameter("conv1.weight").zero_()
     assert all(torch.equal(before[name], tensor) for name, tensor in network.net.state_dict().items())

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.cost.intensity import convolution
-from train.folding.arithmetic import assemble_slots
+from train.folding.slots import assemble_slots
 from train.inference.winograd import WinogradConv, with_winograd
 from train.models.notation import build, parse
 

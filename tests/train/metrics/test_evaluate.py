@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from train.data.sources import Split, to_input
+from textgen.common.intervals import wilson_interval
+from train.data.sources import DeviceSplit, to_input
 from train.folding.arithmetic import fold, unfold
-from train.metrics.evaluate import evaluate, group, order_agreement, predict, wilson
+from train.metrics.evaluate import evaluate
+from train.metrics.order import order_agreement
+from train.metrics.predict import predict, random_stacks
 from train.models.notation import build, initialise, parse
 
 
@@ -30,17 +33,17 @@ class ByPixel(nn.Module):
         return nn.functional.one_hot(label, self.classes).float().flatten(1)  # (b, f*k)
 
 
-def labelled(n: int, classes: int) -> Split:
+def labelled(n: int, classes: int) -> DeviceSplit:
     """Images whose first pixel is their class."""
     labels = torch.arange(n) % classes
     images = torch.zeros(n, 4, 4, 3, dtype=torch.uint8)
     images[:, 0, 0, 0] = labels.to(torch.uint8)
-    return Split(images, labels)
+    return DeviceSplit(images, labels)
 
 
 @given(n=st.integers(1, 50), f=st.integers(1, 6), seed=st.integers(0, 99))
 def test_a_grouping_holds_every_image_and_pads_with_repeats(n: int, f: int, seed: int) -> None:
-    stacks = group(n, f, torch.Generator().manual_seed(seed))
+    stacks = random_stacks(n, f, torch.Generator().manual_seed(seed))
     assert stacks.shape == (math.ceil(n / f), f)
     assert sorted(stacks.flatten()[:n].tolist()) == list(range(n))
     assert stacks.max() < n
@@ -50,7 +53,7 @@ def test_a_grouping_holds_every_image_and_pads_with_repeats(n: int, f: int, seed
 @given(n=st.integers(1, 30), f=st.integers(1, 5), seed=st.integers(0, 9))
 def test_predictions_come_back_in_the_order_of_the_images(n: int, f: int, seed: int) -> None:
     data = labelled(n, 7)
-    stacks = group(n, f, torch.Generator().manual_seed(seed))
+    stacks = random_stacks(n, f, torch.Generator().manual_seed(seed))
     assert torch.equal(predict(ByPixel(f, 7), data.images, stacks).argmax(1), data.labels)
 
 
@@ -87,7 +90,7 @@ def test_order_agreement_equals_a_count_by_hand(n: int) -> None:
     net = build(parse("C8 M F", "3x3 stride 2"), size=(9, 9), classes=4, fold=f)
     initialise(net, "torch")
     images = torch.randint(0, 256, (n, 9, 9, 3), dtype=torch.uint8)
-    stacks = group(n, f, torch.Generator().manual_seed(3))
+    stacks = random_stacks(n, f, torch.Generator().manual_seed(3))
     predictions = predict(net, images, stacks).argmax(1)
     agreeing = torch.zeros(n, dtype=torch.long)
     net.eval()
@@ -106,4 +109,4 @@ def test_order_agreement_equals_a_count_by_hand(n: int) -> None:
 def test_wilson_against_published_values() -> None:
     # Newcombe (1998), Statistics in Medicine 17, Table I, method 3.
     for right, n, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)]:
-        assert wilson(right / n, n) == pytest.approx((low, high), abs=1e-4)
+        assert wilson_interval(right / n, n) == pytest.approx((low, high), abs=1e-4)

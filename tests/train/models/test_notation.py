@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from textgen.common.errors import UserError
-from train.models.notation import Conv, Linear, Pool, build, initialise, parse, sized
+from train.models.notation import Conv, Linear, Pool, build, initialise, parse, size_layers
 
 V = "3x3 strides 2,1,2"
 
@@ -92,7 +92,7 @@ def test_norm_and_relu_behind_a_pool_compute_the_same_and_have_the_same_gradient
 def test_sizes_by_arithmetic_are_those_of_the_network_that_is_built(shape: dict[str, int]) -> None:
     layers, size = parse("C8 M C8 C4 M F16 F", V), (21, 24)
     net = build(layers, size=size, classes=3, **shape)  # type: ignore[arg-type]
-    plan = sized(layers, size=size, classes=3, **{key: value for key, value in shape.items() if key != "norm"})
+    plan = size_layers(layers, size=size, classes=3, **{key: value for key, value in shape.items() if key != "norm"})
     outputs, x = {}, torch.zeros(1, plan[0].input[0], *size)
     for name, layer in net.named_children():
         x = layer(x)

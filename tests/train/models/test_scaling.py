@@ -11,13 +11,15 @@ from torch import nn
 from torch.nn import functional
 
 from textgen.common.errors import UserError
-from textgen.dataset.build import ensure
-from textgen.main import definition_of
+from textgen.dataset.build import ensure_dataset
+from textgen.schema.definition import parse_definition
 from train.config.settings import Settings
-from train.folding.arithmetic import assemble_slots, fold, unfold
+from train.folding.arithmetic import fold, unfold
+from train.folding.slots import assemble_slots
 from train.inference.network import load
-from train.models.notation import Align, build, parse, sized
-from train.models.scaling import Resized, resized, scaled
+from train.models.architecture import architecture
+from train.models.notation import Align, build, parse, size_layers
+from train.models.scaling import ResizeImages, prepend_resize, scale_network
 from train.runs.run import run
 
 V = "3x3 strides 2,1,2"
@@ -36,33 +38,37 @@ def config_of(data_dir: Path, runs: Path, *overrides: str) -> dict[str, Any]:
 
 
 def test_the_text_s_scaling_is_rounded_to_the_nearest_and_keeps_the_last_convolution() -> None:
-    assert scaled("efficientnet", V1, V, (22, 52)) == ("C27 M C27 C27 C27 M C7 M F", V, (19, 45))
-    arch, pool, size = scaled("efficientnet", V4, V, (22, 30))
+    assert scale_network("efficientnet", V1, V, (22, 52)) == ("C27 M C27 C27 C27 M C7 M F", V, (19, 45))
+    arch, pool, size = scale_network("efficientnet", V4, V, (22, 30))
     assert (arch, pool, size) == ("C27 M C27 C27 C27 M C27 C27 M C7 M F", V, (19, 26))
-    assert scaled("efficientnet", "C16 C16 M F128 F", "2x2 stride 2", (50, 50))[0] == "C13 C13 M F107 F"
-    assert scaled("efficientnet", "C1 F", V, (2, 2)) == ("C1 F", V, (2, 2))
+    assert scale_network("efficientnet", "C16 C16 M F128 F", "2x2 stride 2", (50, 50))[0] == "C13 C13 M F107 F"
+    assert scale_network("efficientnet", "C1 F", V, (2, 2)) == ("C1 F", V, (2, 2))
 
 
 def test_the_published_code_s_scaling_drops_the_last_convolution_and_turns_the_images() -> None:
     dropped = "3x3 strides 2,1,1"
-    assert scaled("reference", V1, V, (22, 52)) == ("C29 M C29 C29 C29 M F", dropped, (45, 19))
-    assert scaled("reference", V4, V, (22, 30)) == ("C29 M C29 C29 C29 M C29 C29 C29 M F", dropped, (26, 19))
-    assert scaled("reference", "C8 F", V, (10, 9)) == ("C7 F", V, (7, 8))  # one convolution stays
-    kept = [layer.stride for layer in parse(*scaled("reference", V1, V, (22, 52))[:2]) if hasattr(layer, "stride")]
+    assert scale_network("reference", V1, V, (22, 52)) == ("C29 M C29 C29 C29 M F", dropped, (45, 19))
+    assert scale_network("reference", V4, V, (22, 30)) == ("C29 M C29 C29 C29 M C29 C29 C29 M F", dropped, (26, 19))
+    assert scale_network("reference", "C8 F", V, (10, 9)) == ("C7 F", V, (7, 8))  # one convolution stays
+    kept = [
+        layer.stride for layer in parse(*scale_network("reference", V1, V, (22, 52))[:2]) if hasattr(layer, "stride")
+    ]
     assert kept == [2, 1]
 
 
 def test_a_convolution_between_two_pools_goes_with_its_pool() -> None:
     narrow = " ".join(["C9 M"] * 6)
-    arch, _, _ = scaled("efficientnet", f"{narrow} F", "2x2 stride 1", (30, 30))
+    arch, _, _ = scale_network("efficientnet", f"{narrow} F", "2x2 stride 1", (30, 30))
     assert arch == " ".join(["C8 M"] * 5) + " F"
-    assert scaled("efficientnet", resized(V1, (19, 25)), V, (40, 40)) == scaled("efficientnet", V1, V, (19, 25))
+    assert scale_network("efficientnet", prepend_resize(V1, (19, 25)), V, (40, 40)) == scale_network(
+        "efficientnet", V1, V, (19, 25)
+    )
 
 
 @pytest.mark.parametrize("after", [(19, 26), (45, 9), (22, 30)])
 def test_resizing_is_antialiased_bilinear_for_every_image_of_a_stack(after: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    layer, images = Resized((22, 30), after), torch.rand(8, 3, 22, 30)
+    layer, images = ResizeImages((22, 30), after), torch.rand(8, 3, 22, 30)
     expected = functional.interpolate(images, after, mode="bilinear", antialias=True)
     assert torch.allclose(layer(images), expected, atol=1e-6)
     assert torch.equal(layer(fold(images, 4)), fold(layer(images), 4))
@@ -77,7 +83,7 @@ def test_a_wrong_word_of_the_notation_is_named(arch: str) -> None:
 
 
 def test_a_resize_makes_the_sizes_and_says_which_are_too_small() -> None:
-    plan = sized(parse(f"R19x26 {V4}", V), size=(22, 30), classes=27)
+    plan = size_layers(parse(f"R19x26 {V4}", V), size=(22, 30), classes=27)
     assert [plan[0].output, plan[1].input, plan[1].output] == [(3, 19, 26), (3, 19, 26), (32, 19, 26)]
     with pytest.raises(UserError, match="8×9 are too small"):
         build(parse(f"R8x9 {V4}", V), size=(22, 30), classes=27)
@@ -90,7 +96,7 @@ def test_widths_of_folded_networks_are_multiples(to: str, expected: list[int]) -
     """32 channels are 45, 55 and 64 wide for folds of 2, 3 and 4; 8 are 16 for 4."""
     sign = {"nearest": "", "up": "+", "down": "-"}[to]
     layers = parse(f"C32/8{sign} M C8/8{sign} M F", "2x2 stride 2")
-    found = [sized(layers, size=(16, 16), classes=5, fold=f) for f in (2, 3, 4)]
+    found = [size_layers(layers, size=(16, 16), classes=5, fold=f) for f in (2, 3, 4)]
     assert [plan[0].output[0] for plan in found] + [found[-1][2].output[0]] == expected
     assert [plan[-1].output[0] for plan in found] == [10, 15, 20]  # a row of logits an image, as ever
 
@@ -124,7 +130,7 @@ def test_slots_fill_aligned_networks(f: int, to: str) -> None:
     [
         (("scaling=reference",), "R21x16 C29 M C29 C29 C29 M F"),
         (
-            ("align=16", "align_to=up", "fold=3", "recipe.slots=false", "recipe.between_slots=0.1"),
+            ("align=16", "align_to=up", "fold=3", "recipe.slots=false", "recipe.cross_slot_lr=0.1"),
             "C32/16+ M C32/16+ C32/16+ C32/16+ M C8/16+ M F",
         ),
     ],
@@ -141,7 +147,7 @@ def test_a_run_trains_and_its_network_is_loaded_as_it_was(
     widths = [layer.out_channels for layer in network.net if isinstance(layer, nn.Conv2d)]
     assert all(width % multiple == 0 for width in widths)
     assert sum(weight.numel() for weight in network.net.parameters()) == result["parameters"]
-    test = ensure(definition_of(config, 0), data_dir).splits["test"]
+    test = ensure_dataset(parse_definition(config, 0), data_dir).splits["test"]
     labels = network.classify(np.array(test.images))
     right = sum(network.classes[at] == label for at, label in zip(test.labels, labels, strict=True))
     if result["fold"] == 1:
@@ -150,11 +156,13 @@ def test_a_run_trains_and_its_network_is_loaded_as_it_was(
 
 
 def test_settings_at_their_default_leave_the_network_and_the_name_as_they_were() -> None:
-    settings = Settings.of(composed("game=apex_count"))
-    assert settings.notation(V1, (19, 25)) == (V1, V)
+    settings = Settings.from_config(composed("game=apex_count"))
+    assert architecture(settings, V1, (19, 25)) == (V1, V)
     assert settings.variant == ""
-    other = Settings.of(composed("game=apex_count", "scaling=reference", "align=16", "align_to=up", "width=0.5"))
-    arch, pool = other.notation(V1, (19, 25))
+    other = Settings.from_config(
+        composed("game=apex_count", "scaling=reference", "align=16", "align_to=up", "width=0.5")
+    )
+    arch, pool = architecture(other, V1, (19, 25))
     assert arch == "R21x16 C14/16+ M C14/16+ C14/16+ C14/16+ M F"
     assert pool == "3x3 strides 2,1,1"
     assert other.variant == "_w0.5_reference_a16up"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from train.models.notation import build, initialise, parse
-from train.models.training_layers import CharacterLinear, Norm, TwoEnds, bare, shares_of
+from train.models.training_layers import AuxiliaryHead, CharacterLinear, Norm, reparameterise, shared_characters
 
 V = "3x3 strides 2,1,2"
 CLASSES = ("7", "17", "18", "none")
@@ -17,7 +17,7 @@ CLASSES = ("7", "17", "18", "none")
 def test_what_training_adds_is_taken_out_and_the_network_computes_as_before(pool_first: bool) -> None:
     torch.manual_seed(0)
     layers = parse("C8 M C8 C8 M F16 F", V)
-    shares = shares_of(CLASSES)
+    shares = shared_characters(CLASSES)
     trained = build(layers, size=(21, 24), classes=4, norm=True, dropout=0.3, pool_first=pool_first, shares=shares)
     x = torch.randn(64, 3, 21, 24)
     for module in trained.modules():
@@ -29,19 +29,19 @@ def test_what_training_adds_is_taken_out_and_the_network_computes_as_before(pool
     for parameter in trained.get_submodule("linear2").parameters():
         nn.init.normal_(parameter)
     plain, again = (build(layers, size=(21, 24), classes=4) for _ in range(2))
-    bare(trained, plain)
+    reparameterise(trained, plain)
     assert torch.allclose(plain(x), trained.eval()(x), atol=1e-4)
-    bare(TwoEnds(trained, deepcopy(trained)), again)
+    reparameterise(AuxiliaryHead(trained, deepcopy(trained)), again)
     assert torch.equal(again(x), plain(x))
 
 
 def test_classes_share_characters_at_their_place_from_the_end_and_their_length() -> None:
-    shares = shares_of(CLASSES)
+    shares = shared_characters(CLASSES)
     assert shares is not None
     assert shares.tolist() == [[1, 0, 0], [1, 1, 1], [0, 1, 1], [0, 0, 0]]  # 7 last, 1 before it, two characters
-    assert shares_of(["full", "x"]) is None  # nothing in common
-    assert shares_of(["ab", "ab "]) is None
-    assert shares_of(["1a", "2a"]) is None  # what all have tells nothing
+    assert shared_characters(["full", "x"]) is None  # nothing in common
+    assert shared_characters(["ab", "ab "]) is None
+    assert shared_characters(["1a", "2a"]) is None  # what all have tells nothing
 
 
 def test_classes_that_share_everything_begin_alike_and_can_be_told_apart() -> None:
@@ -66,7 +66,7 @@ def test_a_second_end_leaves_the_first_as_it_is_and_teaches_what_both_share() ->
     torch.manual_seed(0)
     layers = parse("C8 M C8 C4 M F", V)
     net, wider = (build(layers, size=(21, 24), classes=3, widen_last=times) for times in (1, 4))
-    both = TwoEnds(net, wider)
+    both = AuxiliaryHead(net, wider)
     x = torch.randn(2, 3, 21, 24)
     first, second = both(x)
     assert torch.equal(first, net(x))
@@ -83,9 +83,9 @@ def test_a_second_end_leaves_the_first_as_it_is_and_teaches_what_both_share() ->
 def test_two_ends_need_something_to_share(arch: str) -> None:
     net = build(parse(arch, V), size=(9, 9), classes=3)
     with pytest.raises(ValueError, match="nothing"):
-        TwoEnds(net, net)
+        AuxiliaryHead(net, net)
 
 
 def test_shares_are_for_single_images() -> None:
     with pytest.raises(ValueError, match="stacks of 2"):
-        build(parse("C8 M F", V), size=(9, 9), classes=4, fold=2, shares=shares_of(CLASSES))
+        build(parse("C8 M F", V), size=(9, 9), classes=4, fold=2, shares=shared_characters(CLASSES))

@@ -10,7 +10,7 @@ import pytest
 from conftest import composed
 
 from textgen.common.errors import UserError
-from train.report.main import as_csv, markdown, report
+from train.report.main import as_csv, collect_tables, markdown
 
 
 def put(folder: Path, name: str, **changes: Any) -> None:
@@ -28,7 +28,7 @@ def test_one_row_has_original_drop_and_the_paper_s_numbers(tmp_path: Path) -> No
     put(tmp_path, "a")
     put(tmp_path, "b", fold=4, accuracy=0.97)
     put(tmp_path, "c", width=0.5, accuracy=0.965)
-    (table,), unfinished = report(tmp_path)
+    (table,), unfinished = collect_tables(tmp_path)
     original, folded, control = (table.cells(row) for row in table.rows)
     assert original == ["sot_time (V4)", "1", "1", "1", "98.00", "97.40 to 98.46", "", "96.52", "", ""]
     assert folded == ["sot_time (V4)", "4", "1", "1", "97.00", "96.29 to 97.58", "1.00", "94.41", "2.11", "99.90"]
@@ -39,7 +39,7 @@ def test_one_row_has_original_drop_and_the_paper_s_numbers(tmp_path: Path) -> No
 def test_seeds_become_mean_and_standard_deviation(tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.97, 0.98, 0.99)):
         put(tmp_path, str(seed), seed=seed, accuracy=accuracy)
-    ((table,), _) = report(tmp_path)
+    ((table,), _) = collect_tables(tmp_path)
     assert table.cells(table.rows[0])[3:6] == ["3", "98.00", "± 1.00"]
 
 
@@ -55,7 +55,7 @@ def test_seeds_become_mean_and_standard_deviation(tmp_path: Path) -> None:
 def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path: Path, other: dict[str, Any]) -> None:
     put(tmp_path, "a")
     put(tmp_path, "b", fold=4, **other)
-    tables, _ = report(tmp_path)
+    tables, _ = collect_tables(tmp_path)
     assert [len(table.rows) for table in tables] == [1, 1]
     assert "several recipes, data sets or networks" in markdown(tables, [])
     assert tables[0].title != tables[1].title
@@ -69,7 +69,7 @@ def test_what_tells_two_recipes_of_one_name_apart_stands_above_them(tmp_path: Pa
     put(tmp_path, "c", settings={**settings, "epochs": 5}, recipe_hash="r3", recipe="other")
     put(tmp_path, "d", settings={**settings, "epochs": 6}, recipe_hash="r4", recipe="other")
     put(tmp_path, "older", recipe_hash="r5")
-    assert [table.title for table in report(tmp_path)[0]] == [
+    assert [table.title for table in collect_tables(tmp_path)[0]] == [
         "recipe=default (r1), data=files, recipe.batch=128, recipe.characters=true",
         "recipe=default (r2), data=files, recipe.batch=64, recipe.characters=false",
         "recipe=other (r3), data=files, epochs=5",
@@ -82,17 +82,17 @@ def test_a_single_table_says_in_what_its_runs_are_not_their_recipe(tmp_path: Pat
     settings = {f"recipe.{key}": value for key, value in composed("recipe=paper")["recipe"].items() if key != "data"}
     usual = {"epochs": None, "batch": None, "autocast": False, "groupings": 5, "teacher": None, "start": None}
     put(tmp_path, "a", recipe="paper", settings={**settings, **usual})
-    assert report(tmp_path)[0][0].title == "recipe=paper, data=files"
+    assert collect_tables(tmp_path)[0][0].title == "recipe=paper, data=files"
     put(tmp_path / "short", "a", recipe="paper", settings={**settings, **usual, "epochs": 2, "recipe.lr": 1e-3})
-    assert report(tmp_path / "short")[0][0].title == "recipe=paper, data=files, recipe.lr=0.001, epochs=2"
+    assert collect_tables(tmp_path / "short")[0][0].title == "recipe=paper, data=files, recipe.lr=0.001, epochs=2"
     finetune = {f"recipe.{key}": value for key, value in composed("recipe=finetune")["recipe"].items()}
     put(tmp_path / "further", "a", recipe="finetune", settings={**finetune, **usual, "start": "abcd1234"})
-    assert report(tmp_path / "further")[0][0].title == "recipe=finetune, data=files, start=abcd1234"
+    assert collect_tables(tmp_path / "further")[0][0].title == "recipe=finetune, data=files, start=abcd1234"
 
 
 def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "a", **{"model.arch": "C8 M F"})
-    (table,), _ = report(tmp_path)
+    (table,), _ = collect_tables(tmp_path)
     assert table.title.endswith("model.arch=C8 M F")
     assert table.cells(table.rows[0])[7] == ""
 
@@ -100,7 +100,7 @@ def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tm
 def test_no_run_hides_another_of_the_same_seed(tmp_path: Path) -> None:
     put(tmp_path, "a")
     put(tmp_path, "b", accuracy=0.5)
-    tables, _ = report(tmp_path)
+    tables, _ = collect_tables(tmp_path)
     assert [table.rows[0].accuracy for table in tables] == [0.98, 0.5]
 
 
@@ -108,9 +108,9 @@ def test_a_table_says_that_its_runs_are_of_different_code_libraries_or_machines(
     same = {"commit": "aaa", "device": "cpu, 1 thread", "versions": {"torch": "2.13.0"}}
     put(tmp_path, "a", **same)
     put(tmp_path, "b", seed=1, **same)
-    assert "different" not in markdown(report(tmp_path)[0], [])
+    assert "different" not in markdown(collect_tables(tmp_path)[0], [])
     put(tmp_path, "c", seed=2, commit="bbb+", device="cuda", versions={"torch": "2.4.0"})
-    text = markdown(report(tmp_path)[0], [])
+    text = markdown(collect_tables(tmp_path)[0], [])
     assert "Runs of different code, by commit: aaa; bbb+." in text
     assert "Runs of different versions: torch 2.13.0; torch 2.4.0." in text
     assert "Runs of different devices: cpu, 1 thread; cuda." in text
@@ -119,26 +119,26 @@ def test_a_table_says_that_its_runs_are_of_different_code_libraries_or_machines(
 def test_games_differ_in_their_data_and_stand_in_one_table(tmp_path: Path) -> None:
     put(tmp_path, "a")
     put(tmp_path, "b", game="mine", dataset_hash="d2")
-    (table,), _ = report(tmp_path)
+    (table,), _ = collect_tables(tmp_path)
     assert [row.game for row in table.rows] == ["sot_time", "mine"]
     assert as_csv([table]).count("\n") == 3
 
 
 def test_unfinished_runs_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run that is done"):
-        report(tmp_path)
+        collect_tables(tmp_path)
     put(tmp_path, "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b/config.yaml").touch()
-    tables, unfinished = report(tmp_path)
+    tables, unfinished = collect_tables(tmp_path)
     assert unfinished == [str(tmp_path / "b")]
     assert f"Not done: {tmp_path / 'b'}" in markdown(tables, unfinished)
     (tmp_path / "a/result.json").write_text("{")
     with pytest.raises(UserError, match="run it again"):
-        report(tmp_path)
+        collect_tables(tmp_path)
     (tmp_path / "a/result.json").write_text("{}")
     with pytest.raises(UserError, match="of another version, it lacks game"):
-        report(tmp_path)
+        collect_tables(tmp_path)
 
 
 def test_the_command_writes_three_files_and_names_a_mistake(tmp_path: Path) -> None:

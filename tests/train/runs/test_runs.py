@@ -18,20 +18,23 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from textgen.common.errors import UserError
-from textgen.dataset.build import ensure
+from textgen.dataset.build import ensure_dataset
 from textgen.export.main import export
-from textgen.main import definition_of
-from train.common.machine import threads
-from train.config.recipe import Recipe, recipe_of
+from textgen.render.renderer import Renderer
+from textgen.schema.definition import parse_definition
+from train.common.machine import torch_threads
+from train.config.recipe import Recipe, fit_recipe, without_overridden
 from train.config.settings import Settings
 from train.data import sources
-from train.data.sources import Live, Source, to_device
+from train.data.sources import LiveSource, Source, to_device
 from train.inference.network import load
-from train.main import _given_stays
 from train.metrics.evaluate import evaluate
 from train.models.notation import build, parse
-from train.runs.run import _may_hold_a_run, run
+from train.runs.checks import may_hold_a_run
+from train.runs.run import run
 from train.trainer import checkpoint, loggers, loop
+from train.trainer.schedule import learning_rate_factor, split_batches
+from train.trainer.state import Output, Problem
 
 SMALL = [
     *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
@@ -67,10 +70,10 @@ EVERY_CONFIG = [
 @pytest.mark.parametrize("choice", EVERY_CONFIG)
 def test_every_config_composes_and_validates(choice: str) -> None:
     config = composed("game=sot_time", choice)
-    settings, definition = Settings.of(config), definition_of(config, 0)
+    settings, definition = Settings.from_config(config), parse_definition(config, 0)
     layers = parse(settings.model.arch or definition.game.arch, settings.model.pool)
     for fold in (1, 2, 3, 4):
-        chosen = recipe_of(config["recipe"], game=definition.game.name, fold=fold, train_images=1000)
+        chosen = fit_recipe(config["recipe"], game=definition.game.name, fold=fold, train_images=1000)
         assert chosen.epochs
         assert chosen.batch % fold == 0
         build(layers, size=definition.game.size, classes=len(definition.game.classes), fold=fold)
@@ -112,7 +115,7 @@ def test_the_saved_weights_are_the_evaluated_network_and_slots_agree_in_every_or
     assert result["slots"]
     assert result["order_agreement"] == result["order_all_agree"] == 1
     config = composed(*SMALL, "game=apex_count")
-    dataset = ensure(definition_of(config, 0), Path(config["data_dir"]))
+    dataset = ensure_dataset(parse_definition(config, 0), Path(config["data_dir"]))
     weights = load_file(tmp_path / "run/model.safetensors")
     net = build(parse("C32 M B M C8 M F", "3x3 strides 2,1,2"), size=(19, 25), classes=22, fold=4)
     net.load_state_dict(weights)
@@ -124,7 +127,7 @@ def test_the_saved_weights_are_the_evaluated_network_and_slots_agree_in_every_or
 
 def test_the_best_epoch_is_kept_and_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = iter([(0.2, 1.0), (0.6, 0.5), (0.6, 0.6), (0.4, 0.1)])
-    monkeypatch.setattr(loop, "accuracy", lambda *_: next(scripted))
+    monkeypatch.setattr(loop, "accuracy_and_loss", lambda *_: next(scripted))
     result = train(tmp_path, "game=apex_count", "epochs=4")
     assert result["epochs_to_best"] == 2
     assert [line["best"] for line in metrics(tmp_path)] == [True, True, False, False]
@@ -136,8 +139,11 @@ def test_live_crops_are_those_of_the_files_in_the_first_epoch_and_new_ones_after
 ) -> None:
     monkeypatch.setattr(sources, "CHUNK", chunk)
     config = composed(*SMALL, "game=apex_count", "augment=light")
-    dataset, renderer = ensure(definition_of(config, 0), Path(config["data_dir"])), definition_of(config, 0).renderer()
-    live = Live(renderer, 24 * 22, torch.device("cpu"))
+    dataset, renderer = (
+        ensure_dataset(parse_definition(config, 0), Path(config["data_dir"])),
+        Renderer.of(parse_definition(config, 0)),
+    )
+    live = LiveSource(renderer, 24 * 22, torch.device("cpu"))
     order = torch.randperm(24 * 22, generator=torch.Generator().manual_seed(0))
     batches = torch.split(order, 50)
     first, second = (list(live.batches(epoch, batches)) for epoch in (0, 1))
@@ -157,9 +163,9 @@ def test_a_live_run_is_tested_on_the_files_and_repeats_exactly(tmp_path: Path) -
     assert runs[0]["data"] == "live"
     assert all(line["train_loss"] > 0 for line in metrics(tmp_path))
     config = composed(*SMALL, "game=apex_count")
-    files = ensure(definition_of(config, 0), Path(config["data_dir"]))
+    files = ensure_dataset(parse_definition(config, 0), Path(config["data_dir"]))
     without = {**config, "game": {**config["game"], "images": {**config["game"]["images"], "train": 0}}}
-    tested = ensure(definition_of(without, 0), Path(config["data_dir"]))
+    tested = ensure_dataset(parse_definition(without, 0), Path(config["data_dir"]))
     assert tested.hash == runs[0]["dataset_hash"]
     for split in ("val", "test"):
         assert (tested.splits[split].images == files.splits[split].images).all()
@@ -168,7 +174,12 @@ def test_a_live_run_is_tested_on_the_files_and_repeats_exactly(tmp_path: Path) -
 
 def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) -> None:
     config = composed(*SMALL, "game=apex_count")
-    export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
+    export(
+        ensure_dataset(parse_definition(config, 0), Path(config["data_dir"])),
+        "imagefolder",
+        tmp_path / "crops",
+        quiet=True,
+    )
     holdout = ("split.holdout_fonts=0.25", "split.holdout_backgrounds=0.25")
     result = train(tmp_path, "game=apex_count", "epochs=1", *holdout, f"real={tmp_path / 'crops' / 'test'}")
     assert list(result["tests"]) == ["test_fonts", "test_backgrounds", "real"]
@@ -188,7 +199,12 @@ def test_crops_of_another_class_make_another_run(tmp_path: Path) -> None:
 
 def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path) -> None:
     config = composed(*SMALL, "game=apex_count")
-    export(ensure(definition_of(config, 0), Path(config["data_dir"])), "imagefolder", tmp_path / "crops", quiet=True)
+    export(
+        ensure_dataset(parse_definition(config, 0), Path(config["data_dir"])),
+        "imagefolder",
+        tmp_path / "crops",
+        quiet=True,
+    )
     expected = train(tmp_path, "game=apex_count", "fold=2", "epochs=2", "data=files")
     own = SMALL[SMALL.index("workers=1") :]
     folder = ("data=folder", f"path={tmp_path / 'crops'}", f"runs={tmp_path}")
@@ -220,58 +236,58 @@ def test_the_paper_s_recipe_grows_its_classes_and_keeps_the_best_only_when_all_a
 
 def test_the_paper_s_settings() -> None:
     config = composed("game=lol_time", "recipe=paper")["recipe"]
-    usual = recipe_of(config, game="sot_time", fold=4, train_images=54_000)
+    usual = fit_recipe(config, game="sot_time", fold=4, train_images=54_000)
     assert (usual.epochs, usual.batch, usual.optimizer, usual.lr, usual.weight_decay) == (1500, 32, "adam", 1e-4, 1e-5)
     assert (usual.schedule, usual.slots, usual.init, usual.label_smoothing) == ("constant", False, "reference", 0)
-    footnote = recipe_of(config, game="lol_time", fold=4, train_images=62_000)
+    footnote = fit_recipe(config, game="lol_time", fold=4, train_images=62_000)
     assert footnote.epochs == 3000
     assert footnote.curriculum
     assert (footnote.curriculum.initial, footnote.curriculum.step, footnote.curriculum.every) == (4, 3, 120)
-    assert recipe_of(config, game="lol_time", fold=3, train_images=62_000).epochs == 1500
-    assert recipe_of(config, game="lol_time", fold=4, train_images=62_000, epochs=2).epochs == 2
+    assert fit_recipe(config, game="lol_time", fold=3, train_images=62_000).epochs == 1500
+    assert fit_recipe(config, game="lol_time", fold=4, train_images=62_000, epochs=2).epochs == 2
 
 
 def test_a_narrow_network_sees_more_images_by_what_it_is_cheaper() -> None:
     config = composed("game=sot_time")["recipe"]
-    epochs = [recipe_of(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 2, 3, 4)]
+    epochs = [fit_recipe(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 2, 3, 4)]
     assert epochs == [6, 12, 18, 24]
-    assert recipe_of(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 24
-    assert recipe_of(config, game="sot_time", fold=1, width=0.05, train_images=50_000).epochs == 36  # as for fold=6
+    assert fit_recipe(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 24
+    assert fit_recipe(config, game="sot_time", fold=1, width=0.05, train_images=50_000).epochs == 36  # as for fold=6
     dense = {**config, "slots": False}
-    assert recipe_of(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
+    assert fit_recipe(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
 
 
 @pytest.mark.parametrize("game", ["coral", "night", "roundabout", "taipei"])
 def test_noscope_s_tasks_have_their_own_settings_in_the_paper_s_recipe(game: str) -> None:
     config = composed("game=sot_time", "recipe=paper")["recipe"]
-    recipe = recipe_of(config, game=game, fold=4, train_images=1000)
+    recipe = fit_recipe(config, game=game, fold=4, train_images=1000)
     assert (recipe.epochs, recipe.batch, recipe.optimizer, recipe.lr) == (50, 128, "rmsprop", 6.6e-4)
     assert recipe.dropout == 0.25
     assert recipe.curriculum is None
 
 
 def test_a_special_setting_that_is_none_is_named() -> None:
-    config = composed("game=sot_time")["recipe"] | {"special": [{"games": ["sot_time"], "set": {"epoch": 3}}]}
-    with pytest.raises(UserError, match=r"recipe.special\[0\].set.epoch is no setting; did you mean epochs"):
-        recipe_of(config, game="sot_time", fold=1, train_images=1)
+    config = composed("game=sot_time")["recipe"] | {"overrides": [{"games": ["sot_time"], "set": {"epoch": 3}}]}
+    with pytest.raises(UserError, match=r"recipe.overrides\[0\].set.epoch is no setting; did you mean epochs"):
+        fit_recipe(config, game="sot_time", fold=1, train_images=1)
 
 
 def test_threads_are_as_many_as_before_and_one_less_beside_rendering() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     for wanted, rendering, expected in ((None, False, 3), (None, True, 2), (1, True, 1), (2, False, 2)):
-        with threads(wanted, rendering=rendering):
+        with torch_threads(wanted, rendering=rendering):
             assert torch.get_num_threads() == expected
         assert torch.get_num_threads() == 3
     torch.set_num_threads(1)
-    with threads(None, rendering=True):
+    with torch_threads(None, rendering=True):
         assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
 
 
 def test_aids_for_single_images_are_off_for_stacks() -> None:
     config = composed("game=sot_time", "recipe.slots=false")["recipe"]
-    single, stacks = (recipe_of(config, game="sot_time", fold=f, train_images=1) for f in (1, 2))
+    single, stacks = (fit_recipe(config, game="sot_time", fold=f, train_images=1) for f in (1, 2))
     assert (single.characters, single.auxiliary) == (True, 1.0)
     assert (stacks.characters, stacks.auxiliary) == (False, 0.0)
 
@@ -307,10 +323,10 @@ def interrupt() -> None:
 @pytest.mark.parametrize(
     ("fold", "settings"),
     [
-        (2, ("recipe.average=0.9",)),
+        (2, ("recipe.ema_decay=0.9",)),
         (2, ("recipe=paper", "recipe.dropout=0.2")),
-        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}", "recipe.average=0.9")),
-        (2, ("recipe.slots=false", "recipe.between_slots=0.5", "recipe.consistency=1")),
+        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}", "recipe.ema_decay=0.9")),
+        (2, ("recipe.slots=false", "recipe.cross_slot_lr=0.5", "recipe.order_consistency=1")),
     ],
     ids=["slots", "paper-with-dropout", "curriculum-averaged", "together"],
 )
@@ -318,32 +334,21 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
     tmp_path: Path, fold: int, settings: tuple[str, ...], live: bool
 ) -> None:
     config = composed(*SMALL, "game=apex_count", *settings)
-    definition = definition_of(config, 0)
-    dataset, game, cpu = ensure(definition, Path(config["data_dir"])), definition.game, torch.device("cpu")
+    definition = parse_definition(config, 0)
+    dataset, game, cpu = ensure_dataset(definition, Path(config["data_dir"])), definition.game, torch.device("cpu")
     split = to_device(dataset.splits["train"], cpu)
-    source = Live(definition.renderer(), len(split.labels), cpu) if live else split
-    recipe = recipe_of(config["recipe"], game=game.name, fold=fold, train_images=528, epochs=4, batch=24)
+    source = LiveSource(Renderer.of(definition), len(split.labels), cpu) if live else split
+    recipe = fit_recipe(config["recipe"], game=game.name, fold=fold, train_images=528, epochs=4, batch=24)
 
     kept: list[dict[str, torch.Tensor]] = []
 
     def trained(source: Source, folder: Path, commit: str = "a") -> loop.Trained:
         folder.mkdir(exist_ok=True)
         kept.clear()
-        return loop.train(
-            source,
-            to_device(dataset.splits["val"], cpu),
-            layers=parse(game.arch, "3x3 strides 2,1,2"),
-            classes=game.classes,
-            f=fold,
-            recipe=recipe,
-            seed=3,
-            folder=folder,
-            identity="this",
-            keep=lambda net: kept.append(net.state_dict()),
-            commit=commit,
-            save_every=0,
-            quiet=True,
-        )
+        layers, val = parse(game.arch, "3x3 strides 2,1,2"), to_device(dataset.splits["val"], cpu)
+        problem = Problem(source, val, layers=layers, classes=game.classes, fold=fold, recipe=recipe, seed=3)
+        keep = lambda net: kept.append(net.state_dict())  # noqa: E731
+        return loop.train(problem, Output(folder, "this", keep, commit=commit, save_every=0, quiet=True))
 
     torch.set_num_threads(1)
     whole = trained(source, tmp_path / "whole")
@@ -472,7 +477,7 @@ def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -
     few = ("game=apex_count", "fold=2", "epochs=2", "recipe.schedule=constant")
     weights = []
     for decay in (0, 0.1, 0.999):  # of the last, at first less is used
-        train(tmp_path, *few, f"recipe.average={decay}")
+        train(tmp_path, *few, f"recipe.ema_decay={decay}")
         weights.append(load_file(tmp_path / "run/model.safetensors"))
     last, near, far = (each["linear1.weight"] for each in weights)
     assert 0 < (near - last).norm() < (far - last).norm()
@@ -480,13 +485,13 @@ def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -
 
 def test_stacks_that_are_trained_together_take_their_settings(tmp_path: Path) -> None:
     dense = ("game=apex_count", "fold=2", "epochs=2", "recipe.slots=false")
-    apart = train(tmp_path, *dense, "recipe.between_slots=0")
+    apart = train(tmp_path, *dense, "recipe.cross_slot_lr=0")
     assert apart["order_agreement"] < 1  # two networks
     weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
     assert not weights[:22, 22:44].any()
     assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])
     plain = train(tmp_path, *dense)
-    consistent = train(tmp_path, *dense, "recipe.consistency=30")
+    consistent = train(tmp_path, *dense, "recipe.order_consistency=30")
     assert consistent["order_agreement"] > plain["order_agreement"]
 
 
@@ -494,7 +499,7 @@ def test_weights_between_slots_are_held_where_a_given_network_has_them(tmp_path:
     few = ("game=apex_count", "fold=2", "batch=32")
     train(tmp_path / "slots", *few, "epochs=8")
     start = f"start={tmp_path / 'slots' / 'run'}"
-    better = train(tmp_path, *few, "epochs=4", "recipe=finetune", "recipe.slots=false", "recipe.between_slots=0", start)
+    better = train(tmp_path, *few, "epochs=4", "recipe=finetune", "recipe.slots=false", "recipe.cross_slot_lr=0", start)
     assert better["epochs_to_best"] > 0
     weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
     assert not weights[:22, 22:44].any()
@@ -557,11 +562,11 @@ def test_bfloat16_trains_and_is_not_float32(tmp_path: Path) -> None:
 
 def test_the_learning_rate_goes_up_in_a_line_and_down_as_a_cosine(tmp_path: Path) -> None:
     config = composed("game=apex_count")["recipe"]
-    recipe = recipe_of({**config, "warmup": 0.2}, game="apex_count", fold=1, train_images=1)
-    at = [loop._lr_factor(recipe, progress) for progress in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)]
+    recipe = fit_recipe({**config, "warmup": 0.2}, game="apex_count", fold=1, train_images=1)
+    at = [learning_rate_factor(recipe, progress) for progress in (0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)]
     assert at == pytest.approx([0.01, 0.25, 0.5, 1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0], abs=1e-12)
-    recipe = recipe_of({**config, "schedule": "constant"}, game="apex_count", fold=1, train_images=1)
-    assert loop._lr_factor(recipe, 0.01) == loop._lr_factor(recipe, 0.9) == 1
+    recipe = fit_recipe({**config, "schedule": "constant"}, game="apex_count", fold=1, train_images=1)
+    assert learning_rate_factor(recipe, 0.01) == learning_rate_factor(recipe, 0.9) == 1
     train(tmp_path, "game=apex_count", "epochs=4", "batch=32", "recipe.warmup=0.5")
     told = [line["lr"] / 1e-2 for line in metrics(tmp_path)]  # of the last of an epoch's 17 steps
     assert told == pytest.approx([0.471, 0.971, 0.546, 0.002], abs=1e-3)
@@ -578,7 +583,7 @@ def test_smoothed_labels_are_learned_from(tmp_path: Path) -> None:
 
 def test_one_stack_that_is_left_over_joins_the_batch_before() -> None:
     def lengths(n: int, batch: int, stack: int) -> list[int]:
-        parts = loop._batches(torch.arange(n), batch, stack)
+        parts = split_batches(torch.arange(n), batch, stack)
         assert torch.equal(torch.cat(parts), torch.arange(n))
         return [len(part) for part in parts]
 
@@ -598,8 +603,9 @@ def test_one_image_that_is_left_over_does_not_end_a_training_with_norms(tmp_path
 
 def test_what_the_command_gives_stands_before_a_recipe_s_special_settings() -> None:
     def fitted(*overrides: str) -> Recipe:
-        config = _given_stays(composed("game=lol_time", "recipe=paper", "fold=4", *overrides), overrides)
-        return recipe_of(config["recipe"], game="lol_time", fold=4, train_images=1)
+        config = composed("game=lol_time", "recipe=paper", "fold=4", *overrides)["recipe"]
+        given = [override.partition("=")[0].removeprefix("recipe.") for override in overrides]
+        return fit_recipe(without_overridden(config, given), game="lol_time", fold=4, train_images=1)
 
     def every(recipe: Recipe) -> int:
         assert recipe.curriculum
@@ -611,7 +617,7 @@ def test_what_the_command_gives_stands_before_a_recipe_s_special_settings() -> N
     assert given.curriculum
     assert (given.epochs, given.curriculum.every, given.curriculum.step) == (3000, 30, 3)
     assert fitted("recipe.curriculum=null").curriculum is None
-    assert fitted("recipe.special=[]", "recipe.lr=1").epochs == 1500
+    assert fitted("recipe.overrides=[]", "recipe.lr=1").epochs == 1500
 
 
 def test_names_of_classes_are_no_formulas(tmp_path: Path) -> None:
@@ -645,7 +651,7 @@ def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
 
 def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
     config = composed("game=sot_time", "recipe=paper")["recipe"]
-    assert recipe_of(config, game="sot_time", fold=3, train_images=1).batch == 30
+    assert fit_recipe(config, game="sot_time", fold=3, train_images=1).batch == 30
 
 
 @pytest.mark.parametrize(
@@ -672,10 +678,10 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["recipe.images=null"], "set one of epochs and images"),
         (["recipe.epochs=3"], "set one of epochs and images"),
         (["recipe.curriculum={every: 60}"], "slots learn from single images"),
-        (["recipe.consistency=1"], "between_slots and consistency are for stacks"),
-        (["recipe.between_slots=0"], "between_slots and consistency are for stacks"),
+        (["recipe.order_consistency=1"], "cross_slot_lr and order_consistency are for stacks"),
+        (["recipe.cross_slot_lr=0"], "cross_slot_lr and order_consistency are for stacks"),
         (["recipe.muon_lr=0"], "recipe.muon_lr"),
-        (["recipe.special=[{set: {data: files}}]"], "give recipe.data"),
+        (["recipe.overrides=[{set: {data: files}}]"], "give recipe.data"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_rendered(
@@ -696,7 +702,7 @@ def test_a_folder_of_other_things_is_no_place_for_a_run(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
     assert [path.read_text() for path in folder.iterdir()] == ["of: mine"]
     (folder / "config.yaml").rename(folder / ".config.yaml.7.tmp")  # what a killed run may leave
-    assert _may_hold_a_run(folder)
+    assert may_hold_a_run(folder)
     (folder / "config.yaml").write_text("recipe: {name: default}")
-    assert _may_hold_a_run(folder)
-    assert _may_hold_a_run(tmp_path / "none")
+    assert may_hold_a_run(folder)
+    assert may_hold_a_run(tmp_path / "none")

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.folding.arithmetic import assemble_slots, fold, unfold, width
+from train.folding.arithmetic import fold, folded_width, unfold
+from train.folding.slots import assemble_slots
 from train.models.notation import build, initialise, parse
-from train.trainer.cross_slot import BetweenSlots, inconsistency
+from train.trainer.cross_slot import CrossSlotLearningRate
+from train.trainer.order_consistency import order_consistency_loss
 
 LAYERS, SIZE, CLASSES, F = parse("C8 M C8 F", "3x3 stride 2"), (9, 9), 5, 3
 
@@ -46,7 +48,7 @@ def answers_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def stepped(net: nn.Module, factor: float, steps: int = 3) -> nn.Module:
-    between = BetweenSlots(net, LAYERS, SIZE, CLASSES, F, factor)
+    between = CrossSlotLearningRate(net, LAYERS, SIZE, CLASSES, F, factor)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     generator = torch.Generator().manual_seed(2)
     for _ in range(steps):
@@ -62,7 +64,7 @@ def test_with_factor_0_slots_stay_apart_and_go_ways_of_their_own() -> None:
     net = stepped(slots(), 0.0)
     assert reads_its_own_image_alone(net)
     weight = net.get_parameter("conv2.weight")
-    rows = width(8, F) // F
+    rows = folded_width(8, F) // F
     assert not torch.equal(weight[:rows, :rows], weight[rows : 2 * rows, rows : 2 * rows])
     assert not reads_its_own_image_alone(stepped(slots(), 0.1))
 
@@ -82,7 +84,7 @@ def test_a_factor_makes_steps_between_slots_as_much_shorter_and_no_others() -> N
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.0])
 def test_weights_between_slots_begin_as_much_smaller(factor: float) -> None:
     net, before = folded(), dict(folded().named_parameters())
-    BetweenSlots(net, LAYERS, SIZE, CLASSES, F, factor).scale()
+    CrossSlotLearningRate(net, LAYERS, SIZE, CLASSES, F, factor).scale()
     changed = net.get_parameter("conv2.weight") / before["conv2.weight"]
     assert sorted({round(value, 3) for value in changed.flatten().tolist()}) == sorted({factor, 1.0})
     assert reads_its_own_image_alone(net) == (factor == 0)
@@ -92,7 +94,7 @@ def test_slots_are_consistent_and_a_network_that_depends_on_the_order_is_not() -
     x = torch.rand(4 * F, 3, *SIZE)
     for net, consistent in ((slots(), True), (folded(), False)):
         logits = unfold(net(fold(x, F)), F)
-        value = inconsistency(answers_of(net), x, logits, F).item()
+        value = order_consistency_loss(answers_of(net), x, logits, F).item()
         assert (value < 1e-6) == consistent
         assert value < math.log(2)
 
@@ -102,7 +104,7 @@ def test_training_for_consistency_makes_answers_consistent() -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     values = []
     for _ in range(30):
-        loss = inconsistency(answers_of(net), x, answers_of(net)(x), F)
+        loss = order_consistency_loss(answers_of(net), x, answers_of(net)(x), F)
         values.append(loss.item())
         net.zero_grad()
         loss.backward()

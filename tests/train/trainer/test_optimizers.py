@@ -5,24 +5,24 @@ import torch
 from conftest import composed
 from torch import nn
 
-from train.config.recipe import Recipe, recipe_of
+from train.config.recipe import Recipe, fit_recipe
 from train.models.notation import build, parse
-from train.trainer.optimizers import Muon, optimizers_of, orthogonal
+from train.trainer.optimizers import Muon, build_optimizers, orthogonalize
 
 
 def recipe(*overrides: str) -> Recipe:
-    return recipe_of(composed("game=sot_time", *overrides)["recipe"], game="sot_time", fold=1, train_images=1)
+    return fit_recipe(composed("game=sot_time", *overrides)["recipe"], game="sot_time", fold=1, train_images=1)
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (144, 16), (4, 144), (32, 27)])
 def test_orthogonal_keeps_directions_and_makes_singular_values_about_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    inner = u.T @ orthogonal(matrix) @ v.T  # diagonal, in the directions of the matrix
+    inner = u.T @ orthogonalize(matrix) @ v.T  # diagonal, in the directions of the matrix
     assert torch.allclose(inner, inner.diag().diag(), atol=1e-3)
     assert inner.diag().min() > 0.67
     assert inner.diag().max() < 1.15
-    assert torch.isfinite(orthogonal(torch.zeros(shape))).all()
+    assert torch.isfinite(orthogonalize(torch.zeros(shape))).all()
 
 
 def test_a_step_does_not_depend_on_the_size_of_the_gradient_and_lowers_the_loss() -> None:
@@ -45,7 +45,7 @@ def test_a_step_does_not_depend_on_the_size_of_the_gradient_and_lowers_the_loss(
 
 def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
     net = build(parse("C8 M C8 F16 F", "3x3 stride 2"), size=(9, 9), classes=3, norm=True)
-    optimizers = optimizers_of(net, recipe("recipe.muon_lr=0.03", "recipe.muon_weight_decay=0.2"))
+    optimizers = build_optimizers(net, recipe("recipe.muon_lr=0.03", "recipe.muon_weight_decay=0.2"))
     groups = {name: optimizer.param_groups[0] for name, optimizer in optimizers.items()}
     assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {
         "usual": torch.optim.AdamW,
@@ -68,7 +68,7 @@ def test_the_decay_of_muon_draws_a_weight_to_zero_by_its_rate() -> None:
 
 def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
     net = build(parse("F8 F", "3x3 stride 2"), size=(9, 9), classes=3)
-    assert list(optimizers_of(net, recipe())) == ["usual"]
+    assert list(build_optimizers(net, recipe())) == ["usual"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,6 @@ def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
 )
 def test_the_other_optimisers_have_all(name: str, kind: type) -> None:
     net = build(parse("C8 F", "3x3 stride 2"), size=(9, 9), classes=3)
-    optimizers = optimizers_of(net, recipe(f"recipe.optimizer={name}"))
+    optimizers = build_optimizers(net, recipe(f"recipe.optimizer={name}"))
     assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {"usual": kind}
     assert len(optimizers["usual"].param_groups[0]["params"]) == len(list(net.parameters()))

@@ -20,9 +20,9 @@ from textgen.common.errors import UserError
 from train.data.sources import to_input
 from train.folding.arithmetic import fold
 from train.inference.cpu.codegen import BLOCK, Buffer, Dot, MaxPool, Plan, Precision, Target, generate, packed
-from train.inference.grouped import slot_of
+from train.inference.grouped import slot_network
 from train.inference.network import Network
-from train.models.notation import Conv, Linear, Pool, Sized, sized
+from train.models.notation import Conv, Linear, Pool, SizedLayer, size_layers
 
 INT8 = 127  # the largest activation that calibration saw, and at all
 ROOM = 2  # in int16 activations may become so many times as large as calibration saw
@@ -58,9 +58,9 @@ class FusedCPU:
         if threads < 1:
             raise UserError(f"threads={threads}: they share the images of a call, give 1 or more")
         self._shape, self._classes = (*network.size, 3), len(network.classes)
-        slot = slot_of(network)
+        slot = slot_network(network)
         net, self._stack = (network.net, network.fold) if slot is None else (slot, 1)
-        steps = sized(
+        steps = size_layers(
             network.layers,
             size=network.size,
             classes=self._classes,
@@ -150,7 +150,7 @@ def _largest(net: nn.Module, images: NDArray[np.uint8], stack: int) -> list[floa
 
 
 def _planned(
-    steps: Sequence[Sized],
+    steps: Sequence[SizedLayer],
     weights: dict[str, torch.Tensor],
     precision: Precision,
     seen: Sequence[float],

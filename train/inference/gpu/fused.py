@@ -18,9 +18,9 @@ from torch import Tensor
 
 from textgen.common.errors import UserError
 from train.inference.gpu.plan import Plan, packed, plan_of
-from train.inference.grouped import slot_of
+from train.inference.grouped import slot_network
 from train.inference.network import Network
-from train.models.notation import sized
+from train.models.notation import size_layers
 
 try:
     import triton
@@ -129,10 +129,10 @@ def _prepared(network: Network, precision: Precision, capability: int) -> tuple[
     """The plan, the weights and the biases; of slots, those of one."""
     layers, fold = network.layers, network.fold
     shape: dict[str, Any] = {"size": network.size, "classes": len(network.classes)}
-    layout = sized(layers, **shape, fold=fold)
+    layout = size_layers(layers, **shape, fold=fold)
     weights, biases = packed(layout, network.net)  # which may have more than those layers
-    if (slot := slot_of(network)) is not None:
-        layout, fold = sized(layers, **shape, slot_of=fold), 1
+    if (slot := slot_network(network)) is not None:
+        layout, fold = size_layers(layers, **shape, slot_of=fold), 1
         weights, biases = packed(layout, slot)
     tensor_cores = precision == "fp16" and capability >= TENSOR_CORES
     return plan_of(layout, fold, tensor_cores=tensor_cores), weights.to(TYPES[precision]), biases

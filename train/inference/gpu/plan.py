@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from textgen.common.errors import UserError
-from train.models.notation import Conv, Pool, Resize, Sized
+from train.models.notation import Conv, Pool, Resize, SizedLayer
 
 STRIP = 40 * 1024  # elements of a convolution's output that wait for their pool, 80 KiB in fp16
 KNOWN = (nn.Sequential, nn.Conv2d, nn.MaxPool2d, nn.ReLU, nn.Flatten, nn.Linear)
@@ -101,8 +101,8 @@ def filled(channels: int) -> int:
     return max(1 << (channels - 1).bit_length(), 16)
 
 
-def plan_of(layers: Sequence[Sized], fold: int, *, tensor_cores: bool = True) -> Plan:
-    """The plan of a network of layers as `train.models.notation.sized` gives them, for stacks of `fold` images.
+def plan_of(layers: Sequence[SizedLayer], fold: int, *, tensor_cores: bool = True) -> Plan:
+    """The plan of a network of layers as `train.models.notation.size_layers` gives them, for stacks of `fold` images.
 
     Without `tensor_cores` a thread has its part of every operand in registers, and tiles are small.
 
@@ -139,7 +139,7 @@ def plan_of(layers: Sequence[Sized], fold: int, *, tensor_cores: bool = True) ->
     return Plan(height, width, fold, filled(layers[0].input[0]), classes, scratch, tuple(steps))
 
 
-def packed_shape(layer: Sized) -> tuple[int, int]:
+def packed_shape(layer: SizedLayer) -> tuple[int, int]:
     """Of a layer's weights as the kernel has them, (inputs, outputs); a pool has none."""
     if isinstance(layer.layer, Pool):
         return 0, 0
@@ -149,7 +149,7 @@ def packed_shape(layer: Sized) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def packed(layers: Sequence[Sized], net: nn.Module) -> tuple[Tensor, Tensor]:
+def packed(layers: Sequence[SizedLayer], net: nn.Module) -> tuple[Tensor, Tensor]:
     """All weights and all biases of `net`, float32 and flat, in the order and the shapes of the plan.
 
     Raises `UserError` for a network that resizes its images, or has more than the layers of its arch, as in training.
@@ -191,9 +191,9 @@ def _map(shape: tuple[int, int, int]) -> int:
     return h * w * filled(c)
 
 
-def _groups(layers: Sequence[Sized]) -> list[list[Sized]]:
+def _groups(layers: Sequence[SizedLayer]) -> list[list[SizedLayer]]:
     """Each layer by itself, but a pool joins the convolution before it."""
-    groups: list[list[Sized]] = []
+    groups: list[list[SizedLayer]] = []
     for layer in layers:
         if isinstance(layer.layer, Pool) and groups and isinstance(groups[-1][-1].layer, Conv):
             groups[-1].append(layer)
@@ -202,7 +202,7 @@ def _groups(layers: Sequence[Sized]) -> list[list[Sized]]:
     return groups
 
 
-def _strips(group: Sequence[Sized]) -> tuple[int, int, int]:
+def _strips(group: Sequence[SizedLayer]) -> tuple[int, int, int]:
     """Strips, and rows of one behind and before the pool; without a pool the latter are all rows."""
     first, last = group[0], group[-1]
     if not isinstance(last.layer, Pool):
@@ -216,7 +216,7 @@ def _strips(group: Sequence[Sized]) -> tuple[int, int, int]:
 
 
 def _convolution(
-    layer: Sized, source: int, target: int, weights: int, biases: int, rows: int, tensor_cores: bool
+    layer: SizedLayer, source: int, target: int, weights: int, biases: int, rows: int, tensor_cores: bool
 ) -> Convolution:
     c_in, c_out = filled(layer.input[0]), filled(layer.output[0])
     height, width = layer.input[1:]
@@ -225,13 +225,13 @@ def _convolution(
     return Convolution(source, target, weights, biases, height, width, c_in, c_out, rows, *blocks)
 
 
-def _pooling(layer: Sized, pool: Pool, source: int, target: int, rows: int) -> Pooling:
+def _pooling(layer: SizedLayer, pool: Pool, source: int, target: int, rows: int) -> Pooling:
     c, (height, width), (out_height, out_width) = filled(layer.input[0]), layer.input[1:], layer.output[1:]
     of_pool = (pool.kernel, pool.stride, pool.padding)
     return Pooling(source, target, height, width, c, *of_pool, out_height, out_width, rows, 32, min(c, 64))
 
 
-def _product(layer: Sized, source: int, target: int, weights: int, biases: int, *, last: bool) -> Product:
+def _product(layer: SizedLayer, source: int, target: int, weights: int, biases: int, *, last: bool) -> Product:
     features, outputs = packed_shape(layer)
     return Product(source, target, weights, biases, features, outputs, min(outputs, 64), min(features, 64), last)
 

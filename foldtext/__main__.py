@@ -1,0 +1,56 @@
+"""`foldtext COMMAND …`: every command of both programs under one name."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from foldtext import __version__
+
+# Command, module with its `main`, and what it does. The console scripts foldtext-… are the same commands.
+COMMANDS = {
+    "new": ("textgen.new.main", "write a first file for a game"),
+    "preview": ("textgen.preview.main", "draw crops of a game as a picture and a page"),
+    "lint": ("textgen.lint.main", "check what a game's crops give away besides their texts"),
+    "textgen": ("textgen.main", "build a data set"),
+    "export": ("textgen.export.main", "write a data set as ImageFolder, Parquet or WebDataset"),
+    "train": ("train.__main__", "train and evaluate a network"),
+    "report": ("train.report.__main__", "tables of many runs"),
+    "cost": ("train.cost.__main__", "compute operations, bytes and arithmetic intensity"),
+    "bench": ("train.bench.__main__", "measure crops a second"),
+    "deploy": ("train.export.__main__", "write a trained network as ONNX or PyTorch program"),
+}
+
+
+def main() -> None:
+    """The console script."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--version"]:
+        print(f"foldtext {__version__}")
+    elif not arguments or arguments[0] in ("--help", "-h"):
+        print(_help())
+    elif arguments[0] not in COMMANDS:
+        print(f"error: there is no command {arguments[0]!r}; known are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    else:
+        module, _ = COMMANDS[arguments[0]]
+        sys.argv = [f"foldtext {arguments[0]}", *arguments[1:]]
+        import_module(module).main()
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "foldtext COMMAND [settings]",
+            "",
+            *lines,
+            "",
+            "foldtext COMMAND --help lists a command's settings, foldtext --version prints the version.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

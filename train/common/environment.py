@@ -1,0 +1,31 @@
+"""How a command of `train` starts: what has to happen before PyTorch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+from importlib import import_module
+
+
+def start(module: str) -> None:
+    """Prepare the process, import `module` and call its `main`."""
+    set_openmp_waiting()
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as under nohup
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while PyTorch is imported ends the process at once
+    main = import_module(module).main
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()
+
+
+def set_openmp_waiting() -> None:
+    """Let OpenMP's threads spin for a short time only while they wait for each other, unless the user says otherwise.
+
+    Threads that spin slow a step on a CPU down many times where another process wants a core; threads that sleep at
+    once halve the speed where none does (docs/training.md). Both variables are read once, when PyTorch is loaded: the
+    first by every OpenMP, the second by GCC's, which PyTorch uses on Linux.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,0 +1,40 @@
+"""The colours of all figures, and a figure as a PNG file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+DPI = 110
+
+
+# Colours that readers with any colour vision tell apart: Okabe and Ito, Color Universal Design, 2008.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+
+
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+
+
+# Of a network by its name or else its form, as the reports of `train.cost` and `train.bench` call them.
+COLORS = {
+    **{"original": BLACK, "EfficientNet": PURPLE, "EfficientNet, reference": ORANGE, "dense": BLUE},
+    **{"grouped": GREEN, "narrow": VERMILLION},
+}
+
+
+def color(network: Mapping[str, Any]) -> str:
+    """Of a network, or a row, of a report of `train.cost` or `train.bench`; the same in every picture."""
+    name = network["network"].removesuffix(f", align={network.get('align')}")
+    return COLORS[name if name in COLORS else network["form"]]
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a file, and closed."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=DPI)
+    plt.close(figure)
+    return data.getvalue()

@@ -1,0 +1,125 @@
+"""Checks of a run's settings, before its data set is built: contradictions, and networks that do not fit."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from textgen.common.errors import UserError
+from textgen.dataset.imagefolder import find_classes
+from train.config.recipe import Recipe
+from train.config.settings import Settings
+from train.data.tasks import TrainingTask
+from train.folding.slots import extract_slot
+from train.inference.network import Network, load, weights_path
+from train.models.architecture import architecture
+from train.models.notation import build, parse
+from train.trainer import loggers
+from train.trainer.curriculum import class_count, class_order
+
+
+def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
+    """Raise `UserError` for whatever can be known to be wrong before the data set is built."""
+    arch, pool = architecture(settings, task.arch, task.size)
+    build(parse(arch, pool), size=task.size, classes=len(task.classes), fold=settings.fold)
+    _check_images(settings, recipe, task)
+    if recipe.distill and settings.fold > 1 and not recipe.slots:
+        raise UserError(
+            "recipe: distill and teacher are for single images, slots or fold=1:"
+            " set recipe.slots=true, or leave teacher out and recipe.distill=null"
+        )
+    loggers.check(settings.log)
+    if settings.real and not settings.real.is_dir():
+        raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
+    if settings.real:
+        find_classes(settings.real, [settings.real], task.classes)  # refuses a folder that is none of them
+    if settings.teacher:
+        check_teacher(settings.teacher, task)
+    if recipe.needs_start and not settings.start:
+        raise UserError(
+            f"recipe={recipe.name} goes on from a trained network: give start=…, a run's folder or a model.safetensors"
+        )
+    if settings.start:
+        check_start(settings.start, task, arch=arch, pool=pool, fold=settings.fold, recipe=recipe)
+        if recipe.distill and not settings.teacher:
+            raise UserError(f"start={settings.start}: who is to teach? give teacher=…, or recipe.distill=null")
+    _check_out(settings)
+
+
+def check_teacher(path: Path, task: TrainingTask) -> None:
+    """Raise `UserError` unless `path` holds a network for single images of the task."""
+    _check_fits(f"teacher={path}", load(path), task, fold=1)
+
+
+def check_start(path: Path, task: TrainingTask, *, arch: str, pool: str, fold: int, recipe: Recipe) -> None:
+    """Raise `UserError` unless a training with these settings can begin from the network at `path`."""
+    network = load(path)
+    _check_fits(f"start={path}", network, task, fold)
+    if network.layers != parse(arch, pool):
+        raise UserError(f"start={path} is {network.arch}, pools {network.pool}; this run is {arch}, pools {pool}")
+    if layers := [key for key in ("norm", "characters", "auxiliary") if getattr(recipe, key)]:
+        raise UserError(
+            f"start={path}: a trained network has nothing for recipe.{', recipe.'.join(layers)}: give recipe=finetune,"
+            " or set them to false and 0"
+        )
+    if recipe.slots:
+        narrow = build(parse(arch, pool), size=task.size, classes=len(task.classes), slot_of=fold)
+        try:
+            extract_slot(network.net, narrow, fold)
+        except ValueError as error:
+            raise UserError(f"start={path}: {error}, as slots need it: give recipe.slots=false") from None
+
+
+def _check_images(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
+    """The classes that training begins with have to fill one stack."""
+    images = sum(task.per_class)
+    if recipe.curriculum:
+        order = class_order(recipe.curriculum, task.classes, settings.seed)
+        classes, epochs = len(task.classes), recipe.epochs or 1
+        first = class_count(recipe.curriculum, epoch=0, epochs=epochs, classes=classes, fold=settings.fold)
+        images = sum(task.per_class[label] for label in order[:first])
+    if images < settings.fold:
+        raise UserError(
+            f"{images} training images do not fill one stack of fold={settings.fold}: give more of each class"
+        )
+
+
+def _check_fits(option: str, network: Network, task: TrainingTask, fold: int) -> None:
+    given = (network.fold, network.size, network.classes)
+    if given != (fold, task.size, task.classes):
+        has = f"fold={network.fold}, {network.size[0]}×{network.size[1]} pixels and {len(network.classes)} classes"
+        needed = f"fold={fold}, {task.size[0]}×{task.size[1]} and the {len(task.classes)} classes of {task.name}"
+        if len(network.classes) == len(task.classes):
+            pairs = zip(network.classes, task.classes, strict=True)
+            other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+            needed += f" ({other[1]!r} where it has {other[0]!r})" if other else ""
+        raise UserError(f"{option} has {has}; it needs {needed}")
+
+
+def _check_out(settings: Settings) -> None:
+    """`out` is one run's folder, and holds neither other files nor a network that the run is given."""
+    out = settings.out
+    if out is None:
+        return
+    for option, given in (("teacher", settings.teacher), ("start", settings.start)):
+        if given and weights_path(given).resolve().parent == out.resolve():
+            raise UserError(f"out={out} holds {option}=…, which would be overwritten: give another folder")
+    if not may_hold_a_run(out):
+        raise UserError(f"out={out} holds other things than a run: give a new or empty folder, or one of a run")
+    if settings.seeds > 1:
+        raise UserError(f"out={out} is one folder, and seeds={settings.seeds} runs need one each: give runs=…")
+
+
+def may_hold_a_run(folder: Path) -> bool:
+    """Whether a folder holds a run, finished or not, or nothing. Hidden files are the lock and what a kill may leave.
+    """
+    if not folder.is_dir():
+        return not folder.exists()
+    if all(path.name.startswith(".") for path in folder.iterdir()):
+        return True
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        return isinstance(config, dict) and "recipe" in config
+    return False

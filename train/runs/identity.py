@@ -1,0 +1,67 @@
+"""What a run is: a hash of all that decides its result, and the settings by which runs are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+
+from textgen.assets.catalogue import sha256
+from train.config.recipe import Recipe
+from train.config.renamed import rename_recipe_keys
+from train.config.settings import Settings
+from train.data.tasks import TaskData, TrainingTask
+from train.inference.network import weights_path
+from train.models.architecture import architecture
+
+TRAINER = 5  # raise it when the same settings train another network, so that no older run passes for the new one
+
+
+def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: TaskData, teacher: str | None) -> str:
+    """The SHA-256 of all that decides a run's result; `teacher` is its identity or the digest of its file."""
+    decides = {
+        "trainer": TRAINER,
+        "data": [task.kind, data.hash, task.train_images, *task.classes],
+        "tests": {
+            name: _digest(split.images, *[split.labels] * (name == "real"))  # a data set's labels are in its hash
+            for name, split in data.tests.items()
+        },
+        "network": [*architecture(settings, task.arch, task.size), settings.fold],
+        "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
+        "teacher": teacher,
+        "start": settings.start and sha256(weights_path(settings.start)),
+        "autocast": settings.autocast,
+        "seed": settings.seed,
+        "groupings": settings.groupings,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def compared_settings(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> dict[str, Any]:
+    """The settings in which all runs of one table agree, by the names that a user gives them.
+
+    The recipe stands as it was before it was fitted to a game and a fold; networks by a part of their SHA-256.
+    """
+    files = {"teacher": settings.teacher, "start": settings.start}
+    return {
+        "trainer": TRAINER,
+        **{f"recipe.{key}": value for key, value in rename_recipe_keys(config["recipe"]).items() if key != "data"},
+        **{f"model.{key}": value for key, value in config["model"].items()},
+        **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align")},
+        "align_to": settings.align and settings.align_to,
+        **{key: path and sha256(weights_path(path))[:8] for key, path in files.items()},
+        "data": task.kind,
+    }
+
+
+def _digest(*tensors: torch.Tensor) -> str:
+    digest = xxhash.xxh3_64()
+    for tensor in tensors:
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    return digest.hexdigest()

@@ -1,0 +1,222 @@
+"""The state of one training: networks, optimisers, progress, and how all of it is saved and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.config.recipe import Recipe
+from train.data.sources import DeviceSplit, Source
+from train.folding.arithmetic import fold, unfold
+from train.models.notation import Layer
+from train.trainer import checkpoint
+from train.trainer.cross_slot import CrossSlotLearningRate
+from train.trainer.distillation import Distiller
+from train.trainer.networks import TrainingNetworks
+from train.trainer.optimizers import build_optimizers
+from train.trainer.order_consistency import order_consistency_loss
+from train.trainer.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained: a network of `layers` that reads stacks of `fold` images of `source`, validated on `val`.
+
+    `teacher` is a network for single images from whose logits the network learns as well; `start` is a network for
+    stacks of `fold` images with whose weights training begins.
+    """
+
+    source: Source
+    val: DeviceSplit
+    layers: tuple[Layer, ...]
+    classes: tuple[str, ...]
+    fold: int
+    recipe: Recipe
+    seed: int
+    teacher: nn.Module | None = None
+    start: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a training writes: `folder` for metrics.jsonl and checkpoints, `keep` for the best network, `log` for
+    epochs.
+
+    `identity` names the run: only a checkpoint with the same one is resumed. `commit` is that of the code.
+    """
+
+    folder: Path
+    identity: str
+    keep: Callable[[nn.Module], None]
+    log: Callable[[dict[str, Any]], None] = lambda line: None
+    commit: str | None = None
+    save_every: float = 20.0  # seconds
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a training is computed: `compile` is torch.compile, with CUDA graphs on a GPU; `autocast` computes
+    convolutions in bfloat16."""
+
+    compile: bool = False
+    autocast: bool = False
+
+
+EXACT = Speed()  # neither, which is what results are reported with
+
+
+@dataclass
+class Progress:
+    """How far a training is: `step` of `epoch`, both from 0, and the sums over the epoch's images so far."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+    train_seconds: float = 0.0
+    seconds: float = 0.0
+    best: tuple[float, float] = (-1.0, 0.0)  # validation accuracy and negative validation loss
+    best_epoch: int = 0  # from 1; 0: none yet, or the network that training began with
+    history: list[dict[str, Any]] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TrainingState:
+    """Everything that a training changes, and what it needs beside."""
+
+    problem: Problem
+    output: Output
+    speed: Speed
+    networks: TrainingNetworks
+    forward: Callable[[Tensor], Any]
+    optimizers: dict[str, torch.optim.Optimizer]
+    cross_slot: AbstractContextManager[None]  # around the optimisers' step
+    distiller: Distiller | None
+    schedule: Schedule
+    progress: Progress = field(default_factory=Progress)
+    best: dict[str, Tensor] | None = None  # weights of the folded network
+    clock: Callable[[], float] = time.perf_counter
+
+    @classmethod
+    def build(cls, problem: Problem, output: Output, speed: Speed) -> TrainingState:
+        """At the beginning of epoch 0, with weights drawn from torch's generator or those of `problem.start`."""
+        p, recipe, device = problem, problem.recipe, problem.source.labels.device
+        size, f = p.source.size, p.fold
+        networks = TrainingNetworks.build(
+            p.layers, size=size, classes=p.classes, f=f, recipe=recipe, device=device, start=p.start
+        )
+        net = networks.trained
+        optimizers = build_optimizers(net, recipe)
+        cross_slot: CrossSlotLearningRate | AbstractContextManager[None] = nullcontext()
+        if recipe.cross_slot_lr < 1:
+            cross_slot = CrossSlotLearningRate(net, p.layers, size, len(p.classes), f, recipe.cross_slot_lr)
+            if p.start is None:
+                cross_slot.scale()
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        forward = torch.compile(net, mode=mode) if speed.compile else net
+        distiller = Distiller(p.teacher, recipe.distill, p.source) if p.teacher and recipe.distill else None
+        schedule = Schedule.build(
+            recipe, labels=p.source.labels, classes=p.classes, fold=f, stack=networks.stack, seed=p.seed
+        )
+        return cls(p, output, speed, networks, forward, optimizers, cross_slot, distiller, schedule)
+
+    def __post_init__(self) -> None:
+        self._begun = self._saved_at = self.clock()
+        self._seconds_before = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        return self.problem.source.labels.device
+
+    def losses(self, x: Tensor, y: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (b·f, k), their loss, and that loss with the auxiliary head's added, which is what is minimised.
+
+        `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,) their labels, `batch` (b·f,) their
+        indices in the source.
+        """
+        recipe = self.problem.recipe
+        logits, *auxiliary = self._logits(x)
+        of_teacher = self.distiller.logits(x, batch) if self.distiller else None
+        loss = self._loss(logits, y, of_teacher)
+        if recipe.order_consistency:
+            stack = self.networks.stack
+            consistency = order_consistency_loss(lambda images: self._logits(images)[0], x, logits, stack)
+            loss = loss + recipe.order_consistency * consistency
+        total = loss
+        for head in auxiliary:
+            total = total + recipe.auxiliary * self._loss(head, y, of_teacher)
+        return logits, loss, total
+
+    def _logits(self, x: Tensor) -> list[Tensor]:
+        """(b·f, 3, H, W) -> (b·f, classes) of the network, and of its auxiliary head if it has one."""
+        stack = self.networks.stack
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.speed.autocast):
+            heads = self.forward(fold(x, stack))
+            return [unfold(head, stack).float() for head in (heads if isinstance(heads, tuple) else (heads,))]
+
+    def _loss(self, logits: Tensor, y: Tensor, of_teacher: Tensor | None) -> Tensor:
+        loss = functional.cross_entropy(logits, y, label_smoothing=self.problem.recipe.label_smoothing)
+        return loss if self.distiller is None or of_teacher is None else self.distiller.loss(loss, logits, of_teacher)
+
+    def keep_best(self, validation: tuple[float, float], epoch: int) -> None:
+        """Keep the plain network's weights as the best so far, with its validation accuracy and loss."""
+        accuracy, loss = validation
+        self.progress.best, self.progress.best_epoch = (accuracy, -loss), epoch
+        folded = self.networks.assemble()
+        self.output.keep(folded)
+        self.best = {name: value.clone() for name, value in folded.state_dict().items()}
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """Those of the best network; there is one after the last epoch."""
+        assert self.best is not None
+        return self.best
+
+    def seconds(self) -> float:
+        """Since the training began, without the time between a stop and its resumption."""
+        return self._seconds_before + self.clock() - self._begun
+
+    def save_is_due(self) -> bool:
+        return self.clock() - self._saved_at > self.output.save_every
+
+    def save(self) -> None:
+        """Write the complete state to the folder."""
+        self.progress.seconds = self.seconds()
+        rng = {"rng": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            rng["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        identity, progress = self.output.identity, asdict(self.progress)
+        state = {"identity": identity, "progress": progress, "best": self.best, **rng, **parts}
+        checkpoint.save(self.output.folder, state)
+        self._saved_at = self.clock()
+
+    def resume(self) -> bool:
+        """Go back to the state that was saved last; False if there is none."""
+        saved = checkpoint.load(self.output.folder, self.output.identity)
+        if saved:
+            self.progress, self.best = Progress(**saved["progress"]), saved["best"]
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+            torch.set_rng_state(saved["rng"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(saved["rng_cuda"], self.device)
+        commit, commits = self.output.commit, self.progress.commits
+        if commit is not None and commit not in commits:
+            commits.append(commit)
+        self._seconds_before, self._begun, self._saved_at = self.progress.seconds, self.clock(), self.clock()
+        return saved is not None
+
+    def _parts(self) -> dict[str, Any]:
+        """What has a state dict of its own."""
+        averaged = {"averaged": self.networks.averaged} if self.networks.averaged is not None else {}
+        return {"net": self.networks.trained, **self.optimizers, **averaged}
