@@ -1,7 +1,7 @@
-"""Write docs/effects.md and draw its pictures: `python docs/effects.py`, from the root of the checkout.
+"""Write docs/reference/effects.md and draw its pictures: `python docs/effects.py`, from the root of the checkout.
 
 Every effect of a game and every degradation of a stream, a strip of six crops each, with the YAML that makes it.
-docs/effects/ has the strips, docs/effects.png all of them.
+docs/reference/effects/ has the strips, docs/reference/effects.png all of them.
 """
 
 from pathlib import Path
@@ -87,7 +87,7 @@ yellow or red with an outline, for the sake of what happens to colours.
 
 def main() -> None:
     """Write the pictures and the page."""
-    Path("docs/effects").mkdir(exist_ok=True)
+    Path("docs/reference/effects").mkdir(exist_ok=True)
     rows: list[tuple[str, list[U8]]] = []
     page = ABOUT + TEXT_HEAD
     for title, text, more in EFFECTS:
@@ -99,8 +99,8 @@ def main() -> None:
         game = {**BASE, "text": {**TEXT, **OUTLINED}}
         rows.append((title, crops(Renderer(Game.from_config(game), augment=yaml.safe_load(stream)))))
         page += line(*rows[-1], stream)
-    save(sheet(rows, ZOOM), "docs/effects.png")
-    Path("docs/effects.md").write_text(page, encoding="utf-8")
+    save(sheet(rows, ZOOM), "docs/reference/effects.png")
+    Path("docs/reference/effects.md").write_text(page, encoding="utf-8")
 
 
 def crops(renderer: Renderer) -> list[U8]:
@@ -114,7 +114,7 @@ def line(title: str, images: list[U8], text: str) -> str:
     name = f"effects/{title.replace(',', '').replace(' ', '_')}.png"
     pixels = np.concatenate([np.pad(image, ((0, 0), (0, 1), (0, 0)), constant_values=255) for image in images], 1)
     wide = np.kron(pixels[:, :-1], np.ones((ZOOM, ZOOM, 1), np.uint8))
-    save(Image.fromarray(wide), f"docs/{name}")
+    save(Image.fromarray(wide), f"docs/reference/{name}")
     lines = "<br>".join(f"`{part}`" for part in text.splitlines()) or "nothing"
     return f"| {title} | ![{title}]({name}) | {lines} |\n"
 

@@ -210,10 +210,7 @@ def _wrong_override(error: Exception, config: str) -> str:
     one_game = any(re.fullmatch(r"game=[\w./-]+", argument) for argument in sys.argv)
     if key.startswith("game.") and is_multirun() and not one_game:
         return f"{key}: in a sweep over games a setting of theirs takes ++: +{appended}"
-    try:
-        near = _nearest_setting(key, config)
-    except MissingConfigException as missing:  # a key of a game that there is not
-        return _missing_file(missing)
+    near = _nearest_setting(key, config)
     text = f"no setting {key!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
     if key.startswith(KEYS_OF_FILES[:2] if near else KEYS_OF_FILES):
         text += f" (a key that a file leaves out takes a +: {appended})"
@@ -221,22 +218,31 @@ def _wrong_override(error: Exception, config: str) -> str:
 
 
 def _nearest_setting(key: str, config: str) -> str | None:
-    """The setting of the composed configuration that is most like `key`, among those beside it."""
+    """The setting of the composed configuration that is most like `key`, among those beside it.
+
+    Raises `UserError` for a choice of a group that there is not, say of a game: then its keys are missing, too.
+    """
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     choices = [given for given in sys.argv[1:] if re.fullmatch(rf"({'|'.join(groups)})=[\w./-]+", given)]
     folders = [f"file://{Path(folder).resolve()}" for folder in _config_folders(sys.argv[1:])]
+    search = f"hydra.searchpath=[{','.join(folders)}]"
     with initialize_config_module("conf", version_base="1.3"):
-        known: Any = compose(config, [*choices, f"hydra.searchpath=[{','.join(folders)}]"])
+        loader = GlobalHydra.instance().config_loader()
+        for group, _, name in (choice.partition("=") for choice in choices):
+            known = list(loader.get_group_options(group, config_name=config, overrides=[search]))
+            if "/" not in name and name not in known:
+                raise UserError(cli.no_option(group, name, known))
+        settings: Any = compose(config, [*choices, search])
     *parents, last = key.split(".")
     path: list[str] = []
     for parent in parents:
-        if not isinstance(known, DictConfig) or parent not in known:
+        if not isinstance(settings, DictConfig) or parent not in settings:
             last = parent
             break
-        known, path = known[parent], [*path, parent]
-    if not isinstance(known, DictConfig):
+        settings, path = settings[parent], [*path, parent]
+    if not isinstance(settings, DictConfig):
         return None
-    names = [str(name) for name in known] + (groups if not path else [])
+    names = [str(name) for name in settings] + (groups if not path else [])
     found = difflib.get_close_matches(last, names, 1)
     return ".".join([*path, *found]) if found else None
 

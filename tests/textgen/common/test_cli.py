@@ -344,7 +344,7 @@ def test_a_report_that_fails_leaves_no_file(here: Path) -> None:
 
 @pytest.mark.parametrize("name", ["bench", "cost"])
 def test_a_page_has_every_option_of_its_command(name: str) -> None:
-    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / f"{name}.md").read_text(encoding="utf-8")
     told = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
     config = yaml.safe_load((ROOT / "conf" / f"{name}.yaml").read_text(encoding="utf-8"))
     options = {*config, "game", "network", "model"} - {"defaults", "hydra"}

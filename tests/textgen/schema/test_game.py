@@ -9,7 +9,7 @@ from textgen.render.renderer import Renderer
 from textgen.schema.game import Game
 
 DIGITS = tuple("0123456789")
-# The paper's tasks, see docs/games.md: size (H, W), images a class in train, val and test, labels in order.
+# The paper's tasks, see docs/reference/games.md: size (H, W), images a class in train, val and test, labels in order.
 TASKS: dict[str, tuple[tuple[int, int], tuple[int, int, int], tuple[str, ...]]] = {
     "lol_gold1": ((22, 52), (10000, 100, 100), DIGITS),
     "apex_count": ((19, 25), (1000, 100, 100), tuple(str(n) for n in range(21))),

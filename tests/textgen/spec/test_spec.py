@@ -17,7 +17,7 @@ from textgen.spec import automaton
 from textgen.spec import parser as spec_module
 from textgen.spec.parser import Spec, SpecError
 
-DOCS = Path(__file__).parents[3] / "docs" / "spec.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "spec.md"
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -41,7 +41,7 @@ SMALL = [
     *("game=lol_gold1", "game.images.train=20", "game.images.val=4", "game.images.test=5", "augment=off"),
     *("recipe.images=2000", "recipe.ema_decay=0", "model.arch=C8 M C8 M F", "groupings=1", "workers=1", "threads=1"),
 ]
-READ_CROPS = ROOT / "docs" / "read_crops.py"
+READ_CROPS = ROOT / "docs" / "how-to" / "read_crops.py"
 
 
 def network_of(f: int, *, slots: bool = True) -> Network:

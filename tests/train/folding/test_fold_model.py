@@ -25,7 +25,7 @@ from train.folding.fold_model import fold_model
 from train.models.notation import build, parse
 from train.models.resnet import resnet18
 
-DOCS = Path(__file__).parents[3] / "docs" / "fold_model.md"
+DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "fold_model.md"
 FOLDS = [1, 2, 3, 4]
 SIZE = (3, 16, 16)
 

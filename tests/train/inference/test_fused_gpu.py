@@ -231,7 +231,7 @@ def test_maps_of_a_step_do_not_overlap() -> None:
     [("lol_gold1", 1, 4791), ("lol_gold1", 4, 5362), ("sot_time", 1, 6930), ("sot_time", 4, 7478)],
 )
 def test_intensity_of_the_documentation(name: str, fold: int, intensity: int) -> None:
-    """docs/inference_gpu.md: operations of an image by the bytes of its pixels and logits."""
+    """docs/how-to/inference_gpu.md: operations of an image by the bytes of its pixels and logits."""
     game = validate(Game, load("game", name))
     classes = len(game.classes)
     cost = network_cost(parse(game.arch, V), size=game.size, classes=classes, fold=fold, form="dense")
