@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_module
 from PIL import Image
 
-from textgen.common.hydra_app import to_plain
+from textgen.common.hydra_app import compose_config
 
 torch.set_num_threads(1)  # as many processes as cores run the tests, and threads that share a core wait for each other
 ROOT = Path(__file__).parents[1]
@@ -50,9 +49,8 @@ def changed(config: Config, path: str, value: object) -> Config:
 
 
 def composed(*overrides: str) -> Config:
-    """The configuration of `python -m train` with these overrides, as a plain mapping."""
-    with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("train", list(overrides)))
+    """The configuration of `python -m train` with these overrides, as plain values."""
+    return compose_config("train", *overrides)
 
 
 def flat_game(folder: Path, color: str = "#000000", **text: Any) -> Config:

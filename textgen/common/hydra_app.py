@@ -107,6 +107,16 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def compose_config(config: str, *overrides: str) -> dict[str, Any]:
+    """conf/<config>.yaml with `overrides`, such as "game=sot_time", as plain values, for use outside a command.
+
+    >>> compose_config("train", "game=sot_time", "fold=4")["fold"]
+    4
+    """
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(compose(config, list(overrides)))
+
+
 def given_settings() -> list[str]:
     """The settings of this command, key=value each, without Hydra's own."""
     return list(HydraConfig.get().overrides.task)

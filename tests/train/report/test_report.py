@@ -10,7 +10,8 @@ import pytest
 from conftest import composed
 
 from textgen.common.errors import UserError
-from train.report.main import as_csv, collect_tables, markdown
+from train.report.formats import format_csv, format_markdown
+from train.report.tables import collect_tables
 
 
 def put(folder: Path, name: str, **changes: Any) -> None:
@@ -57,7 +58,7 @@ def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path:
     put(tmp_path, "b", fold=4, **other)
     tables, _ = collect_tables(tmp_path)
     assert [len(table.rows) for table in tables] == [1, 1]
-    assert "several recipes, data sets or networks" in markdown(tables, [])
+    assert "several recipes, data sets or networks" in format_markdown(tables, [])
     assert tables[0].title != tables[1].title
     assert all(table.cells(table.rows[0])[6] == "" for table in tables)
 
@@ -108,9 +109,9 @@ def test_a_table_says_that_its_runs_are_of_different_code_libraries_or_machines(
     same = {"commit": "aaa", "device": "cpu, 1 thread", "versions": {"torch": "2.13.0"}}
     put(tmp_path, "a", **same)
     put(tmp_path, "b", seed=1, **same)
-    assert "different" not in markdown(collect_tables(tmp_path)[0], [])
+    assert "different" not in format_markdown(collect_tables(tmp_path)[0], [])
     put(tmp_path, "c", seed=2, commit="bbb+", device="cuda", versions={"torch": "2.4.0"})
-    text = markdown(collect_tables(tmp_path)[0], [])
+    text = format_markdown(collect_tables(tmp_path)[0], [])
     assert "Runs of different code, by commit: aaa; bbb+." in text
     assert "Runs of different versions: torch 2.13.0; torch 2.4.0." in text
     assert "Runs of different devices: cpu, 1 thread; cuda." in text
@@ -121,18 +122,18 @@ def test_games_differ_in_their_data_and_stand_in_one_table(tmp_path: Path) -> No
     put(tmp_path, "b", game="mine", dataset_hash="d2")
     (table,), _ = collect_tables(tmp_path)
     assert [row.game for row in table.rows] == ["sot_time", "mine"]
-    assert as_csv([table]).count("\n") == 3
+    assert format_csv([table]).count("\n") == 3
 
 
 def test_unfinished_runs_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no run that is done"):
+    with pytest.raises(UserError, match="holds no finished run"):
         collect_tables(tmp_path)
     put(tmp_path, "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b/config.yaml").touch()
     tables, unfinished = collect_tables(tmp_path)
     assert unfinished == [str(tmp_path / "b")]
-    assert f"Not done: {tmp_path / 'b'}" in markdown(tables, unfinished)
+    assert f"Not done: {tmp_path / 'b'}" in format_markdown(tables, unfinished)
     (tmp_path / "a/result.json").write_text("{")
     with pytest.raises(UserError, match="run it again"):
         collect_tables(tmp_path)

@@ -1,0 +1,82 @@
+"""Tables of runs as Markdown, as CSV and as a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import cycle
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, png
+from train.report.paper import ACCURACY, IDS
+from train.report.tables import COLUMNS, Table, differences
+
+
+def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
+    """All tables, what the columns mean, and the runs that are not finished."""
+    parts = []
+    if len(tables) > 1:
+        parts.append(
+            "These runs are of several recipes, data sets or networks; what stands in one table may be compared.\n"
+        )
+    for table in tables:
+        lines = [f"## {table.title}\n", f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+        lines += [f"| {' | '.join(table.cells(row))} |" for row in table.rows]
+        lines += [f"\n{line}" for line in differences(table)]
+        parts.append("\n".join(lines) + "\n")
+    parts.append(
+        "Accuracies in per cent, drops in points from fold=1 of the same game. One seed has Wilson's 95 % interval for"
+        " the number of test images, several have their standard deviation. The paper's numbers are of its own crops:"
+        " drops compare, accuracies do not. A width below 1 is a control, a narrow network on single images.\n"
+    )
+    if unfinished:
+        parts.append(f"Not done: {', '.join(unfinished)}.\n")
+    return "\n".join(parts)
+
+
+def format_csv(tables: Sequence[Table]) -> str:
+    """A row a network, with the title of its table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["table", *COLUMNS])
+    for table in tables:
+        writer.writerows([table.title, *table.cells(row)] for row in table.rows)
+    return text.getvalue()
+
+
+def draw_figure(tables: Sequence[Table]) -> bytes:
+    """Accuracy by fold as a PNG file, a panel a game: a line a table, controls as crosses, the paper's line dashed."""
+    games = list(dict.fromkeys(row.game for table in tables for row in table.rows))
+    columns = min(len(games), 3)
+    rows = -(-len(games) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(games) :]:
+        axis.axis("off")
+    for axis, game in zip(axes.flat, games, strict=False):
+        _draw_game(axis, game, tables)
+    handles = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, fontsize=7, loc="outside lower center")
+    return png(figure)
+
+
+def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
+    for table, color in zip(tables, cycle((BLUE, ORANGE, GREEN, PURPLE, SKY))):
+        rows = [row for row in table.rows if row.game == game]
+        folded = [row for row in rows if row.width == 1]
+        if folded:
+            accuracies = [100 * row.accuracy for row in folded]
+            axis.plot([row.fold for row in folded], accuracies, "o-", color=color, label=table.title)
+        controls = [row for row in rows if row.width < 1 and row.fold == 1]
+        if controls:
+            folds = [1 / row.width**2 for row in controls]  # with the same capacity an image
+            axis.plot(folds, [100 * row.accuracy for row in controls], "x", color=color, label="control")
+    if game in ACCURACY:
+        axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
+    axis.set(xlabel="fold", ylabel="accuracy, %")
+    axis.set_title(f"{game} ({IDS[game]})" if game in IDS else game, parse_math=False)  # a folder's name may hold $
+    axis.set_xticks([1, 2, 3, 4])
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, high - 1), high)  # at least one point, so that noise does not look like a cliff

@@ -1,0 +1,196 @@
+"""The runs of a folder as tables. A table has only runs that may be compared.
+
+Runs are comparable if they have the same recipe and settings and, game by game, the same data set and architecture.
+Others get tables of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textgen.common.errors import UserError
+from textgen.common.hydra_app import CONF, compose_config
+from textgen.common.intervals import wilson_interval
+from train.report.paper import ACCURACY, IDS
+from train.report.result import format_value
+
+COLUMNS = (
+    *("game", "fold", "width", "seeds", "accuracy", "interval or sd"),
+    *("drop", "paper", "paper's drop", "agreement"),
+)
+VARIANTS = ("model.arch", "scaling", "align")  # settings that change the network
+NEEDED = ("game", "fold", "width", "seed", "accuracy", "test_images", "recipe", "recipe_hash", "dataset_hash")
+Run = Mapping[str, Any]  # a result.json
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one network, which differ only in their seed. Accuracies are fractions."""
+
+    game: str
+    fold: int
+    width: float
+    runs: tuple[Run, ...]
+
+    @property
+    def accuracy(self) -> float:
+        return float(statistics.mean(run["accuracy"] for run in self.runs))
+
+    @property
+    def spread(self) -> str:
+        """Of several seeds the standard deviation; of one, Wilson's interval for the number of test images."""
+        if len(self.runs) > 1:
+            return f"± {100 * statistics.stdev(run['accuracy'] for run in self.runs):.2f}"
+        low, high = wilson_interval(self.accuracy, self.runs[0]["test_images"])
+        return f"{100 * low:.2f} to {100 * high:.2f}"
+
+    @property
+    def agreement(self) -> float | None:
+        return statistics.mean(run["order_agreement"] for run in self.runs) if self.fold > 1 else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs that may be compared."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def original(self, game: str) -> Row | None:
+        """The row of the original network of a game."""
+        return next((row for row in self.rows if (row.game, row.fold, row.width) == (game, 1, 1)), None)
+
+    def cells(self, row: Row) -> list[str]:
+        """A row's cells in the order of `COLUMNS`, in per cent and points."""
+        original, paper = self.original(row.game), ACCURACY.get(row.game)
+        as_in_paper = row.width == 1 and not _variant(row.runs[0]) and row.runs[0].get("data") != "folder"
+        of_paper = paper[row.fold - 1] if paper and as_in_paper and row.fold <= len(paper) else None
+        return [
+            f"{row.game} ({IDS[row.game]})" if row.game in IDS else row.game,
+            str(row.fold),
+            f"{row.width:g}",
+            str(len(row.runs)),
+            f"{100 * row.accuracy:.2f}",
+            row.spread,
+            f"{100 * (original.accuracy - row.accuracy):.2f}" if original and original is not row else "",
+            f"{of_paper:.2f}" if of_paper is not None else "",
+            f"{paper[0] - of_paper:.2f}" if paper and of_paper is not None and row.fold > 1 else "",
+            f"{100 * row.agreement:.2f}" if row.agreement is not None else "",
+        ]
+
+
+def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
+    """The tables of all runs below `folder`, and the runs that are not finished. Raises `UserError` if none is."""
+    runs, unfinished = [], []
+    for path in sorted(folder.rglob("config.yaml")):
+        try:
+            run = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            unfinished.append(str(path.parent))
+            continue
+        except ValueError as error:
+            raise UserError(f"{path.parent / 'result.json'} cannot be read ({error}): run it again") from None
+        if not isinstance(run, dict) or (missing := [key for key in NEEDED if key not in run]):
+            lacks = ", ".join(missing) if isinstance(run, dict) else "everything"
+            raise UserError(f"{path.parent / 'result.json'} is of another version, it lacks {lacks}: run it again")
+        runs.append(run)
+    if not runs:
+        raise UserError(f"{folder} holds no finished run: give the folder of runs, as runs/table4")
+    return _group(runs), unfinished
+
+
+def differences(table: Table) -> list[str]:
+    """What else the runs of a table differ in that may change a result: the code, the libraries and the machine."""
+    runs = [run for row in table.rows for run in row.runs]
+    values: dict[str, list[str | None]] = {
+        "code, by commit": [run.get("commit") for run in runs],
+        "versions": [", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items()) for run in runs],
+        "devices": [run.get("device") for run in runs],
+    }
+    different = {what: sorted({value for value in found if value}) for what, found in values.items()}
+    return [f"Runs of different {what}: {'; '.join(known)}." for what, known in different.items() if len(known) > 1]
+
+
+def _group(runs: Sequence[Run]) -> list[Table]:
+    """One table a recipe. Where a game was trained on several data sets or with several architectures, each further one
+    has a table of its own, and so has a second run with the same seed."""
+    kinds: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)  # by recipe and game, in order
+    seen: Counter[tuple[Any, ...]] = Counter()
+    grouped: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        recipe_and_game = run["recipe_hash"], run["game"]
+        data_and_network = tuple(run.get(key) for key in ("dataset_hash", "train_images", "original_arch"))
+        same = *recipe_and_game, *data_and_network, *(run[key] for key in ("fold", "width", "seed"))
+        seen[same] += 1
+        kind = *data_and_network, seen[same]
+        known = kinds[recipe_and_game]
+        if kind not in known:
+            known.append(kind)
+        grouped[run["recipe_hash"], known.index(kind)].append(run)
+    different = _different_settings([of_table[0] for of_table in grouped.values()])
+    return [
+        Table(_title(of_table, number, different, several=len(grouped) > 1), _rows(of_table))
+        for (_, number), of_table in grouped.items()
+    ]
+
+
+def _rows(runs: Sequence[Run]) -> tuple[Row, ...]:
+    """The paper's games first, in its order; the original before FoldedCNNs, and controls last."""
+    networks: dict[tuple[str, int, float], dict[int, Run]] = defaultdict(dict)
+    for run in runs:
+        networks[run["game"], run["fold"], run["width"]][run["seed"]] = run
+    order = {game: place for place, game in enumerate(IDS)}
+    keys = sorted(networks, key=lambda key: (order.get(key[0], len(order)), key[0], -key[2], key[1]))
+    return tuple(Row(*key, tuple(networks[key].values())) for key in keys)
+
+
+def _title(runs: Sequence[Run], number: int, different: Mapping[str, Sequence[str]], *, several: bool) -> str:
+    first = runs[0]
+    title = f"recipe={first['recipe']}" + f" ({first['recipe_hash']})" * several
+    title += f", data={first['data']}{_variant(first)}"
+    settings = first.get("settings", {})
+    title += "".join(f", {key}={format_value(settings[key])}" for key in different[first["recipe"]] if key in settings)
+    return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
+
+
+def _different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """By recipe, the settings in which its runs differ from each other or from the recipe as it is now, except those
+    that a title has anyway."""
+    different: dict[str, list[str]] = {}
+    for name in {run["recipe"] for run in runs}:
+        settings = [run["settings"] for run in runs if run["recipe"] == name and "settings" in run]  # older have none
+        current = _current_settings(name)
+        keys = dict.fromkeys(key for of_run in settings for key in of_run if key not in ("data", *VARIANTS))
+        values = {key: [of[key] for of in [*settings, current] if key in of] for key in keys}
+        different[name] = [key for key, found in values.items() if any(value != found[0] for value in found)]
+    return different
+
+
+def _current_settings(recipe: str) -> dict[str, Any]:
+    """The settings of a run whose command names nothing but the recipe, by the names of a result's `settings`.
+
+    {} for a user's own recipe, of which only differences between runs are known.
+    """
+    if not (CONF / "recipe" / f"{recipe}.yaml").exists():
+        return {}
+    config = compose_config("train", f"recipe={recipe}")
+    return {f"recipe.{key}": value for key, value in config["recipe"].items()} | {
+        key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "teacher", "start")
+    }
+
+
+def _variant(run: Run) -> str:
+    """The settings that make a run's network another than that of its game, fold and width. Older runs have none."""
+    return "".join(f", {key}={run[key]}" for key in VARIANTS if run.get(key))
+
+
+def _data(run: Run) -> str:
+    """What distinguishes the data and architecture of a run from others of the same game."""
+    images = f", {run['train_images']} images an epoch" if "train_images" in run else ""
+    return f"{run['dataset_hash'][:8]}{images}, {run.get('original_arch', run.get('arch'))}"
