@@ -2,14 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
+SMALL := game.images.train=200 game.images.val=20 game.images.test=20 recipe.images=20000
 
-.PHONY: train test test-slow check wheel clean
+.PHONY: train smoke test test-slow check wheel clean
 
 # The main job: data set, training and evaluation of a FoldedCNN that reads four images at once.
 train: $(VENV)/installed
 	$(RUN) train game=sot_time fold=4
 
-# Linters, types and the whole suite but for what takes minutes.
+# The main job with few images, in a temporary folder: one minute.
+smoke: $(VENV)/installed
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(RUN) train game=sot_time fold=4 $(SMALL) out="$$folder/run" data_dir="$$folder/data"
+
+# Linters, types, import contracts and the whole suite except slow tests.
 test: check
 	$(RUN) pytest -q -n auto --dist worksteal
 
@@ -19,12 +25,13 @@ test-slow: $(VENV)/installed
 check: $(VENV)/installed
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy textgen train
+	$(RUN) mypy foldtext textgen train
+	$(VENV)/bin/lint-imports --no-logo
 
 wheel: $(VENV)/installed
 	$(RUN) build --wheel --no-isolation
 
-# Exact versions: what works today works tomorrow.
+# Exact versions, so that what works today works tomorrow.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

@@ -9,13 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from train.config.compose import compose
     from train.folding.fold_model import fold_model
     from train.inference.network import Network, load
     from train.runs.run import run
 
-__all__ = ["Network", "fold_model", "load", "run"]
+__all__ = ["Network", "compose", "fold_model", "load", "run"]
 _MODULES = {
     "Network": "train.inference.network",
+    "compose": "train.config.compose",
     "fold_model": "train.folding.fold_model",
     "load": "train.inference.network",
     "run": "train.runs.run",

@@ -1,0 +1,1 @@
+"""What all commands share: the process, the machine, figures, tables of text."""

@@ -23,8 +23,8 @@ def set_openmp_waiting() -> None:
     """Let OpenMP's threads spin for a short time only while they wait for each other, unless the user says otherwise.
 
     Threads that spin slow a step on a CPU down many times where another process wants a core; threads that sleep at
-    once halve the speed where none does (docs/training.md). Both variables are read once, when PyTorch is loaded: the
-    first by every OpenMP, the second by GCC's, which PyTorch uses on Linux.
+    once halve the speed where none does (docs/reference/training.md). Both variables are read once, when PyTorch is
+    loaded: the first by every OpenMP, the second by GCC's, which PyTorch uses on Linux.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -6,6 +6,10 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib
+
+matplotlib.use("agg")  # files only: no display is needed
+
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 

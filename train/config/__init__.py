@@ -1,0 +1,1 @@
+"""The dataclasses behind conf/train.yaml and conf/recipe/*.yaml."""

@@ -1,4 +1,4 @@
-"""The page of a run, report.html: its figures and pictures in one file that needs no other."""
+"""report.html of a run: its results, figures and settings in one self-contained file."""
 
 from __future__ import annotations
 
@@ -8,60 +8,49 @@ from pathlib import Path
 from typing import Any
 
 from textgen.common.atomic import write_atomic
-from textgen.common.markup import esc, table
+from textgen.common.templates import Table, load_template
 from train.config.paths import OTHER_RUNS_FOLDER
 from train.report.result import format_value, summary, title
 
 PICTURES = {
     "curves": "Loss and accuracy by epoch",
-    "confusion": "What is taken for what",
-    "orders": "Orders of a stack that agree",
-    "mistakes": "The surest mistakes",
+    "confusion": "Confusion matrix",
+    "orders": "Order agreement",
+    "mistakes": "Mistakes with the highest confidence",
 }
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;
-background:#fff}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.15rem .8rem;
-text-align:left;border-bottom:1px solid #ddd}.number{text-align:right}.wide{overflow-x:auto}pre{white-space:pre-wrap}"""
-LEFT_OUT = ("per_class_accuracy", "accuracy_groupings", "tests")
+SHOWN_ELSEWHERE = ("per_class_accuracy", "accuracy_groupings", "tests")
+HARDEST, LAST_EPOCHS = 20, 50  # rows of the tables of classes and of epochs
 
 
-def write(
+def write_report(
     result: Mapping[str, Any], history: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes], folder: Path
 ) -> None:
-    """report.html of `folder`. `pictures` are PNGs, by the names of `PICTURES`."""
-    head = esc(title(result))
-    parts = [f"<h1>{head}</h1>", f"<pre>{esc(summary(result, folder))}</pre>"]
-    for name, caption in PICTURES.items():
-        if name in pictures:
-            data = base64.b64encode(pictures[name]).decode()
-            parts.append(f'<h2>{caption}</h2><img alt="{caption}" src="data:image/png;base64,{data}">')
-    missed = [(label, share) for label, share in result["per_class_accuracy"].items() if share not in (None, 1)]
-    rows = [[label, f"{share:.1%}"] for label, share in sorted(missed, key=lambda each: each[1])[:20]]
-    parts.append("<h2>The hardest classes</h2>")
-    parts.append(table(["class", "accuracy"], rows, [1]) if rows else "<p>No test image is mistaken.</p>")
-    parts.append("<h2>Epochs</h2>" + table(*_epochs(history, result["epochs_to_best"])))
-    settings = [[key, format_value(value)] for key, value in _flat(result) if value not in (None, [])]
-    parts.append("<h2>The run</h2>" + table(["", "value"], settings))
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{head}</title><style>{STYLE}</style></head>'
-        f"<body>{''.join(parts)}</body></html>"
+    """Write report.html to `folder`. `pictures` are PNG files by the names of `PICTURES`."""
+    figures = [
+        (caption, base64.b64encode(pictures[name]).decode()) for name, caption in PICTURES.items() if name in pictures
+    ]
+    page = load_template("train.report", "page.html").render(
+        title=title(result),
+        summary=summary(result, folder),
+        figures=figures,
+        hardest_classes=_tabulate_hardest_classes(result["per_class_accuracy"]),
+        epochs=_tabulate_epochs(history, result["epochs_to_best"]),
+        settings=_tabulate_settings(result),
     )
     write_atomic(folder / "report.html", page.encode(), OTHER_RUNS_FOLDER)
 
 
-def _flat(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What the page does not show elsewhere, a row each; mappings by their keys, and settings as a command has them."""
-    for key, value in result.items():
-        if isinstance(value, Mapping) and key not in LEFT_OUT:
-            inner = ((name if key == "settings" else f"{key}.{name}", of) for name, of in value.items())
-            yield from ((name, of) for name, of in inner if name not in result)
-        elif key not in LEFT_OUT:
-            yield key, value
+def _tabulate_hardest_classes(accuracies: Mapping[str, float | None]) -> Table:
+    """The classes with the lowest test accuracy, without those at 100 % and those without test images."""
+    missed = [(label, accuracy) for label, accuracy in accuracies.items() if accuracy is not None and accuracy != 1]
+    missed.sort(key=lambda pair: pair[1])
+    return Table(["class", "accuracy"], [[label, f"{accuracy:.1%}"] for label, accuracy in missed[:HARDEST]], [1])
 
 
-def _epochs(history: Sequence[Mapping[str, Any]], best: int) -> tuple[list[str], list[list[str]], range]:
-    """The best and the last fifty epochs as a table's head, rows and columns of numbers."""
+def _tabulate_epochs(history: Sequence[Mapping[str, Any]], best: int) -> Table:
+    """The last epochs, and every epoch that was the best so far."""
     head = ["epoch", "classes", "train loss", "train accuracy", "val loss", "val accuracy", "images/s", "best"]
-    shown = [line for number, line in enumerate(history) if line["best"] or number >= len(history) - 50]
+    shown = [line for number, line in enumerate(history) if line["best"] or number >= len(history) - LAST_EPOCHS]
     rows = [
         [
             str(line["epoch"]),
@@ -75,4 +64,22 @@ def _epochs(history: Sequence[Mapping[str, Any]], best: int) -> tuple[list[str],
         ]
         for line in shown
     ]
-    return head, rows, range(7)
+    return Table(head, rows, range(7))
+
+
+def _tabulate_settings(result: Mapping[str, Any]) -> Table:
+    """Every other value of result.json."""
+    rows = [[key, format_value(value)] for key, value in _flatten(result) if value not in (None, [])]
+    return Table(["", "value"], rows)
+
+
+def _flatten(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Pairs of key and value; keys in mappings as `outer.inner`, but settings by their names on the command line."""
+    for key, value in result.items():
+        if key in SHOWN_ELSEWHERE:
+            continue
+        if isinstance(value, Mapping):
+            inner = ((name if key == "settings" else f"{key}.{name}", item) for name, item in value.items())
+            yield from ((name, item) for name, item in inner if name not in result)
+        else:
+            yield key, value

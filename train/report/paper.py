@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside what is measured here: Table 8 (Table 4 is a part of it) and §5.2."""
+"""Accuracies that the paper reports: Table 8 (Table 4 is a part of it) and §5.2."""
 
 IDS = {
     "lol_gold1": "V1",

@@ -1,25 +1,20 @@
-"""The pictures of a run, and the colours of all pictures. A picture is a PNG file, as bytes."""
+"""The figures of a run, as PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-
-from train.common.figures import BLUE, GREEN, ORANGE, png
-
-matplotlib.use("agg")
-
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from train.common.figures import BLUE, GREEN, ORANGE, png
 from train.metrics.evaluate import Evaluation
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
-    """Loss and accuracy of training and validation by epoch, with the classes that were in and the best epoch."""
+    """Loss and accuracy of training and validation by epoch, with the number of classes and the best epoch."""
     epochs = [line["epoch"] for line in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for split, own in (("train", BLUE), ("val", ORANGE)):
@@ -29,7 +24,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     if len({line["classes"] for line in history}) > 1:
         classes = left.twinx()
         classes.step(epochs, [line["classes"] for line in history], color=GREEN, alpha=0.5, where="mid")
-        classes.set_ylabel("classes in", color=GREEN)
+        classes.set_ylabel("classes", color=GREEN)
         left.set_zorder(classes.get_zorder() + 1)  # the legend above the line of classes
         left.patch.set_visible(False)
     left.set(xlabel="epoch", ylabel="cross entropy")

@@ -1,4 +1,4 @@
-"""What a run says of itself: the measured part of result.json, and the lines at its end."""
+"""The result of a run: the measured part of result.json, and the lines that are printed at the end."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from train.trainer.loop import Trained
 def measured_result(
     recipe: Recipe, trained: Trained, evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Training and evaluation in figures; of the further test sets, all of `evaluations` but "test", less.
+    """The figures of training and evaluation; fewer for the additional test sets, all of `evaluations` but "test".
 
-    Only `train_seconds` and `train_images_per_second` are not the same when the same run is made again.
+    Only `train_seconds` and `train_images_per_second` change when the same run is repeated.
     """
     evaluation = evaluations["test"]
     orders = {
@@ -41,12 +41,12 @@ def measured_result(
         "accuracy_groupings": evaluation.accuracy_groupings,
         "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
         **(orders if evaluation.orders else {}),
-        "tests": {name: _further(other) for name, other in evaluations.items() if name != "test"},
+        "tests": {name: _additional(other) for name, other in evaluations.items() if name != "test"},
         "parameters": sum(p.numel() for p in trained.net.parameters()),
     }
 
 
-def _further(evaluation: Evaluation) -> dict[str, Any]:
+def _additional(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "images": len(evaluation.predictions),
         "accuracy": evaluation.accuracy,
@@ -62,7 +62,7 @@ def title(result: Mapping[str, Any]) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value of result.json for a person, as a command would have it: true, null, 0.5, text as it is."""
+    """A value of result.json as a command would have it: true, null, 0.5, text as it is."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
@@ -71,7 +71,7 @@ def format_value(value: Any) -> str:
 
 
 def summary(result: Mapping[str, Any], folder: Path) -> str:
-    """The lines at the end of a run."""
+    """The lines that are printed at the end of a run."""
     lines = [f"{title(result)}: test accuracy {_measured(result, result['test_images'])}"]
     if result["fold"] > 1:
         lines.append(
@@ -81,11 +81,11 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
         )
     lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
     if before := result.get("start_accuracy"):
-        kept = "" if result["epochs_to_best"] else ", which no epoch has bettered in validation: it is kept"
-        lines.append(f"the network that it began from: {before:.2%}{kept}")
+        kept = "" if result["epochs_to_best"] else ", which is kept: no epoch was better in validation"
+        lines.append(f"the network that training began with: {before:.2%}{kept}")
     if not result["every_class_in"]:
         kept = "its last epoch" if result["epochs_to_best"] else "its start"
-        lines.append(f"the run ended before its curriculum had every class in: {kept} is kept; give more epochs")
+        lines.append(f"the run ended before every class of its curriculum took part: {kept} is kept; give more epochs")
     epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
     if images := result.get("train_images"):  # older runs do not say
         epochs += f" of {images:,} images".replace(",", " ")

@@ -113,8 +113,7 @@ def _check_out(settings: Settings) -> None:
 
 
 def may_hold_a_run(folder: Path) -> bool:
-    """Whether a folder holds a run, finished or not, or nothing. Hidden files are the lock and what a kill may leave.
-    """
+    """Whether a folder holds a run, finished or not, or only hidden files: the lock, and what a kill may leave."""
     if not folder.is_dir():
         return not folder.exists()
     if all(path.name.startswith(".") for path in folder.iterdir()):

@@ -1,4 +1,4 @@
-"""A run that is done: its result, and the data that it was about."""
+"""A finished run: its result, and the data that it was trained and tested with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 6  # runs that a message names
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class _DataSettings:
-    """What a run's config.yaml says of its data; the rest is not needed, and runs of older versions have less of it."""
+    """The settings of a run's data in its config.yaml. Other settings are not needed; older runs have fewer."""
 
     data: DataKind | None
     path: UserPath | None
@@ -36,13 +36,13 @@ class _DataSettings:
 
 
 def load_result(run: Path) -> dict[str, Any]:
-    """Its result.json. Raises `UserError` where there is no whole one."""
+    """The result.json of a run. Raises `UserError` if there is none, or a damaged one."""
     if not run.is_dir():
         raise UserError(f"{run} is no folder: give that of a run, as python -m train names it at its end")
     try:
         found = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{run} holds no result.json: {_instead(run)}") from None
+        raise UserError(f"{run} holds no result.json: {_advice(run)}") from None
     except ValueError:
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("game"), str):
@@ -50,11 +50,11 @@ def load_result(run: Path) -> dict[str, Any]:
     return found
 
 
-def _instead(folder: Path) -> str:
-    """What to give in place of a folder that holds no result."""
+def _advice(folder: Path) -> str:
+    """Advice for a folder that holds no result."""
     found = sorted(path.parent.name for path in folder.glob("*/result.json"))
     if not found:
-        return "it is no run, or not done; the same command ends it"
+        return "it is no run, or an unfinished one, which the same command finishes"
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"it is a folder of runs, give one of them: {', '.join(found[:SHOWN])}{more}"
 
@@ -62,8 +62,8 @@ def _instead(folder: Path) -> str:
 def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> TaskData:
     """The data of a run with `network`, on the CPU, opened as the run did; built again where it is not there.
 
-    `data_dir` and `path` (of a folder of crops) say where they are now; None: where they were. Says on stderr when they
-    are no longer the same. Raises `UserError`.
+    `data_dir` and `path` (of a folder of crops) are today's places of the data; None: the run's. Reports on stderr if
+    the data have changed since. Raises `UserError`.
     """
     file = run / "config.yaml"
     try:
@@ -98,7 +98,7 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
 
 
 def calibration_crops(data: TaskData, count: int, seed: int) -> NDArray[np.uint8]:
-    """So many training crops by chance, uint8 (n, H, W, 3), to quantise with; the same ones for the same seed."""
+    """`count` random training crops, uint8 (n, H, W, 3), for quantisation; the same ones for the same seed."""
     order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(seed))
     crops: NDArray[np.uint8] = next(iter(data.train.batches(0, [order[:count]]))).numpy()
     return crops

@@ -263,7 +263,7 @@ def _write_report(result: dict[str, Any], trained: Trained, pictures: dict[str, 
             write_atomic(folder / f"{name}.png", pictures[name], OTHER_RUNS_FOLDER)
         else:
             (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
-    page.write(result, trained.history, pictures, folder)
+    page.write_report(result, trained.history, pictures, folder)
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:

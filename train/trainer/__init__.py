@@ -1,0 +1,1 @@
+"""Training: the loop, its state and schedule, optimisers, distillation, checkpoints, loggers."""

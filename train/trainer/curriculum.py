@@ -28,7 +28,7 @@ def class_count(curriculum: Curriculum | None, *, epoch: int, epochs: int, class
 
 
 def class_order(curriculum: Curriculum, classes: Sequence[str], seed: int) -> list[int]:
-    """Indices of the classes in the order in which they come in. Raises `UserError` for a list that is not theirs."""
+    """Indices of the classes in the order in which they join. Raises `UserError` for a list of other labels."""
     if curriculum.order == "alphabetical":
         return sorted(range(len(classes)), key=lambda i: classes[i])
     if curriculum.order == "random":
@@ -42,16 +42,16 @@ def class_order(curriculum: Curriculum, classes: Sequence[str], seed: int) -> li
 
 
 def class_ranks(order: Sequence[int]) -> Tensor:
-    """For each class, int64 (k,), its place in `order`: it is in when more classes than this are."""
+    """For each class, int64 (k,), its place in `order`: it takes part if more classes than this do."""
     ranks = torch.empty(len(order), dtype=torch.long)
     ranks[torch.tensor(order)] = torch.arange(len(order))
     return ranks
 
 
 def epoch_order(ranks: Tensor, classes: int, seed: int, epoch: int) -> Tensor:
-    """Indices of the images with `ranks` (n,) below `classes`, in an order that is that of this seed and epoch.
+    """Indices of the images with `ranks` (n,) below `classes`, shuffled by `seed` and `epoch`.
 
-    It is the same on every device, and depends on no epoch before.
+    The order is the same on every device, and does not depend on earlier epochs.
     """
     drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     shuffle = torch.Generator().manual_seed(int(drawn >> np.uint64(1)))

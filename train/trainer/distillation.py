@@ -1,4 +1,4 @@
-"""Distillation: a network for single images learns from what a teacher says of the same view of each."""
+"""Distillation: a network for single images learns from a teacher's logits for the same view of each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train.metrics.predict import predict
 
 
 class Distiller:
-    """What a teacher says of images. Of images that stay the same it is asked once, n forward passes in all."""
+    """The logits of a teacher. For a data set whose images stay the same they are computed once."""
 
     def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
         self._teacher, self._settings = teacher.eval(), settings
@@ -22,7 +22,7 @@ class Distiller:
             self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
 
     def logits(self, x: Tensor, batch: Tensor) -> Tensor:
-        """The teacher's logits (b, k) of what the network was given, `x` (b, 3, H, W), `batch` (b,) its indices."""
+        """The teacher's logits (b, k) for the images `x` (b, 3, H, W), whose indices in the source are `batch` (b,)."""
         if self._known is not None:
             return self._known[batch.to(x.device)]
         with torch.no_grad():
@@ -30,7 +30,7 @@ class Distiller:
         return logits
 
     def loss(self, of_labels: Tensor, logits: Tensor, of_teacher: Tensor) -> Tensor:
-        """See `train.config.recipe.Distill`."""
+        """The loss of `logits` (b, k), given that of the labels: see `train.config.recipe.Distill`."""
         s = self._settings
         if s.loss == "mse":
             difference = functional.mse_loss(logits, of_teacher)

@@ -1,4 +1,4 @@
-"""Epochs told to TensorBoard and MLflow, beside metrics.jsonl."""
+"""TensorBoard and MLflow: the metrics of each epoch, in addition to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -17,55 +17,56 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def check(loggers: Sequence[str]) -> None:
-    """Raise `UserError` for one that is not installed."""
+    """Raise `UserError` for a logger that is not installed."""
     for name in loggers:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"log={name} needs {name}: pip install 'foldtext[{name}]', or leave log out")
 
 
 def forget(folder: Path) -> None:
-    """Of a run that begins anew: what was told is another run's."""
+    """Remove the logs of a run that is trained again from the beginning."""
     for path in (folder / MLFLOW_RUN, *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Log]:
-    """A function that tells the numbers of an epoch's mapping, by name, to each of `loggers`.
+    """Gives a function that logs an epoch's metrics, a mapping with "epoch", with each of `loggers`.
 
-    TensorBoard reads `folder`; MLflow has one database for all, mlflow.db in `runs`.
+    TensorBoard writes to `folder`; MLflow has one database for all runs, mlflow.db in `runs`.
     """
     open_ = {"tensorboard": _tensorboard, "mlflow": _mlflow}
-    tellers = [open_[name](folder, runs, config) for name in loggers]
+    opened_loggers = [open_[name](folder, runs, config) for name in loggers]
 
-    def tell(line: dict[str, Any]) -> None:
+    def log_line(line: dict[str, Any]) -> None:
         numbers = {key: float(value) for key, value in line.items() if key != "epoch"}
-        for teller, _ in tellers:
-            teller(numbers, line["epoch"])
+        for log, _ in opened_loggers:
+            log(numbers, line["epoch"])
 
     ended = "FAILED"
     try:
-        yield tell
+        yield log_line
         ended = "FINISHED"
     except KeyboardInterrupt:
         ended = "KILLED"
         raise
     finally:
-        for _, close in tellers:
+        for _, close in opened_loggers:
             close(ended)
 
 
-Teller = tuple[Callable[[dict[str, float], int], None], Callable[[str], None]]  # close takes MLflow's name of the end
+# Functions that log the numbers of an epoch, and that close the logger with a status as MLflow names it.
+Logger = tuple[Callable[[dict[str, float], int], None], Callable[[str], None]]
 
 
-def _tensorboard(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
+def _tensorboard(folder: Path, runs: Path, config: Mapping[str, Any]) -> Logger:
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415, optional
 
     writer: SummaryWriter | None = None
 
-    def tell(numbers: dict[str, float], epoch: int) -> None:
+    def log(numbers: dict[str, float], epoch: int) -> None:
         nonlocal writer
-        if writer is None:  # what a killed run has told of epochs from here on counts no more
+        if writer is None:  # discards what a killed run logged of later epochs
             writer = SummaryWriter(str(folder), purge_step=None if "test_accuracy" in numbers else epoch)
         for key, value in numbers.items():
             writer.add_scalar(key, value, epoch)
@@ -74,16 +75,16 @@ def _tensorboard(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
         if writer is not None:
             writer.close()
 
-    return tell, close
+    return log, close
 
 
-def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
+def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Logger:
     from mlflow.tracking import MlflowClient  # noqa: PLC0415, optional
 
     client = MlflowClient(f"sqlite:///{(runs / 'mlflow.db').resolve()}")
     experiment = client.get_experiment_by_name("foldtext")
     number = experiment.experiment_id if experiment else client.create_experiment("foldtext")
-    kept = folder / MLFLOW_RUN  # a run that goes on is the same one there
+    kept = folder / MLFLOW_RUN  # a resumed run stays the same run in MLflow
     if not kept.exists():
         run = client.create_run(number, run_name=folder.name).info.run_id
         about = {
@@ -96,8 +97,8 @@ def _mlflow(folder: Path, runs: Path, config: Mapping[str, Any]) -> Teller:
         write_atomic(kept, run.encode(), OTHER_RUNS_FOLDER)
     run = kept.read_text(encoding="utf-8")
 
-    def tell(numbers: dict[str, float], epoch: int) -> None:
+    def log(numbers: dict[str, float], epoch: int) -> None:
         for key, value in numbers.items():
             client.log_metric(run, key, value, step=epoch)
 
-    return tell, lambda ended: client.set_terminated(run, ended)
+    return log, lambda ended: client.set_terminated(run, ended)

@@ -20,9 +20,11 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def build_optimizers(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
-    """By name: "usual" with `recipe.lr`, and where the recipe says "muon", "muon" with `recipe.muon_lr` and
-    `recipe.muon_weight_decay` for the convolutions, while AdamW has the rest. Every group keeps its rate as
-    `initial_lr`, for a schedule to multiply."""
+    """By name: "usual" with `recipe.lr`, and for "muon" also "muon" with `recipe.muon_lr` for the convolutions.
+
+    With "muon" the usual optimiser, for all other weights, is AdamW. Every parameter group keeps its learning rate as
+    `initial_lr`, which a schedule multiplies.
+    """
     kind = "adamw" if recipe.optimizer == "muon" else recipe.optimizer
     device = next(net.parameters()).device.type
     fused = {"fused": True} if kind in ("adam", "adamw") and device in ("cpu", "cuda") else {}
@@ -39,10 +41,10 @@ def build_optimizers(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Op
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose step for each weight is made orthogonal: all its singular values become about 1 (Jordan, 2024).
+    """Momentum whose step for each weight is orthogonalised: all its singular values become about 1 (Jordan, 2024).
 
-    A weight (o, …) is taken as the matrix (o, the rest). PyTorch has a Muon of its own, for matrices alone and computed
-    in bfloat16, which a CPU is slow at; here it is float32. `weight_decay` is decoupled.
+    A weight (o, …) is treated as the matrix (o, product of the rest). PyTorch's own Muon takes matrices only and
+    computes in bfloat16, which is slow on CPUs; this one computes in float32. `weight_decay` is decoupled.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -50,7 +52,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step. There is no use for a `closure`."""
+        """One step; `closure` is ignored."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -67,7 +69,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """U·Vᵀ of U·S·Vᵀ = `matrix`, about: singular values end within 0.68 and 1.14, but for those that were next to zero.
+    """Approximately U·Vᵀ, where `matrix` = U·S·Vᵀ: singular values end between 0.68 and 1.14, unless they were near
+    zero.
 
     Newton-Schulz iterations with Jordan's coefficients, which trade exactness for speed: x → 3.4445 x - 4.775 x³ +
     2.0315 x⁵ for every singular value x.
