@@ -1,0 +1,1 @@
+"""A trained network, and all forms and engines that run it."""

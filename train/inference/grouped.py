@@ -1,7 +1,7 @@
-"""Slots without their zeros: a FoldedCNN of f copies of one narrow network, as grouped layers or on single images.
+"""The grouped and narrow forms of a FoldedCNN whose weights are slots, f copies of one narrow network.
 
-Dense layers of such a network multiply f blocks and f² - f zeros. Both forms here compute the same with the blocks
-alone, a quarter of the arithmetic for f=4 (§C counts it with group convolutions, Table 7).
+A dense layer of such a network has f blocks of weights and f² - f blocks of zeros. Both forms compute the same without
+the zeros: a quarter of the operations for f=4 (group convolutions in §C, Table 7).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from train.models.notation import build
 class SlotLinear(nn.Module):
     """A linear layer that f slots share: (b, f·features) -> (b, f·outputs).
 
-    The features of a slot follow each other, so that this is one matrix product for b·f rows, without a transposition.
+    The features of a slot are contiguous, so that this is one matrix product of b·f rows, without a transposition.
     """
 
     def __init__(self, linear: nn.Linear, f: int):
@@ -40,13 +40,12 @@ def narrow_network(network: Network) -> nn.Sequential:
     layers, f = network.layers, network.fold
     net = build(layers, size=network.size, classes=len(network.classes), slot_of=f)
     extract_slot(network.net, net, f)
-    return _ready(net)
+    return _prepare(net)
 
 
 def slot_network(network: Network) -> nn.Sequential | None:
-    """`narrow_network` of a FoldedCNN; None if its weights are no slots, and for fold=1 and what is not of the
-    notation.
-    """
+    """The `narrow_network` of a FoldedCNN; None for fold=1, for weights that are no slots, and for networks that the
+    notation cannot express."""
     try:
         return narrow_network(network) if network.fold > 1 else None
     except ValueError:  # `UserError` is one
@@ -55,9 +54,9 @@ def slot_network(network: Network) -> nn.Sequential | None:
 
 @torch.no_grad()
 def grouped_network(network: Network) -> nn.Sequential:
-    """The network with f groups a layer: (b, f·3, H, W) -> (b, f·classes) as the dense one, on the CPU.
+    """The network with f groups in each layer: (b, f·3, H, W) -> (b, f·classes) like the dense one, on the CPU.
 
-    Channels that f slots do not fill, as 1 of 55 for 32 channels and f=3, are left out. Layers have the names of the
+    Channels that belong to no slot, such as 1 of 55 for 32 channels and f=3, are left out. Layers have the names of the
     dense network. Raises `ValueError` if the weights are not f copies of one narrow network.
     """
     f, net = network.fold, nn.Sequential()
@@ -72,9 +71,9 @@ def grouped_network(network: Network) -> nn.Sequential:
             net.add_module(name, wide)
         else:
             net.add_module(name, SlotLinear(layer, f) if isinstance(layer, nn.Linear) else layer)
-    return _ready(net)
+    return _prepare(net)
 
 
-def _ready(net: nn.Sequential) -> nn.Sequential:
+def _prepare(net: nn.Sequential) -> nn.Sequential:
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net.requires_grad_(False).eval()

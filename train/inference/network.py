@@ -1,4 +1,4 @@
-"""A trained network as a file and back: weights with all that is needed to use them, and nothing that executes."""
+"""A trained network: classify crops, save it as a safetensors file, and load it again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from textgen.common.errors import UserError
 from train.metrics.predict import predict
 from train.models.notation import Layer, build, parse
 
+CropArray = NDArray[np.uint8]  # (n, H, W, 3) in RGB
+
 
 @dataclass(frozen=True)
 class Network:
     """A FoldedCNN with the notation that it was built from.
 
     `net` maps stacks (b, fold·3, H, W) to logits (b, fold·classes), see `train.data.sources.to_input` and
-    `train.folding.arithmetic`; `size` is (H, W). `arch` is "" where it is none of the notation; then it cannot be
-    saved.
+    `train.folding.arithmetic`; `size` is (H, W). `arch` is "" for a network that the notation cannot express, which
+    cannot be saved.
     """
 
     net: nn.Module
@@ -37,13 +39,16 @@ class Network:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Those of the notation. Raises `UserError` for a network that is none of it."""
+        """The layers in the notation. Raises `UserError` for a network that the notation cannot express."""
         if not self.arch:
             raise UserError("this network is none of the notation: run it with another engine")
         return parse(self.arch, self.pool)
 
-    def classify(self, images: Tensor | NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> list[str]:
-        """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; images that follow each other share a stack."""
+    def classify(self, images: Tensor | CropArray | Sequence[NDArray[np.uint8]]) -> list[str]:
+        """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; consecutive crops share a stack.
+
+        Raises `ValueError` for crops of another size or type.
+        """
         if not isinstance(images, Tensor):
             images = torch.from_numpy(np.ascontiguousarray(images))
         n = len(images)
@@ -52,28 +57,28 @@ class Network:
             raise ValueError(f"crops are uint8 (n, {self.size[0]}, {self.size[1]}, 3), not {given}")
         if n == 0:
             return []
-        stacks = torch.arange(n + -n % self.fold).clamp(max=n - 1).view(-1, self.fold)  # (n,) -> (s, f), filled up
+        stacks = torch.arange(n + -n % self.fold).clamp(max=n - 1).view(-1, self.fold)  # (n,) -> (s, f), padded
         return [self.classes[i] for i in predict(self.net, images, stacks).argmax(1).tolist()]
 
     def to_bytes(self) -> bytes:
-        """The safetensors file."""
+        """The safetensors file: weights, and the notation as metadata."""
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.net.state_dict().items()}
         notation = {"arch": self.arch, "pool": self.pool, "size": self.size, "classes": self.classes, "fold": self.fold}
         return save(weights, {"network": json.dumps(notation)})
 
 
 def weights_path(path: Path) -> Path:
-    """A run's folder stands for its network."""
+    """The path of the safetensors file: `path` itself, or that of a run's folder."""
     return path / "model.safetensors" if path.is_dir() else path
 
 
 def load(path: str | Path) -> Network:
-    """The network of a `model.safetensors`, or of a run's folder. Raises `UserError` for what is none or is damaged."""
+    """Load a `model.safetensors`, or that of a run's folder. Raises `UserError` for a missing or damaged file."""
     path = weights_path(Path(path))
     try:
         with safe_open(path, framework="pt") as file:
             notation = json.loads(file.metadata()["network"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         size, classes = tuple(notation["size"]), tuple(notation["classes"])
         arch, pool, fold = notation["arch"], notation["pool"], notation["fold"]
         net = build(parse(arch, pool), size=size, classes=len(classes), fold=fold)
@@ -81,6 +86,6 @@ def load(path: str | Path) -> Network:
     except OSError as error:
         raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"network {path} is no model.safetensors of foldtext, or damaged: {error}") from None
+        raise UserError(f"network {path} is no model.safetensors of foldtext, or is damaged: {error}") from None
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Network(net.eval(), arch, pool, size, classes, fold)

@@ -13,8 +13,10 @@ from textgen.common.errors import UserError
 from train.data.sources import to_input
 from train.folding.arithmetic import fold, unfold
 from train.folding.slots import assemble_slots
-from train.inference.cpu.codegen import Target, generate
-from train.inference.cpu.fused import ROOM, FusedCPU, host, optimised, target_of
+from train.inference.cpu.codegen import generate_ir
+from train.inference.cpu.fused import FusedCPU, host_target, optimise_ir, target_from_features
+from train.inference.cpu.program import Target
+from train.inference.cpu.quantization import HEADROOM
 from train.inference.network import Network
 from train.models.notation import build, parse
 
@@ -97,7 +99,7 @@ def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around(pre
         for layer in net.net.children():
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                largest.append(x.max().item() * (ROOM if precision == "int16" else 1))
+                largest.append(x.max().item() * (HEADROOM if precision == "int16" else 1))
     found = FusedCPU(net, precision=precision, calibration=grey)(images)
     wanted = expected(net, images, clip=largest)
     assert off(wanted, expected(net, images)) > 0.1, "nothing was cut off"
@@ -127,7 +129,7 @@ def test_no_sum_wraps_around_however_bright_and_however_large_the_layer():
         layers[name].weight.abs_()
         layers[name].bias.abs_()
     dark, bright = np.full((2, 50, 50, 3), 120, np.uint8), np.full((2, 50, 50, 3), 255, np.uint8)
-    largest = layers["relu1"](layers["conv1"](to_input(torch.from_numpy(dark)))).max().item() * ROOM
+    largest = layers["relu1"](layers["conv1"](to_input(torch.from_numpy(dark)))).max().item() * HEADROOM
     found = FusedCPU(net, precision="int16", calibration=dark)(bright)
     assert off(found, expected(net, bright, clip=[largest])) < 2e-2
     assert (found > 0).all()
@@ -142,7 +144,7 @@ def test_a_layer_that_is_dead_on_the_calibration_crops_is_not_dead_later():
     layers["conv1"].bias.fill_(0.0)  # of black crops, -1 everywhere, nothing is left
     found = FusedCPU(net, precision="int16", calibration=dark)(images)
     seen = layers["conv2"].bias.max().item()  # all that the second layer gave
-    assert off(found, expected(net, images, clip=[ROOM, seen * ROOM])) < 2e-2
+    assert off(found, expected(net, images, clip=[HEADROOM, seen * HEADROOM])) < 2e-2
 
 
 @torch.no_grad()
@@ -177,7 +179,7 @@ def test_int8_is_exactly_what_its_integers_say():
 def test_every_kind_of_vector_computes_the_same_integers():
     net = network("C20 M C9 M F", POOL, (12, 16), 5, 2)
     images, calibration = crops(51, (12, 16)), crops(8, (12, 16), 1)
-    own = {host(), replace(host(), dpbusd=None), Target(16, 31)}
+    own = {host_target(), replace(host_target(), dpbusd=None), Target(16, 31)}
     for precision, targets in (("int16", {*own, Target(8, 12)}), ("int8", own)):
         plain = FusedCPU(net, precision=precision, calibration=calibration, target=PLAIN)(images)
         for target in targets:
@@ -216,8 +218,8 @@ def test_newer_processors_add_products_to_sums_in_one_instruction(cpu, features,
     net = network("C16 M C16 F", POOL, (12, 16), 5, 1)
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, opt=3)
     for precision, usual, with_vnni in (("int16", "vpmaddwd", "vpdpwssd"), ("int8", "vpmaddubsw", "vpdpbusd")):
-        plan = FusedCPU(net, precision=precision, calibration=crops(2, (12, 16)))._plan
-        code = optimised(generate(plan, target_of(dict.fromkeys(features, True))), machine)
+        program = FusedCPU(net, precision=precision, calibration=crops(2, (12, 16)))._program
+        code = optimise_ir(generate_ir(program, target_from_features(dict.fromkeys(features, True))), machine)
         found = machine.emit_assembly(code)
         assert (with_vnni in found) == vnni
         assert usual in found or vnni

@@ -18,7 +18,7 @@ from textgen.common.validation import validate
 from textgen.schema.game import Game
 from train.cost.intensity import network_cost
 from train.folding.slots import assemble_slots
-from train.inference.gpu.plan import plan_of
+from train.inference.gpu.plan import build_kernel_plan
 from train.inference.network import Network
 from train.inference.network import load as load_network
 from train.metrics.predict import predict
@@ -130,7 +130,7 @@ def test_layers_in_any_order(interpreted: Fused, arch: str, pool: str, fold: int
 
 def test_a_pool_in_strips(interpreted: Fused) -> None:
     network = random_network("C400 M F", "4x4 stride 4", (9, 13), 3, 1)
-    plan = plan_of(size_layers(parse(network.arch, network.pool), size=network.size, classes=3), 1)
+    plan = build_kernel_plan(size_layers(parse(network.arch, network.pool), size=network.size, classes=3), 1)
     assert [step.strips for step in plan.steps] == [2, 1]
     check(interpreted, network, 1)
 
@@ -210,7 +210,7 @@ def test_maps_of_a_step_do_not_overlap() -> None:
         game = validate(Game, load("game", name))
         for fold in (1, 2, 3, 4):
             layers = size_layers(parse(game.arch, V), size=game.size, classes=len(game.classes), fold=fold)
-            plan = plan_of(layers, fold)
+            plan = build_kernel_plan(layers, fold)
             for step in plan.steps[:-1]:
                 conv, pool = step.convolution, step.pooling
                 assert conv is not None

@@ -1,0 +1,1 @@
+"""A network as machine code for this processor."""

@@ -1,5 +1,5 @@
-"""pytest looks for doctests in every file; these import triton, which is not installed everywhere."""
+"""Where triton is not installed, pytest does not collect doctests from the modules that import it."""
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("triton") else ["fused_triton.py", "triton_layers.py"]
+collect_ignore = [] if find_spec("triton") else ["fused.py", "layers.py"]

@@ -1,7 +1,7 @@
-"""A network as one GPU kernel in Triton: uint8 images in, logits out, and between them nothing that memory has to hold.
+"""A network as one GPU kernel in Triton: uint8 images in, logits out, without intermediate results in device memory.
 
-docs/inference_gpu.md says where the activations are instead. Importing this raises `UserError` where triton is not
-installed.
+docs/how-to/inference_gpu.md describes where the activations lie. Importing this module raises `UserError` where triton
+is not installed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from textgen.common.errors import UserError
-from train.inference.gpu.plan import Plan, packed, plan_of
+from train.inference.gpu.plan import KernelPlan, build_kernel_plan, pack_parameters
 from train.inference.grouped import slot_network
 from train.inference.network import Network
 from train.models.notation import size_layers
@@ -31,20 +31,20 @@ except ImportError:
 
 Precision = Literal["fp16", "fp32"]
 TYPES = {"fp16": torch.float16, "fp32": torch.float32}
-TENSOR_CORES = 80  # from this compute capability on Triton uses them
-PROGRAMS = 2  # at most, a multiprocessor: as many as fit by registers
+TENSOR_CORES = 80  # Triton uses them from this compute capability on
+PROGRAMS = 2  # at most, for each multiprocessor: as many as its registers allow
 OPTIONS = {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
 
 
 class FusedNetwork:
     """`network` as one kernel launch: uint8 images (n, H, W, 3) -> float32 logits (n, classes), for any n.
 
-    Images that follow each other share a stack, and the last image fills the last stack up, as in `Network.classify`.
-    Activations and weights are of `precision`, sums and logits float32. A network of slots runs as the narrow network
-    that its slots are copies of, on single images: the same logits for a part of the operations, see `fold`.
+    Consecutive images share a stack, and the last stack is completed with copies of the last image, as in
+    `Network.classify`. Activations and weights have `precision`, sums and logits are float32. A network of slots runs
+    as its narrow network on single images: the same logits with fewer operations, and `fold` is 1.
 
     `device` is a GPU, or the CPU with TRITON_INTERPRET=1, where Triton interprets the kernel, slowly. Raises
-    `UserError` for other devices and for networks that have more than the layers of their arch.
+    `UserError` for other devices and for networks with other layers than their arch.
     """
 
     def __init__(self, network: Network, precision: Precision = "fp16", device: str | torch.device = "cuda") -> None:
@@ -56,17 +56,17 @@ class FusedNetwork:
         capability = (
             10 * torch.cuda.get_device_capability(self.device)[0] if self.device.type == "cuda" else TENSOR_CORES
         )
-        self.plan, weights, biases = _prepared(network, precision, capability)
+        self.plan, weights, biases = _prepare(network, precision, capability)
         self.weights, self.biases = weights.to(self.device), biases.to(self.device)
 
     @property
     def fold(self) -> int:
-        """Images that the kernel takes as a stack: those of the network, or 1 for slots."""
+        """Images in a stack of the kernel: those of the network, or 1 for slots."""
         return self.plan.fold
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Raises `ValueError` for images of another size or type."""
+        """Compute the logits. Raises `ValueError` for images of another size or type."""
         plan, n = self.plan, len(images)
         if images.dtype != torch.uint8 or images.shape[1:] != (plan.height, plan.width, 3):
             given = f"{images.dtype} {tuple(images.shape)}"
@@ -74,14 +74,14 @@ class FusedNetwork:
         images = images.to(self.device).contiguous()
         logits = torch.empty(n, plan.classes, device=self.device)
         if n:
-            programs = min(ceil(n / plan.fold), self._programs())
+            programs = min(ceil(n / plan.fold), self._max_programs())
             scratch = torch.empty(programs, plan.scratch, dtype=self.weights.dtype, device=self.device)
             with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
                 run_network[(programs,)](images, self.weights, self.biases, scratch, logits, n, plan, **OPTIONS)
         return logits
 
-    def _programs(self) -> int:
-        """As many as the device runs at a time, but no more than have their scratch in its L2 together."""
+    def _max_programs(self) -> int:
+        """As many as the device runs at once and whose scratch memory fits into its L2 cache together."""
         if self.device.type == "cpu":
             return PROGRAMS
         device = torch.cuda.get_device_properties(self.device)
@@ -90,8 +90,8 @@ class FusedNetwork:
 
 
 class Resources(NamedTuple):
-    """What a kernel takes: registers a thread, bytes of the stack a thread (what registers have no room for), bytes of
-    shared memory a program, and bytes of scratch a program."""
+    """Resources of a kernel: registers and stack bytes (spilled registers) for each thread, bytes of shared memory and
+    of scratch memory for each program."""
 
     registers: int
     stack: int
@@ -100,9 +100,10 @@ class Resources(NamedTuple):
 
 
 def resources(network: Network, precision: Precision = "fp16", capability: int = 90) -> Resources:
-    """Compile the kernel for GPUs of a compute capability (90: H100, 80: A100, 75: T4, 70: V100); no GPU is needed."""
-    plan, weights, _ = _prepared(network, precision, capability)
-    kernel = _compiled(plan, precision, capability)
+    """Compile the kernel for a compute capability (90: H100, 80: A100, 75: T4, 70: V100), without a GPU, and report
+    its resources."""
+    plan, weights, _ = _prepare(network, precision, capability)
+    kernel = _compile_kernel(plan, precision, capability)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(kernel.asm["cubin"])
@@ -112,27 +113,27 @@ def resources(network: Network, precision: Precision = "fp16", capability: int =
     return Resources(registers, stack, kernel.metadata.shared, plan.scratch * weights.element_size())
 
 
-def _compiled(plan: Plan, precision: Precision, capability: int) -> Any:
+def _compile_kernel(plan: KernelPlan, precision: Precision, capability: int) -> Any:
     floats = f"*{precision}"
     pointers = {"images": "*u8", "weights": floats, "biases": "*fp32", "scratch": floats, "logits": "*fp32"}
     source = triton.compiler.ASTSource(
         run_network,
         {**pointers, "n": "i32", "PLAN": "constexpr"},
         {"PLAN": plan},
-        {(at,): [["tt.divisibility", 16]] for at in range(len(pointers))},  # addresses, as torch allocates them
+        {(at,): [["tt.divisibility", 16]] for at in range(len(pointers))},  # torch's allocations are aligned
     )
     target = triton.backends.compiler.GPUTarget("cuda", capability, 32)
     return triton.compile(source, target=target, options=OPTIONS)
 
 
-def _prepared(network: Network, precision: Precision, capability: int) -> tuple[Plan, Tensor, Tensor]:
-    """The plan, the weights and the biases; of slots, those of one."""
+def _prepare(network: Network, precision: Precision, capability: int) -> tuple[KernelPlan, Tensor, Tensor]:
+    """The plan, the weights and the biases; for slots, of the narrow network."""
     layers, fold = network.layers, network.fold
     shape: dict[str, Any] = {"size": network.size, "classes": len(network.classes)}
-    layout = size_layers(layers, **shape, fold=fold)
-    weights, biases = packed(layout, network.net)  # which may have more than those layers
+    sized = size_layers(layers, **shape, fold=fold)
+    weights, biases = pack_parameters(sized, network.net)  # checks `network.net`
     if (slot := slot_network(network)) is not None:
-        layout, fold = size_layers(layers, **shape, slot_of=fold), 1
-        weights, biases = packed(layout, slot)
+        sized, fold = size_layers(layers, **shape, slot_of=fold), 1
+        weights, biases = pack_parameters(sized, slot)
     tensor_cores = precision == "fp16" and capability >= TENSOR_CORES
-    return plan_of(layout, fold, tensor_cores=tensor_cores), weights.to(TYPES[precision]), biases
+    return build_kernel_plan(sized, fold, tensor_cores=tensor_cores), weights.to(TYPES[precision]), biases

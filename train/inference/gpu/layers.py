@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
-"""The kernel: a program runs all layers of a stack after each other, and then takes its next stack.
+"""The Triton kernel: a program runs all layers of one stack, then continues with its next stack.
 
-The plan (`train.inference.gpu.plan`) is known when the kernel is compiled, so that every division is by a constant and
-every loop has fixed bounds. A barrier stands between two layers, as threads read what others of the program wrote.
+The plan (`train.inference.gpu.plan`) is a compile-time constant, so that every division is by a constant and every loop
+has fixed bounds. A barrier separates the layers, as threads read what other threads of the program wrote.
 """
 
 import triton
@@ -19,8 +19,8 @@ def run_network(images, weights, biases, scratch, logits, n, PLAN: tl.constexpr)
         fold_input(images, own, stack, n, PLAN)
         tl.debug_barrier()
         for at in tl.static_range(len(PLAN.steps)):
-            if PLAN.steps[at].product is not None:
-                multiply(own, weights, biases, logits, stack, n, PLAN, PLAN.steps[at].product)
+            if PLAN.steps[at].fully_connected is not None:
+                multiply(own, weights, biases, logits, stack, n, PLAN, PLAN.steps[at].fully_connected)
                 tl.debug_barrier()
             else:
                 for strip in range(PLAN.steps[at].strips):
@@ -39,7 +39,7 @@ def run_network(images, weights, biases, scratch, logits, n, PLAN: tl.constexpr)
 
 @triton.jit
 def fold_input(images, own, stack, n, PLAN: tl.constexpr, BLOCK: tl.constexpr = 64):
-    """The images of the stack beside each other as channels, in -1…1; the last image fills the last stack up."""
+    """Concatenate the images of the stack along channels, in -1…1. The last stack is completed with the last image."""
     channel = tl.arange(0, PLAN.channels)
     image = tl.minimum(stack * PLAN.fold + channel // 3, n - 1).to(tl.int64)
     for start in range(0, PLAN.height * PLAN.width, BLOCK):
@@ -56,7 +56,7 @@ def fold_input(images, own, stack, n, PLAN: tl.constexpr, BLOCK: tl.constexpr = 
 def convolve(own, weights, biases, top, AT: tl.constexpr):
     """Rows top to top + AT.rows - 1 of the output, as implicit GEMM: (rows·width, 9·c_in) times (9·c_in, c_out).
 
-    A strip may reach over the border by rows that no pool reads; they are computed as all others.
+    A strip may extend beyond the border by rows that no pool reads; they are computed like the others.
     """
     for start in range(0, AT.rows * AT.width, AT.block_m):
         position = start + tl.arange(0, AT.block_m)
@@ -64,7 +64,7 @@ def convolve(own, weights, biases, top, AT: tl.constexpr):
         for first_out in range(0, AT.c_out, AT.block_n):
             c_out = first_out + tl.arange(0, AT.block_n)
             total = tl.zeros((AT.block_m, AT.block_n), tl.float32)
-            for part in range(9 * AT.c_in // AT.block_k):  # the taps, and of each its channels
+            for part in range(9 * AT.c_in // AT.block_k):  # taps × input channels
                 k = part * AT.block_k + tl.arange(0, AT.block_k)
                 tap = part * AT.block_k // AT.c_in
                 yy, xx = y + tap // 3 - 1, x + tap % 3 - 1
@@ -72,7 +72,7 @@ def convolve(own, weights, biases, top, AT: tl.constexpr):
                 inside = (yy >= 0) & (yy < AT.height) & (xx >= 0) & (xx < AT.width)
                 patch = own + AT.source + (yy * AT.width + xx)[:, None] * AT.c_in + c_in[None, :]
                 filters = weights + AT.weights + k[:, None] * AT.c_out + c_out[None, :]
-                values = tl.load(patch, mask=inside[:, None], other=0.0, cache_modifier=".ca")  # nine taps read it: L1
+                values = tl.load(patch, mask=inside[:, None], other=0.0, cache_modifier=".ca")  # L1: nine taps read it
                 total = tl.dot(values, tl.load(filters, cache_modifier=".cg"), total, input_precision="ieee")
             total = tl.maximum(total + tl.load(biases + AT.biases + c_out)[None, :], 0.0)
             output = own + AT.target + position[:, None] * AT.c_out + c_out[None, :]
@@ -81,7 +81,7 @@ def convolve(own, weights, biases, top, AT: tl.constexpr):
 
 @triton.jit
 def pool(own, first, top, AT: tl.constexpr):
-    """Rows first to first + AT.rows - 1 of the output; row `top` of the input is the first that lies at the source."""
+    """Rows first to first + AT.rows - 1 of the output. The source begins with row `top` of the input."""
     for start in range(0, AT.rows * AT.out_width, AT.block_m):
         position = start + tl.arange(0, AT.block_m)
         y, x = first + position // AT.out_width, position % AT.out_width
@@ -101,7 +101,7 @@ def pool(own, first, top, AT: tl.constexpr):
 
 @triton.jit
 def multiply(own, weights, biases, logits, stack, n, PLAN: tl.constexpr, AT: tl.constexpr):
-    """One row times (features, outputs); `tl.dot` wants 16 rows, and it is the weights that take the time."""
+    """One row times (features, outputs). Not by `tl.dot`, which needs 16 rows; reading the weights takes the time."""
     for first_out in range(0, AT.outputs, AT.block_n):
         output = first_out + tl.arange(0, AT.block_n)
         products = tl.zeros((AT.block_k, AT.block_n), tl.float32)
