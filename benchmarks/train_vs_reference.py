@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from textgen.common.hydra_app import to_plain
 from textgen.dataset import store
 from textgen.dataset.build import ensure_dataset
-from textgen.export.main import export
+from textgen.export.formats import export
 from textgen.schema.definition import parse_definition
 from train.common.machine import device_name, keep_freed_memory
 from train.config.recipe import fit_recipe

@@ -23,12 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import textgen.export.formats
 import textgen.export.main
 from textgen.common.errors import UserError
 from textgen.dataset import import_folder as importer
 from textgen.dataset.imagefolder import class_folders
 from textgen.dataset.store import FORMAT, Dataset, SplitWriter, open_dataset
-from textgen.export.main import FORMATS, export
+from textgen.export.formats import FORMATS, export
 
 HOSTILE = (
     "a/b",
@@ -149,8 +150,8 @@ def test_files_are_bounded_and_in_order(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     export(dataset, to, tmp_path / "whole", quiet=True)
-    monkeypatch.setattr(textgen.export.main, "SHARD_BYTES", 20_000)
-    monkeypatch.setattr(textgen.export.main, "GROUP", 2)
+    monkeypatch.setattr(textgen.export.formats, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(textgen.export.formats, "GROUP", 2)
     export(dataset, to, tmp_path / "out", quiet=True)
     assert rows(tmp_path / "out", to, "train") == rows(tmp_path / "whole", to, "train")
     files = list((tmp_path / "out").glob("train-*"))
@@ -255,7 +256,7 @@ def test_parquet_says_what_its_columns_are(dataset: Dataset, tmp_path: Path) -> 
 
 def test_webdataset_reads_it(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = pytest.importorskip("webdataset")
-    monkeypatch.setattr(textgen.export.main, "SHARD_BYTES", 50_000)
+    monkeypatch.setattr(textgen.export.formats, "SHARD_BYTES", 50_000)
     export(dataset, "webdataset", tmp_path / "out", quiet=True)
     shards = sorted(str(path) for path in (tmp_path / "out").glob("train-*.tar"))
     read = list(reader.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple("png", "cls", "txt"))
@@ -302,7 +303,7 @@ def test_what_is_no_export_is_never_replaced(dataset: Dataset, tmp_path: Path, k
     assert str(out) in summary
     assert "out=" in summary
     assert "overwrite=true" in summary
-    assert overwrite == ("no older export" in summary)
+    assert overwrite == ("not an older export" in summary)
     assert os.path.lexists(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "set"]
 
@@ -325,15 +326,15 @@ def test_nothing_half_written_remains(
 ) -> None:
     export(dataset, to, tmp_path / "out", quiet=True)
     before, threads = contents(tmp_path), threading.active_count()
-    encode, calls = textgen.export.main._pngs, iter(range(100))
+    encode, calls = textgen.export.formats._encode_pngs, iter(range(100))
 
     def failing(images: Any) -> list[bytes]:
         if next(calls) == 2:
             raise error
         return encode(images)
 
-    monkeypatch.setattr(textgen.export.main, "_pngs", failing)
-    monkeypatch.setattr(textgen.export.main, "CHUNK", 8)
+    monkeypatch.setattr(textgen.export.formats, "_encode_pngs", failing)
+    monkeypatch.setattr(textgen.export.formats, "CHUNK", 8)
     with pytest.raises(error):
         export(dataset, to, tmp_path / "out", overwrite=True, quiet=True)
     assert contents(tmp_path) == before
@@ -343,7 +344,7 @@ def test_nothing_half_written_remains(
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(textgen.export.main, "CHUNK", 2)
+    monkeypatch.setattr(textgen.export.formats, "CHUNK", 2)
     threads = threading.active_count()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # a larger file is an error of the system
@@ -357,7 +358,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 
 
 def test_ctrl_c_leaves_nothing(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, calls = textgen.export.main._pngs, iter(range(100))
+    encode, calls = textgen.export.formats._encode_pngs, iter(range(100))
 
     def interrupted(images: Any) -> list[bytes]:
         if next(calls) == 2:
@@ -365,8 +366,8 @@ def test_ctrl_c_leaves_nothing(dataset: Dataset, tmp_path: Path, monkeypatch: py
         time.sleep(0.02)
         return encode(images)
 
-    monkeypatch.setattr(textgen.export.main, "_pngs", interrupted)
-    monkeypatch.setattr(textgen.export.main, "CHUNK", 2)
+    monkeypatch.setattr(textgen.export.formats, "_encode_pngs", interrupted)
+    monkeypatch.setattr(textgen.export.formats, "CHUNK", 2)
     before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
         export(dataset, "imagefolder", tmp_path / "out", quiet=True)
@@ -389,7 +390,7 @@ def test_without_pyarrow_the_extra_is_named(dataset: Dataset, tmp_path: Path, mo
 
 def test_a_label_that_is_no_class_is_named(tmp_path: Path) -> None:
     dataset = write(tmp_path / "set", ("a", "b", "c"), {"train": 3})
-    assert "none of 2 classes" in refusal(
+    assert "outside its 2 classes" in refusal(
         Dataset(dataset.path, ("a", "b"), dataset.splits, dataset.manifest), "parquet", tmp_path / "o"
     )
 
@@ -428,7 +429,7 @@ def run(
         (["to=zip", "out=x"], "to"),
         (["to=parquet"], "out"),
         (["to=parquet", "out=."], "overwrite=true"),
-        (["to=parquet", "out=.", "overwrite=true"], "no older export"),
+        (["to=parquet", "out=.", "overwrite=true"], "not an older export"),
         (["to=parquet", "out=x", "sed=3"], "sed"),
         (["to=parquet", "out=x", "seed=-1"], "seed"),
         (["to=parquet", "out=/proc/foldtext"], "/proc/foldtext"),

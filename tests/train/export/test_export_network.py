@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.dataset.build import ensure_dataset
-from textgen.export.main import export as export_data
+from textgen.export.formats import export as export_data
 from textgen.schema.definition import parse_definition
 from train.export.main import CALIBRATIONS, Measured, Settings, _check_equal, export, text
 from train.folding.arithmetic import Form
