@@ -1,7 +1,7 @@
 """Write docs/reference/effects.md and draw its pictures: `python docs/effects.py`, from the root of the checkout.
 
-Every effect of a game and every degradation of a stream, a strip of six crops each, with the YAML that makes it.
-docs/reference/effects/ has the strips, docs/reference/effects.png all of them.
+The page shows every text effect of a game and every degradation of a stream: six crops and the YAML of each.
+docs/reference/effects/ has a picture per effect, docs/reference/effects.png is all of them.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from textgen.common.arrays import U8
-from textgen.preview.contact_sheet import sheet
+from textgen.preview.contact_sheet import draw_contact_sheet
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Game
 
@@ -35,10 +35,10 @@ TEXT: dict[str, Any] = {
     "contrast": 40,
 }
 OUTLINED = {"colors": ["#ffcc40", "#ff5040"], "outline": {"width": [1, 1]}, "contrast": 5}
-SHORT: dict[str, Any] = {"spec": "N", "text": {"height": [10, 10]}}  # room for something beside the text
+SHORT: dict[str, Any] = {"spec": "N", "text": {"height": [10, 10]}}  # leaves room beside the text
 PAIRS: dict[str, Any] = {"spec": "N7.7", "fields": {"N": "70..79"}, "text": {"fonts": ["antonio"]}}
 
-# Of every effect its title, the YAML below `text`, and what else the game has.
+# For every effect: title, YAML below `text`, other keys of the game.
 EFFECTS: list[tuple[str, str, dict[str, Any]]] = [
     ("plain", "", {}),
     ("height and place", "height: [6, 13]\nx: [0, 1]\ny: [0, 1]", {}),
@@ -69,58 +69,58 @@ STREAMS = [
 ]
 ABOUT = """# Effects
 
-Each is a few lines of YAML. Ranges are drawn from anew for every crop. Most effects and all of the stream also have a
-`chance`, so that a game mixes them; without it, as here, they are always on. [games.md](games.md) has every key.
-`python docs/effects.py` draws the pictures and writes this page; [effects.png](effects.png) has all in one.
+Each effect is a few lines of YAML. Every crop draws new values from the ranges. Most text effects and all degradations
+also have a `chance`: the share of the crops that have it. Without it, as here, all crops do. [games.md](games.md) lists
+every key. `python docs/effects.py` writes this page and draws its pictures; [effects.png](effects.png) shows all of them.
 """
-TEXT_HEAD = "\n## Of the text\n\nBelow `text` in a game's file.\n\n| | crops | YAML |\n|---|---|---|\n"
+TEXT_HEAD = "\n## Text\n\nKeys below `text` in a game's file.\n\n| effect | crops | YAML |\n|---|---|---|\n"
 STREAM_HEAD = """
-## Of the stream
+## Stream
 
-In a file of your own, `augment/<name>.yaml` in the folder of `--config-dir`, or on the command line. Here the text is
-yellow or red with an outline, for the sake of what happens to colours.
+Keys of your own file `augment/<name>.yaml` in the folder of `--config-dir`, or on the command line
+(`augment.blur.sigma=[0.6,1.2]`). The text is yellow or red with an outline, to show the effect on colours.
 
-| | crops | YAML |
+| degradation | crops | YAML |
 |---|---|---|
 """
 
 
 def main() -> None:
-    """Write the pictures and the page."""
+    """Write the page and its pictures."""
     Path("docs/reference/effects").mkdir(exist_ok=True)
     rows: list[tuple[str, list[U8]]] = []
     page = ABOUT + TEXT_HEAD
     for title, text, more in EFFECTS:
         game = {**BASE, **more, "text": {**TEXT, **more.get("text", {}), **(yaml.safe_load(text) or {})}}
-        rows.append((title, crops(Renderer(Game.from_config(game)))))
-        page += line(*rows[-1], text)
+        rows.append((title, render_crops(Renderer(Game.from_config(game)))))
+        page += write_row(*rows[-1], text)
     page += STREAM_HEAD
     for title, stream in STREAMS:
         game = {**BASE, "text": {**TEXT, **OUTLINED}}
-        rows.append((title, crops(Renderer(Game.from_config(game), augment=yaml.safe_load(stream)))))
-        page += line(*rows[-1], stream)
-    save(sheet(rows, ZOOM), "docs/reference/effects.png")
+        rows.append((title, render_crops(Renderer(Game.from_config(game), augment=yaml.safe_load(stream)))))
+        page += write_row(*rows[-1], stream)
+    save_png(draw_contact_sheet(rows, ZOOM), "docs/reference/effects.png")
     Path("docs/reference/effects.md").write_text(page, encoding="utf-8")
 
 
-def crops(renderer: Renderer) -> list[U8]:
+def render_crops(renderer: Renderer) -> list[U8]:
     """Six crops with different texts."""
     first = SKIP % len(renderer.classes)
     return list(renderer.render("train", range(first, first + 7 * CROPS, 7)).images)
 
 
-def line(title: str, images: list[U8], text: str) -> str:
-    """A line of the page's table; draws its picture."""
+def write_row(title: str, images: list[U8], text: str) -> str:
+    """Save the picture of one effect, and return its row of the table."""
     name = f"effects/{title.replace(',', '').replace(' ', '_')}.png"
     pixels = np.concatenate([np.pad(image, ((0, 0), (0, 1), (0, 0)), constant_values=255) for image in images], 1)
     wide = np.kron(pixels[:, :-1], np.ones((ZOOM, ZOOM, 1), np.uint8))
-    save(Image.fromarray(wide), f"docs/reference/{name}")
+    save_png(Image.fromarray(wide), f"docs/reference/{name}")
     lines = "<br>".join(f"`{part}`" for part in text.splitlines()) or "nothing"
     return f"| {title} | ![{title}]({name}) | {lines} |\n"
 
 
-def save(image: Image.Image, path: str) -> None:
-    """As a PNG of 256 colours, which has half the size."""
+def save_png(image: Image.Image, path: str) -> None:
+    """Save a PNG of 256 colours, half the size of one with all colours."""
     image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=8, dither=Image.Dither.NONE).save(path, optimize=True)
 
 

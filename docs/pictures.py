@@ -1,11 +1,11 @@
-"""Draw docs/games.png, the contact sheet of the README: `python docs/pictures.py`, from the root of the checkout."""
+"""Draw docs/games.png, the contact sheet in the README: `python docs/pictures.py`, from the root of the checkout."""
 
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
 
 from textgen.common.hydra_app import to_plain
-from textgen.preview.contact_sheet import sheet
+from textgen.preview.contact_sheet import draw_contact_sheet
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import parse_definition
 
@@ -15,6 +15,6 @@ for file in sorted(Path("conf/game").glob("*.yaml")):
         definition = parse_definition(to_plain(compose("textgen", [f"game={file.stem}"])), seed=0)
     width = definition.game.size[1]
     count = 2 * (430 // (width + 1))
-    crops = list(Renderer.of(definition).render("train", range(count)).images)
+    crops = list(Renderer.from_definition(definition).render("train", range(count)).images)
     rows += [(file.stem, crops[: count // 2]), ("", crops[count // 2 :])]
-sheet(rows, zoom=2).save("docs/games.png", optimize=True)
+draw_contact_sheet(rows, zoom=2).save("docs/games.png", optimize=True)

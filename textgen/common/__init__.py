@@ -1,0 +1,1 @@
+"""What both programs share: errors, atomic writes, command lines, validation, progress, pictures."""

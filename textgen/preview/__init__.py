@@ -1,0 +1,1 @@
+"""`python -m textgen.preview`: a contact sheet and a page about a game."""

@@ -1,6 +1,6 @@
-"""`python -m textgen.preview game=…`: what to look at before training, as a contact sheet and as a page.
+"""`python -m textgen.preview game=…`: draw a contact sheet, a row a class, and an HTML page about a game.
 
-The sheet is a picture with a row a class; the page shows a game from all sides, see `textgen.preview.page`.
+`textgen.preview.page` says what the page holds.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from textgen.common import hydra_app
 from textgen.common.atomic import OTHER_OUT, atomic_file
 from textgen.common.errors import UserError
 from textgen.common.validation import Seed, UserPath, validate
-from textgen.lint.main import lint
-from textgen.preview.contact_sheet import sheet
-from textgen.preview.page import View, look, page
+from textgen.lint.report import lint
+from textgen.preview.contact_sheet import draw_contact_sheet
+from textgen.preview.page import render_page
+from textgen.preview.samples import PageData, collect_page_data
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import KEYS, command_settings, parse_definition
 
@@ -50,32 +51,32 @@ def _main(config: DictConfig) -> None:
     definition = parse_definition(c, s.seed)
     settings = yaml.safe_dump({key: c[key] for key in (*KEYS, "seed")}, sort_keys=False, allow_unicode=True)
     command = shlex.join(["python", "-m", "textgen.preview", *sys.argv[1:]])
-    sheet_path, page_path = paths_of(s.out, definition.game.name)
+    sheet_path, page_path = output_paths(s.out, definition.game.name)
     with atomic_file(sheet_path, OTHER_OUT) as write_sheet, atomic_file(page_path, OTHER_OUT) as write_page:
-        renderer = Renderer.of(definition)
+        renderer = Renderer.from_definition(definition)
         if s.show not in renderer.splits:
-            held = "test_fonts and test_backgrounds need split.holdout_fonts and split.holdout_backgrounds"
-            raise UserError(f"show={s.show} is no split of this game, which has {', '.join(renderer.splits)}; {held}")
-        view = look(definition, renderer, s.show, s.each, s.zoom, command, settings)
-        if s.lint and not view.trouble:
+            hint = "test_fonts and test_backgrounds need split.holdout_fonts and split.holdout_backgrounds"
+            raise UserError(f"show={s.show} is no split of this game, which has {', '.join(renderer.splits)}; {hint}")
+        data = collect_page_data(definition, renderer, s.show, s.each, s.zoom, command, settings)
+        if s.lint and not data.error:
             try:
-                view = dataclasses.replace(view, report=lint(renderer, s.lint))
-            except UserError as error:  # among so many more crops there was one that cannot be drawn
-                view = dataclasses.replace(view, trouble=error.summary)
-        if len(view.shown.crops.labels):
-            write_sheet(_picture(by_class(view), sheet_path))
-        write_page(page(view).encode("utf-8", "xmlcharrefreplace"))
-    if view.trouble:
-        raise UserError(f"{view.trouble}; {page_path} shows tries that were refused")
-    texts = ", ".join(repr(text) for text in view.shown.crops.texts[:3])
+                data = dataclasses.replace(data, report=lint(renderer, s.lint))
+            except UserError as error:  # the checks draw more crops than the page
+                data = dataclasses.replace(data, error=error.summary)
+        if len(data.shown.crops.labels):
+            write_sheet(_encode_picture(_draw_sheet(data), sheet_path))
+        write_page(render_page(data).encode("utf-8", "xmlcharrefreplace"))
+    if data.error:
+        raise UserError(f"{data.error}; {page_path} shows the refused tries")
+    texts = ", ".join(repr(text) for text in data.shown.crops.texts[:3])
     print(f"{sheet_path}: {len(renderer.classes)} classes, texts such as {texts}")
     print(f"{page_path}: by class, font, background and style, what was refused{', and the checks' * bool(s.lint)}")
 
 
-def paths_of(out: Path | None, name: str) -> tuple[Path, Path]:
-    """Where sheet and page go: `out` names the one or the other, both without suffix, or a folder that is there.
+def output_paths(out: Path | None, name: str) -> tuple[Path, Path]:
+    """The paths of the sheet and the page. `out` is either file, both without suffix, or an existing folder.
 
-    >>> [path.as_posix() for path in paths_of(Path("a/x.png"), "game")]
+    >>> [path.as_posix() for path in output_paths(Path("a/x.png"), "game")]
     ['a/x.png', 'a/x.html']
     """
     if out is None or out.is_dir():
@@ -87,15 +88,15 @@ def paths_of(out: Path | None, name: str) -> tuple[Path, Path]:
     return out.with_name(f"{out.name}.png"), out.with_name(f"{out.name}.html")
 
 
-def by_class(view: View) -> Image.Image:
-    """The contact sheet: the first `each` crops of every class."""
-    classes = view.renderer.classes
-    images = view.shown.crops.images[: view.each * len(classes)]
-    return sheet([(name, list(images[n :: len(classes)])) for n, name in enumerate(classes)], view.zoom)
+def _draw_sheet(data: PageData) -> Image.Image:
+    """The contact sheet with the first `each` crops of every class."""
+    classes = data.renderer.classes
+    images = data.shown.crops.images[: data.each * len(classes)]
+    return draw_contact_sheet([(name, list(images[n :: len(classes)])) for n, name in enumerate(classes)], data.zoom)
 
 
-def _picture(image: Image.Image, path: Path) -> bytes:
-    """A picture as the file that the suffix of `path` asks for."""
+def _encode_picture(image: Image.Image, path: Path) -> bytes:
+    """An image in the file format of the suffix of `path`."""
     buffer = io.BytesIO()
     try:
         image.save(buffer, Image.registered_extensions()[path.suffix.lower()])

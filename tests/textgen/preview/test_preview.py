@@ -1,4 +1,4 @@
-"""The preview: its page holds what it says, shows every text literally, fetches nothing, and is whole or not there."""
+"""The preview: its page is complete, shows every text literally and fetches nothing; files are written as a whole."""
 
 import base64
 import io
@@ -17,16 +17,17 @@ from PIL import Image
 
 import textgen.preview.contact_sheet
 import textgen.preview.main
-from textgen.assets.holdout import held_out_faces
+import textgen.preview.samples
+from textgen.assets.holdout import choose_held_out_faces
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.kernels import tables
-from textgen.lint.main import Report
-from textgen.preview import page as pages
-from textgen.preview.contact_sheet import strip
-from textgen.preview.main import paths_of
-from textgen.preview.page import View, look, page
+from textgen.lint.report import Report
+from textgen.preview.crop_strips import encode_strip
+from textgen.preview.main import output_paths
+from textgen.preview.page import render_page
+from textgen.preview.samples import PageData, collect_page_data
 from textgen.render.renderer import Renderer
 from textgen.schema.augment import Augment
 from textgen.schema.definition import DatasetDefinition
@@ -36,8 +37,8 @@ from textgen.schema.split import Holdout
 VOID = {"meta", "link", "br", "input"}
 
 
-class Read(HTMLParser):
-    """A page as a browser sees it: elements with their attributes and classes, and the texts that show."""
+class ParsedPage(HTMLParser):
+    """The elements of a page with their attributes, and its visible texts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -73,27 +74,29 @@ class Read(HTMLParser):
         ]
 
 
-def definition_of(config: Config, holdout: Holdout | None = None) -> DatasetDefinition:
+def define(config: Config, holdout: Holdout | None = None) -> DatasetDefinition:
     stream = validate(Augment, load("augment", "light"), "augment")
     return DatasetDefinition(Game.from_config(config), stream, 0, holdout or Holdout())
 
 
-def view_of(definition: DatasetDefinition, split: str = "train", each: int = 3) -> View:
-    return look(definition, Renderer.of(definition), split, each, 3, "python -m textgen.preview", "game: {}")
+def collect(definition: DatasetDefinition, split: str = "train", each: int = 3) -> PageData:
+    return collect_page_data(
+        definition, Renderer.from_definition(definition), split, each, 3, "python -m textgen.preview", "game: {}"
+    )
 
 
 @pytest.fixture(scope="module")
-def view() -> View:
-    return view_of(definition_of(load("game", "sot_coin"), Holdout(fonts=0.2, backgrounds=0.2)))
+def data() -> PageData:
+    return collect(define(load("game", "sot_coin"), Holdout(fonts=0.2, backgrounds=0.2)))
 
 
 @pytest.fixture(scope="module")
-def read(view: View) -> Read:
-    return Read(page(view))
+def page(data: PageData) -> ParsedPage:
+    return ParsedPage(render_page(data))
 
 
 def strips(text: str) -> dict[str, U8]:
-    """The pictures of a page by the class that shows them."""
+    """The strips of a page by their CSS class."""
     found = re.findall(r'\.(s\d+) \{ --l: (\d+); background-image: url\("data:image/png;base64,([^"]+)"\)', text)
     pictures = {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for name, _, data in found}
     for name, count, _ in found:
@@ -101,18 +104,18 @@ def strips(text: str) -> dict[str, U8]:
     return pictures
 
 
-def test_every_crop_on_the_page_is_the_renderers(view: View) -> None:
-    text = page(view)
-    pictures, renderer, (height, width) = strips(text), view.renderer, view.definition.game.size
+def test_every_crop_on_the_page_is_the_renderers(data: PageData) -> None:
+    text = render_page(data)
+    pictures, renderer, (height, width) = strips(text), data.renderer, data.definition.game.size
     shown = 0
-    for attributes in Read(text).all("i"):
+    for attributes in ParsedPage(text).all("i"):
         where = re.search(r"(train|test_fonts|test_backgrounds) (\d+)(, try \d+)?$", attributes["title"])
         assert where
         at = int(attributes["style"].removeprefix("--i:")) * (width + 2) + 1
         picture = pictures[attributes["class"]][:, at : at + width]
         assert picture.shape == (height, width, 3)
         if shown < 40:
-            drawn = [renderer.render(where[1], [int(where[2])]), renderer.refused(where[1], [int(where[2])])]
+            drawn = [renderer.render(where[1], [int(where[2])]), renderer.first_rejects(where[1], [int(where[2])])]
             assert any(np.array_equal(picture, image) for crops in drawn for image in crops.images)
         shown += 1
     assert shown > 200
@@ -120,49 +123,49 @@ def test_every_crop_on_the_page_is_the_renderers(view: View) -> None:
 
 def test_a_strip_repeats_the_outer_columns() -> None:
     crops = [np.arange(12, dtype=np.uint8).reshape(2, 2, 3) + 20 * n for n in range(3)]
-    line = np.asarray(Image.open(io.BytesIO(strip(crops))))
+    line = np.asarray(Image.open(io.BytesIO(encode_strip(crops))))
     assert line.shape == (2, 12, 3)
     for n, crop in enumerate(crops):
         assert np.array_equal(line[:, 4 * n : 4 * n + 4], crop[:, [0, 0, 1, 1]])
 
 
-def test_the_page_fetches_nothing_and_says_what_it_shows(view: View, read: Read) -> None:
-    text = page(view)
+def test_the_page_fetches_nothing_and_says_what_it_shows(data: PageData, page: ParsedPage) -> None:
+    text = render_page(data)
     assert "http:" not in text
     assert "https:" not in text
     assert not re.search(r"""url\((?!"data:)|@import|\ssrc=""", text)
-    assert [link["href"] for link in read.all("link")] == ["data:,"]
-    sections = {element["id"] for element in read.all("section")}
-    assert {link["href"] for link in read.all("a")} <= {f"#{name}" for name in sections}
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    sections = {element["id"] for element in page.all("section")}
+    assert {link["href"] for link in page.all("a")} <= {f"#{name}" for name in sections}
     assert sections == {"about", "classes", "fonts", "backgrounds", "style", "contrast", "refused"}  # no lint was run
     for kind in ("div", "span", "svg"):
-        for element in read.all(kind, role="img"):
+        for element in page.all(kind, role="img"):
             assert element["aria-label"].strip()
-    assert len(read.all("svg")) == 2
-    for name in view.renderer.classes:
-        assert any(row["data-name"] == name for row in read.all("div", class_="row"))
-    assert page(view) == text
+    assert len(page.all("svg")) == 2
+    for name in data.renderer.classes:
+        assert any(row["data-name"] == name for row in page.all("div", class_="row"))
+    assert render_page(data) == text
 
 
-def test_held_out_assets_are_marked(view: View, read: Read) -> None:
-    renderer, holdout = view.renderer, view.definition.holdout
-    rows = {row["data-name"] for row in read.all("div", class_="row")}
-    held = held_out_faces(renderer.faces, holdout, 0)
+def test_held_out_assets_are_marked(data: PageData, page: ParsedPage) -> None:
+    renderer, holdout = data.renderer, data.definition.holdout
+    rows = {row["data-name"] for row in page.all("div", class_="row")}
+    held = choose_held_out_faces(renderer.faces, holdout, 0)
     assert 0 < len(held) < len(renderer.faces)
     for number, face in enumerate(renderer.faces):
         assert face.name + (" held out" if number in held else "") in rows
     assert {"sot", "sot held out", "noise", "noise held out"} <= rows
-    assert len(read.all("span", class_="held")) == len(held) + 3
-    alone = Read(page(view_of(view.definition, "test_backgrounds", 1)))
+    assert len(page.all("span", class_="held")) == len(held) + 3
+    alone = ParsedPage(render_page(collect(data.definition, "test_backgrounds", 1)))
     rows = {row["data-name"] for row in alone.all("div", class_="row")}
     assert "sot held out" in rows
     assert "sot" not in rows
 
 
-def test_refused_are_the_first_tries_that_render_draws_again(view: View) -> None:
-    renderer = view.renderer
+def test_refused_are_the_first_tries_that_render_draws_again(data: PageData) -> None:
+    renderer = data.renderer
     before = renderer.render("train", range(600))
-    refused = renderer.refused("train", range(600))
+    refused = renderer.first_rejects("train", range(600))
     again = renderer.render("train", range(600))
     assert np.array_equal(before.images, again.images)
     samples = refused.samples
@@ -175,16 +178,16 @@ def test_refused_are_the_first_tries_that_render_draws_again(view: View) -> None
     large = samples["status"] == tables.TOO_LARGE
     assert large.any()
     assert not refused.images[large].any()
-    some = renderer.refused("train", samples["index"][:5].tolist())
+    some = renderer.first_rejects("train", samples["index"][:5].tolist())
     assert np.array_equal(some.images, refused.images[:5])
-    assert len(renderer.refused("train", []).texts) == 0
+    assert len(renderer.first_rejects("train", []).texts) == 0
 
 
 def test_what_a_user_wrote_shows_literally() -> None:
     names = ["</script>", "<i>", "a&amp;b"]
     config: Config = {
         "name": "hostile",
-        "title": "</title></script><b>$body ${title} \"'&lt;",
+        "title": "</title></script><b>$body ${title} {{ data }} \"'&lt;",
         "spec": "<b>N",
         "fields": {"N": names},
         "label": "N",
@@ -193,33 +196,33 @@ def test_what_a_user_wrote_shows_literally() -> None:
         "text": {"fonts": ["oswald"], "height": [6, 8]},
         "backgrounds": [{"source": "gradient"}],
     }
-    definition = definition_of(config)
+    definition = define(config)
     command = "python -m textgen.preview '</code><script>alert(1)</script>'"
     settings = "a: </pre><script>alert(2)</script>"
-    view = look(definition, Renderer.of(definition), "train", 2, 3, command, settings)
-    read = Read(page(view))
-    assert len(read.all("script")) == 1
-    assert not read.all("b")
-    said = "\n".join(read.texts)
+    data = collect_page_data(definition, Renderer.from_definition(definition), "train", 2, 3, command, settings)
+    page = ParsedPage(render_page(data))
+    assert len(page.all("script")) == 1
+    assert not page.all("b")
+    shown = "\n".join(page.texts)
     for literal in ("<b>N", config["title"], command, settings, *names):
-        assert literal in said
-    rows = {row["data-name"] for row in read.all("div", class_="row")}
+        assert literal in shown
+    rows = {row["data-name"] for row in page.all("div", class_="row")}
     assert set(names) <= rows
-    assert any("<b></script>" in crop["title"] for crop in read.all("i"))
-    assert set(read.all("i")[0]) == {"class", "style", "title"}
+    assert any("<b></script>" in crop["title"] for crop in page.all("i"))
+    assert set(page.all("i")[0]) == {"class", "style", "title"}
 
 
 def test_many_classes_and_large_crops_stay_a_small_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = page(view_of(definition_of(load("game", "lol_gold2")), each=20))
+    text = render_page(collect(define(load("game", "lol_gold2")), each=20))
     assert len(text.encode()) < 3_000_000
-    assert len(Read(text).all("div", class_="row")) >= 111
+    assert len(ParsedPage(text).all("div", class_="row")) >= 111
     assert "crops a row, to keep the page small" in text
 
-    monkeypatch.setattr(pages, "SAMPLES", 20)
+    monkeypatch.setattr(textgen.preview.samples, "SAMPLES", 20)
     Image.new("RGB", (512, 512), "#203040").save(tmp_path / "large.png")
     large = changed(flat_game(tmp_path / "flat"), "size", [200, 300])
     large = changed(large, "backgrounds", [{"source": str(tmp_path / "large.png")}])
-    text = page(view_of(definition_of(large), each=2))
+    text = render_page(collect(define(large), each=2))
     assert "crops at 1/2 of their size" in text
     assert next(iter(strips(text).values())).shape[0] == 100
 
@@ -227,9 +230,9 @@ def test_many_classes_and_large_crops_stay_a_small_page(tmp_path: Path, monkeypa
 def test_sparse_games_have_pages(tmp_path: Path) -> None:
     """One font of no choice on one colour, where nothing varies and nothing is refused."""
     config = changed(flat_game(tmp_path / "flat", fonts=["bebas-neue"], height=[8, 8], contrast=0), "images.train", 0)
-    text = page(view_of(definition_of(config)))
+    text = render_page(collect(define(config)))
     assert "was refused" in text
-    Read(text)
+    ParsedPage(text)
 
 
 # ---- The program.
@@ -273,10 +276,10 @@ def test_sheet_and_page_are_written(run: Run, here: Path) -> None:
     assert made(here) == ["flat.html", "flat.png"]
     with Image.open(here / "flat.png") as image:
         assert image.height == 11 * (22 * 2 + 3) + 3
-    read = Read((here / "flat.html").read_text(encoding="utf-8"))
-    assert "python -m textgen.preview --config-dir games game=flat each=2 lint=4 zoom=2" in read.texts
-    assert any(element["id"] == "checks" for element in read.all("section"))
-    assert {"balance", "order", "glyphs", "contrast"} <= set(read.texts)
+    page = ParsedPage((here / "flat.html").read_text(encoding="utf-8"))
+    assert "python -m textgen.preview --config-dir games game=flat each=2 lint=4 zoom=2" in page.texts
+    assert any(element["id"] == "checks" for element in page.all("section"))
+    assert {"balance", "order", "glyphs", "contrast"} <= set(page.texts)
     assert ended.out.splitlines()[0].startswith("flat.png: 11 classes, texts such as '0', '1', '2'")
 
 
@@ -293,7 +296,7 @@ def test_sheet_and_page_are_written(run: Run, here: Path) -> None:
     ],
 )
 def test_out_names_either_or_both(here: Path, out: str | None, expected: list[str]) -> None:
-    found = paths_of(Path(out) if out else None, "game")
+    found = output_paths(Path(out) if out else None, "game")
     assert [path.as_posix() for path in found] == expected
 
 
@@ -317,11 +320,11 @@ def test_an_older_preview_stays_until_the_new_one_is_whole(
 ) -> None:
     (here / "flat.png").write_text("old")
 
-    def fails(*_: object) -> View:
+    def fails(*_: object) -> PageData:
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(textgen.preview.main, "look", fails)
+        patch.setattr(textgen.preview.main, "collect_page_data", fails)
         with pytest.raises(RuntimeError):
             run("lint=0")
     assert made(here) == ["flat.png"]
@@ -335,11 +338,11 @@ def test_a_game_that_cannot_be_drawn_shows_what_was_refused(run: Run, here: Path
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     assert "could not be drawn" in ended.err
-    assert "flat.html shows tries that were refused" in ended.err
+    assert "flat.html shows the refused tries" in ended.err
     assert made(here) == ["flat.html"]
-    read = Read((here / "flat.html").read_text(encoding="utf-8"))
-    assert {element["id"] for element in read.all("section")} == {"about", "refused"}
-    assert read.all("i")
+    page = ParsedPage((here / "flat.html").read_text(encoding="utf-8"))
+    assert {element["id"] for element in page.all("section")} == {"about", "refused"}
+    assert page.all("i")
 
 
 @pytest.mark.parametrize("mistake", ["show=tset", "show=test_fonts", "each=0", "zoom=100", "lint=-1"])
@@ -370,13 +373,13 @@ def test_where_the_checks_cannot_be_drawn_the_crops_are_shown(
     assert ended.code == 2
     assert "flat.html shows" in ended.err
     assert made(here) == ["flat.html", "flat.png"]
-    read = Read((here / "flat.html").read_text(encoding="utf-8"))
-    assert "<i>'7'</i> could not be drawn" in read.texts
-    assert {"classes", "refused"} <= {element["id"] for element in read.all("section")}
+    page = ParsedPage((here / "flat.html").read_text(encoding="utf-8"))
+    assert "<i>'7'</i> could not be drawn" in page.texts
+    assert {"classes", "refused"} <= {element["id"] for element in page.all("section")}
 
 
 def test_renderers_do_not_differ_by_what_was_refused_before() -> None:
     game = Game.from_config(load("game", "sot_time"))
     one, other = Renderer(game), Renderer(game)
-    one.refused("val", range(50))
+    one.first_rejects("val", range(50))
     assert np.array_equal(one.render("val", range(30)).images, other.render("val", range(30)).images)
