@@ -71,7 +71,7 @@ ABOUT = """# Effects
 
 Each effect is a few lines of YAML. Every crop draws new values from the ranges. Most text effects and all degradations
 also have a `chance`: the share of the crops that have it. Without it, as here, all crops do. [games.md](games.md) lists
-every key. `python docs/effects.py` writes this page and draws its pictures; [effects.png](effects.png) shows all of them.
+every key. `python docs/effects.py` writes this page and draws its pictures; [effects.png](effects.png) has all of them.
 """
 TEXT_HEAD = "\n## Text\n\nKeys below `text` in a game's file.\n\n| effect | crops | YAML |\n|---|---|---|\n"
 STREAM_HEAD = """
