@@ -1,0 +1,1 @@
+"""`python -m textgen.lint`: what a game's crops give away besides their texts."""

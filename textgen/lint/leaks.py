@@ -1,5 +1,7 @@
-"""What a data set may give away besides its texts, measured: ties of class and style, guesses of the class from what
-must not show it, duplicates, and glyphs that look alike. Numbers only: `textgen.lint` judges them.
+"""Measurements of what can reveal the class of a crop besides its text.
+
+Associations of the class with attributes of style, and the accuracy of classifiers that do not see the text.
+`textgen.lint.checks` compares these figures with limits.
 """
 
 from __future__ import annotations
@@ -13,166 +15,174 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.assets.fonts import Face
-from textgen.common.arrays import F32, U8, Rng
-from textgen.kernels.glyphs import SCALE
-from textgen.spec.parser import OTHER, Spec
+from textgen.common.arrays import F32, LUMA, U8, Rng
+from textgen.common.intervals import wilson_interval
 
-BINS = 10  # of a continuous attribute, equally full
-HIDDEN = 384  # random features
-FOLDS, RIDGE = 3, 0.1  # RIDGE is that of features with deviation 1, times their number
-MAX_GROUPS = 256  # of classes that are guessed
-CELL = 3  # pixels a side: crops are compared by the mean of such cells, which averages noise and compression away
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-WORKING = 4 << 20  # values that features are made of at a time
-BLOCK = 512  # crops compared at a time
-SHIFTS = [(dy, dx) for dy in (-2, 0, 2) for dx in (-4, -2, 0, 2, 4)]  # of one glyph over another, in quarter pixels
+QUANTILE_BINS = 10  # of a continuous attribute
+FOLDS = 3  # of the cross-validation of a probe
+RIDGE = 0.1  # penalty of the ridge regression per sample, for features with standard deviation 1
+MAX_TARGETS = 256  # more classes are merged at random into this many groups, which the probe predicts
+HIDDEN_FEATURES = 384  # random features of the probe on pixels
+BATCH_VALUES = 4 << 20  # pixel values from which features are computed at a time: bounds memory
 
-Ints = NDArray[np.int64]
+I64 = NDArray[np.int64]
 
 
-class Tie(NamedTuple):
-    """How strongly two attributes go together: Cramér's V without bias, and the chance p of as much by accident."""
+class Association(NamedTuple):
+    """Strength of the association of two attributes: bias-corrected Cramér's V, and its p-value."""
 
     effect: float
     p: float
 
 
-def tie(one: Ints, other: Ints) -> Tie:
-    """The tie of two attributes (n,) of the same samples, numbers of categories.
+def cramers_v(a: I64, b: I64) -> Association:
+    """Measure the association of two categorical attributes (n,) of the same samples.
 
-    V is bias-corrected (Bergsma, J. Korean Stat. Soc. 42, 2013): where the one decides the other in a share t of the
-    samples and chance in the rest, V is about t, whatever the number of categories. p is the tail of Pearson's chi²
-    over all permutations of one attribute: a gamma distribution with their exact mean and variance (Dawson, Biometrika
-    41, 1954), by the cube-root transform of Wilson and Hilferty (PNAS 17, 1931). Unlike the usual chi² distribution it
-    needs no expected count of five.
+    V is bias-corrected (Bergsma, J. Korean Stat. Soc. 42, 2013): if `a` determines `b` in a share t of the samples and
+    `b` is random in the rest, V is about t, whatever the number of categories. p is the tail probability of Pearson's
+    chi² over all permutations of one attribute: a gamma distribution with their exact mean and variance (Dawson,
+    Biometrika 41, 1954), by the cube-root transform of Wilson and Hilferty (PNAS 17, 1931). Unlike the usual chi²
+    distribution it does not need expected counts of at least five.
     """
-    n = len(one)
-    _, one = np.unique(one, return_inverse=True)
-    _, other = np.unique(other, return_inverse=True)
-    rows, columns = np.bincount(one), np.bincount(other)
+    n = len(a)
+    _, a = np.unique(a, return_inverse=True)
+    _, b = np.unique(b, return_inverse=True)
+    rows, columns = np.bincount(a), np.bincount(b)
     r, c = len(rows), len(columns)
-    most = min(k - (k - 1) ** 2 / max(n - 1, 1) for k in (r, c)) - 1  # of phi, where the one decides the other
-    if n < 5 or most <= 1e-6:  # one of the two never varies, or all its values differ
-        return Tie(0.0, 1.0)
-    cells = np.bincount(one * c + other, minlength=r * c).reshape(r, c).astype(np.float64)
-    chi = n * float((cells**2 / np.outer(rows, columns)).sum() - 1)
+    max_phi2 = min(k - (k - 1) ** 2 / max(n - 1, 1) for k in (r, c)) - 1  # where one attribute determines the other
+    if n < 5 or max_phi2 <= 1e-6:  # an attribute is constant, or all its values differ
+        return Association(0.0, 1.0)
+    cells = np.bincount(a * c + b, minlength=r * c).reshape(r, c).astype(np.float64)
+    chi2 = n * float((cells**2 / np.outer(rows, columns)).sum() - 1)
 
-    free = (r - 1) * (c - 1)
-    phi = max(0.0, chi / n - free / (n - 1))
-    effect = sqrt(phi / most)
+    freedom = (r - 1) * (c - 1)
+    phi2 = max(0.0, chi2 / n - freedom / (n - 1))
+    effect = sqrt(phi2 / max_phi2)
 
-    (v1, w1), (v2, w2) = (_spread(margin, n) for margin in (rows, columns))
-    mean = n / (n - 1) * free
+    (v1, w1), (v2, w2) = (_dawson_terms(margin, n) for margin in (rows, columns))
+    mean = n / (n - 1) * freedom
     variance = 2 * n / (n - 3) * (v1 - w1) * (v2 - w2) + n**2 / (n - 1) * w1 * w2
     ninth = variance / mean**2 / 9
-    z = (max(chi / mean, 0.0) ** (1 / 3) - (1 - ninth)) / sqrt(max(ninth, 1e-12))
-    return Tie(min(effect, 1.0), erfc(z / sqrt(2)) / 2)
+    z = (max(chi2 / mean, 0.0) ** (1 / 3) - (1 - ninth)) / sqrt(max(ninth, 1e-12))
+    return Association(min(effect, 1.0), erfc(z / sqrt(2)) / 2)
 
 
-def _spread(margin: Ints, n: int) -> tuple[float, float]:
-    """Dawson's v and w of one margin."""
+def _dawson_terms(margin: I64, n: int) -> tuple[float, float]:
+    """Compute v and w of Dawson's variance from the counts of one attribute's categories."""
     k = len(margin)
     return (k - 1) * (n - k) / (n - 1), (float((1 / margin).sum()) - k**2 / n) / (n - 2)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, Scand. J. Stat. 6, 1979), in the order given.
+def correct_p_values(ps: Sequence[float]) -> list[float]:
+    """Correct p-values for multiple tests (Holm, Scand. J. Stat. 6, 1979). The order is kept.
 
-    >>> holm([0.01, 0.5, 0.02])
+    >>> correct_p_values([0.01, 0.5, 0.02])
     [0.03, 0.5, 0.04]
     """
-    corrected, most = [0.0] * len(ps), 0.0
+    corrected, largest = [0.0] * len(ps), 0.0
     for rank, i in enumerate(np.argsort(ps).tolist()):
-        most = max(most, min(1.0, (len(ps) - rank) * ps[i]))
-        corrected[i] = most
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
+        corrected[i] = largest
     return corrected
 
 
-def binned(values: NDArray[Any]) -> Ints:
-    """Continuous values (n,) as numbers of bins, equally full but for equal values, which share one."""
-    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+def bin_by_quantiles(values: NDArray[Any]) -> I64:
+    """Convert continuous values (n,) to bin numbers. Bins hold equally many values; equal values share a bin."""
+    edges = np.unique(np.quantile(values, np.arange(1, QUANTILE_BINS) / QUANTILE_BINS))
     return np.searchsorted(edges, values, side="right").astype(np.int64)
 
 
 def rank_within(values: NDArray[Any], strata: NDArray[Any], rng: Rng) -> NDArray[np.float64]:
-    """The rank in 0…1 of each value (n,) among those of its stratum, equal values in random order.
+    """Compute the rank, in 0…1, of each value (n,) within its stratum. Ties are broken at random.
 
-    Where a value depends on the class through its stratum alone, its rank does not depend on the class.
+    If a value depends on the class only through its stratum, its rank is independent of the class.
     """
     order = np.lexsort((rng.random(len(values)), values, strata))
-    _, firsts, counts = np.unique(strata[order], return_index=True, return_counts=True)
+    _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
     ranks = np.empty(len(values))
-    ranks[order] = (np.arange(len(values)) - np.repeat(firsts, counts) + 0.5) / np.repeat(counts, counts)
+    ranks[order] = (np.arange(len(values)) - np.repeat(starts, counts) + 0.5) / np.repeat(counts, counts)
     return ranks
 
 
-def attributes(samples: NDArray[Any], size: tuple[int, int], rng: Rng) -> dict[str, Ints]:
-    """What a class must not decide, of samples with ink, each as categories (n,).
+def extract_style_attributes(samples: NDArray[Any], rng: Rng) -> dict[str, I64]:
+    """Extract the attributes that must not depend on the class, from samples with text: name to categories (n,).
 
-    The room that a text leaves depends on its width, and so does where it can stand. Hence x and y as they are drawn,
-    in shares of that room; and the box of the ink among those of the same width (height).
+    The free space around a text depends on its width, and the possible positions of the text depend on that space.
+    Hence x and y are the drawn fractions of the free space, and the ink's left (top) is ranked among boxes of the same
+    width (height).
     """
-    s = samples
-    canvases = s["source"].astype(np.int64) * (int(s["canvas"].max(initial=0)) + 1) + s["canvas"]
-    categories = {"face": s["face"], "height": s["height"], "outline": s["stroke"], "slant": s["slant"]}
-    categories |= {"source": s["source"], "canvas": canvases, "neighbour": s["side"]}
-    values = {"x": s["x"], "y": s["y"], "spacing": s["spacing"]}
-    values |= {"red": s["red"], "green": s["green"], "blue": s["blue"]}
-    values["left, of equal widths"] = rank_within(s["left"], s["right"] - s["left"], rng)
-    values["top, of equal heights"] = rank_within(s["top"], s["bottom"] - s["top"], rng)
-    whole = {name: value.astype(np.int64) for name, value in categories.items()}
-    return whole | {name: binned(value) for name, value in values.items()}
+    categories = {
+        "face": samples["face"],
+        "height": samples["height"],
+        "outline": samples["stroke"],
+        "slant": samples["slant"],
+        "source": samples["source"],
+        "canvas": number_backgrounds(samples),
+        "neighbour": samples["side"],
+    }
+    values = {name: samples[name] for name in ("x", "y", "spacing", "red", "green", "blue")}
+    left, right, top, bottom = (samples[side] for side in ("left", "right", "top", "bottom"))
+    values["left, of equal widths"] = rank_within(left, right - left, rng)
+    values["top, of equal heights"] = rank_within(top, bottom - top, rng)
+    attributes = {name: value.astype(np.int64) for name, value in categories.items()}
+    return attributes | {name: bin_by_quantiles(value) for name, value in values.items()}
+
+
+def number_backgrounds(samples: NDArray[Any]) -> I64:
+    """Number the background images of samples (n,): one number for each pair of source and canvas."""
+    canvases = int(samples["canvas"].max(initial=0)) + 1
+    numbers: I64 = samples["source"].astype(np.int64) * canvases + samples["canvas"]
+    return numbers
 
 
 @dataclass(frozen=True)
-class Guess:
-    """How often a classifier was right on samples that it had not seen, and how often the commonest class is."""
+class ProbeResult:
+    """Result of a probe: its correct predictions of held-out samples, and the share of the most frequent class."""
 
-    hits: int
+    correct: int
     tested: int
     chance: float
 
     @property
     def accuracy(self) -> float:
-        return self.hits / self.tested
+        return self.correct / self.tested
 
     def interval(self, z: float) -> tuple[float, float]:
-        """Wilson's interval for the accuracy, `z` standard deviations to both sides."""
-        n, share = self.tested, self.accuracy
-        middle, reach = share + z**2 / (2 * n), z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-        return (middle - reach) / (1 + z**2 / n), (middle + reach) / (1 + z**2 / n)
+        """Wilson interval of the accuracy, `z` standard deviations to either side."""
+        return wilson_interval(self.accuracy, self.tested, z)
 
 
-def guess(features: F32, labels: Ints, rng: Rng, hidden: int = 0) -> Guess:
-    """Guess labels (n,) from features (n, d): ridge regression to one-hot labels, each third by the others.
+def probe(features: F32, labels: I64, rng: Rng, hidden_features: int = 0) -> ProbeResult:
+    """Predict labels (n,) from features (n, d) by ridge regression to one-hot labels, with three-fold cross-validation.
 
-    With `hidden` as many random rectified features beside the given ones (Rahimi and Recht, NIPS 2008), so that it is
-    a network of one hidden layer that is left as it was initialised.
+    `hidden_features` random rectified features are appended to the given ones (Rahimi and Recht, NIPS 2008): a network
+    with one hidden layer of random weights.
     """
     _, labels = np.unique(labels, return_inverse=True)
-    if labels.max() >= MAX_GROUPS:  # of many classes, whether their groups can be guessed
-        labels = rng.permutation(int(labels.max()) + 1)[labels] % MAX_GROUPS
+    if labels.max() >= MAX_TARGETS:
+        labels = rng.permutation(int(labels.max()) + 1)[labels] % MAX_TARGETS
     x = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    if hidden:
-        weights = rng.standard_normal((x.shape[1], hidden)).astype(np.float32) / np.float32(sqrt(x.shape[1]))
-        x = np.hstack([x, np.maximum(x @ weights + rng.standard_normal(hidden).astype(np.float32), 0)])
+    if hidden_features:
+        weights = rng.standard_normal((x.shape[1], hidden_features)).astype(np.float32) / np.float32(sqrt(x.shape[1]))
+        biases = rng.standard_normal(hidden_features).astype(np.float32)
+        x = np.hstack([x, np.maximum(x @ weights + biases, 0)])
         x = (x - x.mean(0)) / (x.std(0) + 1e-6)
     fold = np.empty(len(x), np.int64)
-    fold[np.lexsort((rng.random(len(x)), labels))] = np.arange(len(x)) % FOLDS  # every class in all of them alike
+    fold[np.lexsort((rng.random(len(x)), labels))] = np.arange(len(x)) % FOLDS  # stratified by class
     parts = [np.flatnonzero(fold == number) for number in range(FOLDS)]
     targets = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels] - np.bincount(labels).astype(np.float32) / len(x)
+    # XᵀX and XᵀY are sums over samples: those of a training set are the totals less those of the held-out part.
     grams, products = [x[part].T @ x[part] for part in parts], [x[part].T @ targets[part] for part in parts]
     ridge = RIDGE * len(x) * np.eye(x.shape[1], dtype=np.float32)
-    hits = 0
+    correct = 0
     for part, gram, product in zip(parts, grams, products, strict=True):
-        learnt = np.linalg.solve(sum(grams) - gram + ridge, sum(products) - product)
-        hits += int(((x[part] @ learnt).argmax(1) == labels[part]).sum())
-    return Guess(hits, len(x), float(np.bincount(labels).max() / len(labels)))
+        coefficients = np.linalg.solve(sum(grams) - gram + ridge, sum(products) - product)
+        correct += int(((x[part] @ coefficients).argmax(1) == labels[part]).sum())
+    return ProbeResult(correct, len(x), float(np.bincount(labels).max() / len(labels)))
 
 
-def one_hot(columns: Sequence[Ints]) -> F32:
-    """Categories (n,) each as one array (n, all categories) of zeros and ones."""
+def encode_one_hot(columns: Sequence[I64]) -> F32:
+    """Encode categorical attributes, each (n,), as one array (n, number of all categories) of zeros and ones."""
     parts = []
     for column in columns:
         values, numbers = np.unique(column, return_inverse=True)
@@ -180,102 +190,20 @@ def one_hot(columns: Sequence[Ints]) -> F32:
     return np.hstack(parts)
 
 
-def ground_features(images: U8) -> F32:
-    """What tells one background from another: colours of 6×8 fields, mean and deviation of all, and fine detail."""
-    step = max(1, WORKING // images[0].size)
-    return np.concatenate([_ground_features(images[start : start + step]) for start in range(0, len(images), step)])
+def extract_background_features(images: U8) -> F32:
+    """Compute features (n, d) that distinguish the backgrounds of crops (n, H, W, 3).
+
+    They are the colours of a grid of 6 × 8 cells, the mean and standard deviation of each channel, and the logarithm
+    of the mean luma step between neighbouring pixels.
+    """
+    batch = max(1, BATCH_VALUES // images[0].size)
+    return np.concatenate([_extract_features(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
-def _ground_features(images: U8) -> F32:
+def _extract_features(images: U8) -> F32:
     n = len(images)
-    fields = np.stack([cv2.resize(image, (8, 6), interpolation=cv2.INTER_AREA) for image in images]).astype(np.float32)
+    cells = np.stack([cv2.resize(image, (8, 6), interpolation=cv2.INTER_AREA) for image in images]).astype(np.float32)
     pixels = images.reshape(n, -1, 3).astype(np.float32)
     luma = images.astype(np.float32) @ LUMA
-    detail = [np.log1p(np.abs(np.diff(luma, axis=axis)).mean((1, 2))) for axis in (1, 2)]
-    return np.hstack([fields.reshape(n, -1), pixels.mean(1), pixels.std(1), np.stack(detail, 1)])
-
-
-def repeated(images: U8, others: U8) -> NDArray[np.bool_]:
-    """For each of `images` (n,) whether one of `others` has the same bytes."""
-    known = {hash(image.tobytes()) for image in others}
-    return np.array([hash(image.tobytes()) in known for image in images], bool)
-
-
-def thumbnails(images: U8) -> F32:
-    """Crops (n, H, W, 3) as means of cells of CELL pixels, (n, d), less the mean of each channel: light may differ."""
-    n, height, width, _ = images.shape
-    size = (max(width // CELL, 1), max(height // CELL, 1))
-    small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]).astype(np.float32)
-    small -= small.mean((1, 2), keepdims=True)
-    return small.reshape(n, -1)
-
-
-def nearest(images: U8, samples: NDArray[Any], others: U8, below: float) -> F32:
-    """The distance of each of `images`, drawn as `samples`, to the crop among `others` that is most alike.
-
-    It is the root mean square difference of thumbnails, as a share of the larger one's own: 0 alike, and about 1.4 for
-    two that have nothing in common. Where that is less than `below`, the texts decide if they are further apart: in a
-    large crop two texts on one background would be lost.
-    """
-    ours, theirs = thumbnails(images), thumbnails(others)
-    squares = (theirs**2).sum(1)
-    blocks = [ours[start : start + BLOCK] for start in range(0, len(ours), BLOCK)]
-    numbers = np.concatenate([(squares - 2 * block @ theirs.T).argmin(1) for block in blocks])
-    # Not from the products: the difference of large numbers would hide a small one.
-    distances = _apart(ours, theirs[numbers])
-    for i in np.flatnonzero(distances < below).tolist():
-        s = samples[i]
-        box = np.s_[max(s["top"] - CELL, 0) : s["bottom"] + CELL, max(s["left"] - CELL, 0) : s["right"] + CELL]
-        one, two = (cv2.blur(image, (CELL, CELL))[box].astype(np.float32) for image in (images[i], others[numbers[i]]))
-        pair = [(part - part.mean((0, 1))).reshape(1, -1) for part in (one, two)]
-        distances[i] = max(distances[i], _apart(*pair)[0])
-    return distances
-
-
-def _apart(ours: F32, theirs: F32) -> F32:
-    """The distances of rows (n, d)."""
-    own = np.sqrt(np.maximum((ours**2).mean(1), (theirs**2).mean(1)))
-    distances: F32 = np.sqrt(((ours - theirs) ** 2).mean(1)) / np.maximum(own, 1)
-    return distances
-
-
-def telling_pairs(spec: Spec, others: Sequence[str]) -> set[tuple[str, str]]:
-    """The pairs of characters of which one in place of the other makes a text of one class one of another class.
-
-    `others` are some texts of class "other".
-    """
-    characters, names = sorted(spec.characters), set(spec.classes[:-1])
-    pairs = set()
-    for texts, is_class in ((names, names.__contains__), (set(others), lambda text: spec.label_of(text) != OTHER)):
-        for text in texts:
-            for at, one in enumerate(text):
-                for two in characters:
-                    if one != two and is_class(text[:at] + two + text[at + 1 :]):
-                        pairs.add((min(one, two), max(one, two)))
-    return pairs
-
-
-def glyph_distances(face: Face, characters: str, height: float) -> F32:
-    """How different the characters (c,) are in a face with digits `height` pixels high: (c, c), 0 alike to 1 disjoint.
-
-    Coverage as in a crop, each sample of it averaged over a pixel, on one baseline; |a - b| as a share of a + b where
-    the one, shifted by at most a pixel across and half a pixel down, lies best on the other.
-    """
-    glyphs = [face.glyph(character, face.pixels_per_em(height)) for character in characters]
-    rim = 2 * SCALE
-    top, bottom = min(g.top for g in glyphs), max(g.top + g.fill.shape[0] for g in glyphs)
-    width = max(g.fill.shape[1] for g in glyphs)
-    canvas = np.zeros((len(glyphs), bottom - top + 2 * rim, width + 2 * rim), np.float32)
-    for mask, g in zip(canvas, glyphs, strict=True):
-        h, w = g.fill.shape
-        y, x = rim + g.top - top, rim + (width - w) // 2
-        mask[y : y + h, x : x + w] = g.fill
-        mask[:] = cv2.blur(mask, (SCALE, SCALE), borderType=cv2.BORDER_CONSTANT)
-    ink = canvas.sum((1, 2))
-    best = np.full((len(glyphs), len(glyphs)), np.inf, np.float32)
-    for dy, dx in SHIFTS:
-        moved = np.roll(canvas, (dy, dx), (1, 2))
-        for i in range(len(glyphs)):
-            best[i] = np.minimum(best[i], np.abs(canvas[i] - moved).sum((1, 2)))
-    distances: F32 = np.minimum(best, best.T) / np.maximum(ink[:, None] + ink, 1)
-    return distances
+    steps = [np.log1p(np.abs(np.diff(luma, axis=axis)).mean((1, 2))) for axis in (1, 2)]
+    return np.hstack([cells.reshape(n, -1), pixels.mean(1), pixels.std(1), np.stack(steps, 1)])

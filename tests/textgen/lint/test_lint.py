@@ -1,4 +1,4 @@
-"""The lint passes the six games, and fails whatever ties the class to anything but its text. All draws are seeded."""
+"""The lint passes the six games and fails data sets in which the class depends on more than its text. All seeded."""
 
 import copy
 import dataclasses
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 import textgen.lint.main
 from textgen.common.arrays import U8
-from textgen.lint import leaks
-from textgen.lint.checks import FAIL, OK, WARN, Check, judge
-from textgen.lint.main import Report, lint
+from textgen.lint import leaks, similarity
+from textgen.lint.checks import FAIL, OK, WARN, Check, run_checks
+from textgen.lint.report import Report, lint
 from textgen.render.renderer import RenderedCrops, Renderer
 from textgen.schema.game import Game
 from textgen.schema.split import Holdout
@@ -37,7 +37,7 @@ DIGITS: Config = {
     "text": {"fonts": ["oswald", "rajdhani"], "height": [7, 10], "colors": ["#ffffff", "#ffd97a"]},
     "backgrounds": [{"source": "noise"}, {"source": "scene"}],
 }
-SELDOM = 1e-6  # a weight that is never drawn in these tests
+NEVER = 1e-6  # a weight so small that these tests never draw it
 
 
 def renderer_of(config: Config, **more: Any) -> Renderer:
@@ -56,24 +56,24 @@ def crops(fair: Renderer) -> dict[str, RenderedCrops]:
     return {split: fair.render(split, range(n * classes)) for split, n in (("train", 40), ("val", 20), ("test", 20))}
 
 
-class Tied(Renderer):
-    """Even classes are drawn by one renderer and odd ones by another."""
+class ClassDependent(Renderer):
+    """Draws even classes with one configuration and odd classes with another."""
 
     def __init__(self, config: Config, other: Config, share: float = 1.0):
         super().__init__(Game.from_config(config), 0, LIGHT)
         self.parts = [self, renderer_of(other)]
-        self.share = share  # of the samples for which this holds; the rest is drawn by the first
+        self.share = share  # of the samples drawn like this; the rest is drawn with the first configuration
 
-    def _try(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
-        tied = samples["index"] // len(self.classes) % 100 < 100 * self.share
-        other = (samples["label"] % 2 == 1) & tied
+    def _draw_once(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
+        dependent = samples["index"] // len(self.classes) % 100 < 100 * self.share
+        other = (samples["label"] % 2 == 1) & dependent
         for part, mine in zip(self.parts, (~other, other), strict=True):
             one = copy.copy(part)
             one._program = self._program
-            some, their_codes, pictures = samples[mine], codes[mine], images[mine]
-            if len(some):
-                Renderer._try(one, split, some, their_codes, pictures)
-                samples[mine], codes[mine], images[mine] = some, their_codes, pictures
+            part_samples, part_codes, part_images = samples[mine], codes[mine], images[mine]
+            if len(part_samples):
+                Renderer._draw_once(one, split, part_samples, part_codes, part_images)
+                samples[mine], codes[mine], images[mine] = part_samples, part_codes, part_images
 
 
 def check_of(checks: list[Check] | Report, name: str) -> Check:
@@ -113,14 +113,14 @@ def test_report_is_a_page_and_plain_data(fair: Renderer) -> None:
     assert again.checks == report.checks
 
 
-def test_too_few_crops_say_nothing_of_ties(fair: Renderer) -> None:
+def test_too_few_crops_are_not_tested_for_associations(fair: Renderer) -> None:
     report = lint(fair, each=2)
     assert not report.failed
     assert check_of(report, "class and style").status == WARN
     assert "raise each" in check_of(report, "class and style").detail
 
 
-def test_one_class_with_text_has_nothing_to_tell() -> None:
+def test_one_class_with_text_is_not_tested() -> None:
     report = lint(renderer_of({**DIGITS, "fields": {"X": ["7"]}}), each=30)
     assert check_of(report, "class and style").status == OK
     assert not report.failed
@@ -130,54 +130,56 @@ def test_one_class_with_text_has_nothing_to_tell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "one", "other", "told"),
+    ("key", "one", "other", "attributes"),
     [
-        ("text.fonts", {"oswald": 1, "rajdhani": SELDOM}, {"oswald": SELDOM, "rajdhani": 1}, ("face",)),
+        ("text.fonts", {"oswald": 1, "rajdhani": NEVER}, {"oswald": NEVER, "rajdhani": 1}, ("face",)),
         ("text.colors", ["#ffffff"], ["#ffd97a"], ("red", "green", "blue")),
         ("text.x", [0, 0.6], [0.4, 1], ("x", "left, of equal widths")),
         ("text.y", [0, 0.6], [0.4, 1], ("y", "top, of equal heights")),
-        ("text.outline", {"chance": 1}, {"chance": SELDOM}, ("outline",)),
+        ("text.outline", {"chance": 1}, {"chance": NEVER}, ("outline",)),
         ("backgrounds.0.weight", 9, 0.1, ("source", "canvas")),
     ],
 )
-def test_a_tie_of_class_and_style_fails(key: str, one: object, other: object, told: tuple[str, ...]) -> None:
-    report = lint(Tied(*two_ways(key, one, other)), each=200)
+def test_dependence_of_style_on_the_class_fails(
+    key: str, one: object, other: object, attributes: tuple[str, ...]
+) -> None:
+    report = lint(ClassDependent(*two_ways(key, one, other)), each=200)
     found = check_of(report, "class and style")
     assert found.status == FAIL, report.text()
-    assert found.table[0]["style"] in told
+    assert found.table[0]["style"] in attributes
     assert "style alone" in failed(report)
     assert ("background alone" in failed(report)) == key.startswith("backgrounds")
 
 
-def test_a_tie_in_the_picture_alone_fails() -> None:
-    """Light is in no sample's record, only in the pixels."""
+def test_dependence_in_the_pixels_alone_fails() -> None:
+    """No sample records its light: only the pixels show it."""
     one, other = (
         {**DIGITS, "backgrounds": [{**part, "light": light} for part in DIGITS["backgrounds"]]}
         for light in ([0.5, 0.8], [0.8, 1.2])
     )
-    report = lint(Tied(one, other), each=200)
+    report = lint(ClassDependent(one, other), each=200)
     assert failed(report) == {"background alone"}, report.text()
 
 
-def test_a_tie_in_a_tenth_of_the_crops_is_seen() -> None:
-    fonts = {"oswald": 1, "rajdhani": SELDOM}, {"oswald": SELDOM, "rajdhani": 1}
-    found = check_of(lint(Tied(*two_ways("text.fonts", *fonts), share=0.1), each=200), "class and style")
+def test_dependence_in_a_tenth_of_the_crops_is_found() -> None:
+    fonts = {"oswald": 1, "rajdhani": NEVER}, {"oswald": NEVER, "rajdhani": 1}
+    found = check_of(lint(ClassDependent(*two_ways("text.fonts", *fonts), share=0.1), each=200), "class and style")
     assert found.status in (WARN, FAIL)
     assert found.table[0]["style"] == "face"
 
 
-def test_widths_are_no_leak(rng: np.random.Generator) -> None:
-    """A wide text's box stands further left, by its width alone."""
+def test_the_width_of_a_text_is_no_leak(rng: np.random.Generator) -> None:
+    """The box of a wide text begins further left, because of its width alone."""
     labels = rng.integers(0, 10, 5000)
     widths = 8 + labels
     lefts = np.floor(rng.random(5000) * (30 - widths + 1)).astype(np.int64)
-    assert leaks.tie(labels, lefts).effect > 0.1
-    assert leaks.tie(labels, leaks.binned(leaks.rank_within(lefts, widths, rng))).p > 0.01
+    assert leaks.cramers_v(labels, lefts).effect > 0.1
+    assert leaks.cramers_v(labels, leaks.bin_by_quantiles(leaks.rank_within(lefts, widths, rng))).p > 0.01
 
 
 def test_crops_without_text_are_the_same_crops(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     some = crops["train"]
-    drawn = fair.without_text("train", some.samples)
+    drawn = fair.render_without_text("train", some.samples)
     blank = some.samples["right"] == 0
     np.testing.assert_array_equal(drawn[blank], some.images[blank])
     assert (drawn[~blank] != some.images[~blank]).any((1, 2, 3)).all()
@@ -188,7 +190,7 @@ def test_crops_without_text_are_the_same_crops(fair: Renderer, crops: dict[str, 
 
 def test_a_split_that_repeats_another_fails(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     repeating = {**crops, "test": picked(crops["train"], np.arange(220))}
-    assert {"copies", "near copies"} <= failed(judge(fair, repeating))
+    assert {"copies", "near copies"} <= failed(run_checks(fair, repeating))
 
 
 def test_copies_with_other_noise_fail(
@@ -199,12 +201,12 @@ def test_copies_with_other_noise_fail(
     for image, source in zip(worn, same.images, strict=True):
         noisy = np.clip(source + rng.normal(0, 5, source.shape), 0, 255).astype(np.uint8)
         image[:] = cv2.imdecode(cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], cv2.IMREAD_COLOR)
-    checks = judge(fair, {**crops, "test": dataclasses.replace(same, images=worn)})
+    checks = run_checks(fair, {**crops, "test": dataclasses.replace(same, images=worn)})
     assert "near copies" in failed(checks)
     assert "copies" not in failed(checks)
 
 
-def test_assets_held_out_show_in_their_tests_alone() -> None:
+def test_held_out_assets_appear_in_their_test_sets_only() -> None:
     renderer = renderer_of(DIGITS, holdout=Holdout(fonts=0.5, backgrounds=0.2))
     report = lint(renderer, each=30)
     assert check_of(report, "held out").status == OK, report.text()
@@ -212,13 +214,13 @@ def test_assets_held_out_show_in_their_tests_alone() -> None:
 
     crops = {split: renderer.render(split, range(330)) for split in renderer.splits}
     for kind in ("fonts", "backgrounds"):
-        found = check_of(judge(renderer, {**crops, f"test_{kind}": crops["train"]}), "held out")
+        found = check_of(run_checks(renderer, {**crops, f"test_{kind}": crops["train"]}), "held out")
         assert found.status == FAIL
         assert kind in found.detail
 
 
 def test_other_texts_on_one_background_are_no_copies() -> None:
-    """Where the whole canvas is in every crop."""
+    """Every crop shows the whole background image."""
     text = {**DIGITS["text"], "height": [10, 20]}
     report = lint(renderer_of({**DIGITS, "size": [120, 180], "text": text}), each=20)
     assert check_of(report, "near copies").figure < 0.01, report.text()
@@ -227,14 +229,14 @@ def test_other_texts_on_one_background_are_no_copies() -> None:
 # Classes.
 
 
-def test_classes_out_of_balance_fail(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
+def test_unbalanced_classes_fail(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     kept = np.flatnonzero((crops["train"].labels != 3) | (np.arange(440) < 200))
-    assert "balance" in failed(judge(fair, {**crops, "train": picked(crops["train"], kept)}))
+    assert "balance" in failed(run_checks(fair, {**crops, "train": picked(crops["train"], kept)}))
 
 
-def test_classes_in_order_fail(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
+def test_sorted_classes_fail(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     ordered = picked(crops["train"], np.argsort(crops["train"].labels, kind="stable"))
-    assert failed(judge(fair, {**crops, "train": ordered})) == {"order"}
+    assert failed(run_checks(fair, {**crops, "train": ordered})) == {"order"}
 
 
 def picked(crops: RenderedCrops, rows: NDArray[np.int64]) -> RenderedCrops:
@@ -244,7 +246,7 @@ def picked(crops: RenderedCrops, rows: NDArray[np.int64]) -> RenderedCrops:
 
 def test_rejected_draws_warn(fair: Renderer, crops: dict[str, RenderedCrops]) -> None:
     rejecting = {**crops, "val": dataclasses.replace(crops["val"], rejects=Counter({"too large": 900}))}
-    found = check_of(judge(fair, rejecting), "rejected draws")
+    found = check_of(run_checks(fair, rejecting), "rejected draws")
     assert found.status == WARN
     assert found.table[0]["reason"] == "too large"
 
@@ -280,62 +282,62 @@ def test_glyphs_that_are_the_same_fail(tmp_path: Path) -> None:
         ("X:YY", {"X": ["1", "2"]}, "X.YY", {("1", "2"), (".", ":")}),
     ],
 )
-def test_pairs_by_which_classes_differ(
+def test_pairs_of_characters_that_distinguish_classes(
     spec: str, fields: Mapping[str, object], other: str, pairs: set[tuple[str, str]]
 ) -> None:
     parsed = Game.from_config({**DIGITS, "spec": spec, "fields": fields, "other": other}).parse_spec()
     texts = [parsed.sample("other", np.random.default_rng(seed)) for seed in range(20)]
-    assert leaks.telling_pairs(parsed, texts) == pairs
+    assert similarity.find_distinguishing_pairs(parsed, texts) == pairs
 
 
 # Statistics.
 
 
 @pytest.mark.parametrize(("classes", "values", "n"), [(2, 2, 300), (11, 40, 400), (30, 5, 3000)])
-def test_p_is_even_where_nothing_is_tied(classes: int, values: int, n: int, rng: np.random.Generator) -> None:
+def test_p_is_uniform_for_independent_attributes(classes: int, values: int, n: int, rng: np.random.Generator) -> None:
     shares = rng.dirichlet(np.ones(values))
     labels = np.arange(n) % classes
-    ps = np.array([leaks.tie(labels, rng.choice(values, n, p=shares)).p for _ in range(1000)])
+    ps = np.array([leaks.cramers_v(labels, rng.choice(values, n, p=shares)).p for _ in range(1000)])
     for p in (0.5, 0.1, 0.01):
         assert abs(np.mean(ps < p) - p) < 4 * np.sqrt(p * (1 - p) / 1000) + 0.03 * p
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 1.0])
-def test_effect_is_the_share_that_is_tied(share: float, rng: np.random.Generator) -> None:
+def test_effect_is_the_share_of_dependent_samples(share: float, rng: np.random.Generator) -> None:
     labels, values = np.arange(20_000) % 111, rng.integers(0, 37, 20_000)
-    tied = rng.random(20_000) < share
-    values[tied] = labels[tied] % 37
-    found = leaks.tie(labels, values)
+    dependent = rng.random(20_000) < share
+    values[dependent] = labels[dependent] % 37
+    found = leaks.cramers_v(labels, values)
     assert found.effect == pytest.approx(share, abs=0.02)
     assert found.p < 1e-6
 
 
-def test_what_never_varies_is_no_tie() -> None:
-    assert leaks.tie(np.arange(100) % 3, np.zeros(100, np.int64)) == leaks.Tie(0.0, 1.0)
+def test_a_constant_attribute_has_no_association() -> None:
+    assert leaks.cramers_v(np.arange(100) % 3, np.zeros(100, np.int64)) == leaks.Association(0.0, 1.0)
 
 
-def test_a_guess_is_at_chance_without_and_above_with_a_tie(rng: np.random.Generator) -> None:
+def test_a_probe_is_at_chance_without_and_above_it_with_dependence(rng: np.random.Generator) -> None:
     labels, features = np.arange(3000) % 10, rng.standard_normal((3000, 20)).astype(np.float32)
-    blind = leaks.guess(features, labels, rng, hidden=50)
+    blind = leaks.probe(features, labels, rng, hidden_features=50)
     assert blind.tested == 3000
     assert blind.interval(3)[0] < blind.chance == 0.1 < blind.interval(3)[1]
     features[:, 4] += labels
-    assert leaks.guess(features, labels, rng, hidden=50).interval(3)[0] > 0.15
+    assert leaks.probe(features, labels, rng, hidden_features=50).interval(3)[0] > 0.15
 
 
-def test_many_classes_are_guessed_in_groups(rng: np.random.Generator) -> None:
+def test_many_classes_are_probed_in_groups(rng: np.random.Generator) -> None:
     labels = np.arange(6000) % 1000
-    guess = leaks.guess(leaks.one_hot([labels % 500]), labels, rng)
-    assert guess.chance < 0.01
-    assert guess.accuracy > 0.3
+    result = leaks.probe(leaks.encode_one_hot([labels % 500]), labels, rng)
+    assert result.chance < 0.01
+    assert result.accuracy > 0.3
 
 
-# The program.
+# The command.
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run the program in this process, in an empty folder; the exit code."""
+    """Run the command in this process, in an empty folder, and return the exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
 
