@@ -33,7 +33,7 @@ def errors(name: str, count: int, augment: str, blank: bool) -> list[float]:
     """Errors of the proposal for one game, in the order of FIGURES."""
     with initialize_config_module("conf", version_base="1.3"):
         definition = parse_definition(to_plain(compose("textgen", [f"game={name}", f"augment={augment}"])), seed=1)
-    game, renderer = definition.game, Renderer.of(definition)
+    game, renderer = definition.game, Renderer.from_definition(definition)
     classes = len(renderer.classes)
     indices = [i for i in range(3 * count + classes) if i % classes != classes - 1][:count]
     others = [i * classes + classes - 1 for i in range(16 if blank else 0)]

@@ -53,7 +53,7 @@ def definition(augment: str, train: int = 10_000) -> DatasetDefinition:
 
 def one_core(rounds: int) -> dict[str, list[float]]:
     """Crops a second by pipeline, in memory, warm, on one core."""
-    renderers = {name: Renderer.of(definition(name)) for name in PIPELINES}
+    renderers = {name: Renderer.from_definition(definition(name)) for name in PIPELINES}
     for name, renderer in renderers.items():  # glyphs are rasterised when they are first needed
         renderer.render("train", range(60_000 if name == "noise" else 2000))
     rates: dict[str, list[float]] = {name: [] for name in PIPELINES}
@@ -72,7 +72,7 @@ def disk(augment: str, train: int, cores: int) -> tuple[float, float]:
     made = definition(augment, train)
     count = train * 11
     start = time.perf_counter()
-    renderer = Renderer.of(made)
+    renderer = Renderer.from_definition(made)
     blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
     with ThreadPoolExecutor(cores) as threads:
         for future in [threads.submit(_drop, renderer, block) for block in blocks]:

@@ -16,7 +16,7 @@ def batches(job):
     """Images uint8 (n, H, W, 3) of the game that `job["overrides"]` makes of a composed config."""
     with initialize_config_module("conf", version_base="1.3"):
         definition = parse_definition(to_plain(compose("textgen", job["overrides"])), seed=0)
-    renderer = Renderer.of(definition)
+    renderer = Renderer.from_definition(definition)
     # Crops of the class "other" are blank, and quick: the peers draw none, so neither do we.
     classes = len(renderer.classes)
     for first in count(step=BATCH):

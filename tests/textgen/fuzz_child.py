@@ -394,11 +394,11 @@ def run_spec(number: int, folder: Path) -> None:
         assert spec.characters >= set(text)
     alphabet = build_alphabet(spec.characters)
     program = compile_spec(spec, alphabet)
-    codes, state = np.zeros((len(labels), program.length), np.uint16), np.zeros(philox.STATE, np.uint64)
+    codes, state = np.zeros((len(labels), program.max_length), np.uint16), np.zeros(philox.STATE, np.uint64)
     for row, label in enumerate(labels):
         philox.start(state, 0, number, row)
         length = write_text(program, label, state, codes[row])
-        assert length <= program.length
+        assert length <= program.max_length
     for label, text in zip(labels, decode_texts(codes, alphabet), strict=True):
         assert spec.label_of(text) == spec.classes[label]
 
@@ -530,7 +530,7 @@ def run_font(number: int, folder: Path) -> None:
         assert np.isfinite(face.kerning).all()
         assert np.abs(face.advances).max() <= 16
         for digit in sorted(DIGITS):
-            glyph = face.glyph(digit, face.pixels_per_em(height), outline, slant)
+            glyph = face.draw_glyph(digit, face.pixels_per_em(height), outline, slant)
             assert glyph.fill.shape == glyph.outer.shape
             assert glyph.fill.size < 1 << 25
             assert max(abs(glyph.left), abs(glyph.top)) < 1 << 20

@@ -137,7 +137,7 @@ def test_a_font_cannot_multiply_its_glyphs(tmp_path: Path, ink: bool) -> None:
 def test_glyphs_of_a_few_parts_are_drawn(tmp_path: Path) -> None:
     path = tmp_path / "composite.ttf"
     composite_bomb(path, 2, 5, True)
-    assert open_face(path, frozenset("01")).glyph("0", 20.0).fill.any()
+    assert open_face(path, frozenset("01")).draw_glyph("0", 20.0).fill.any()
 
 
 @pytest.mark.parametrize("kind", [4, 12, 13])
@@ -166,8 +166,8 @@ def test_a_glyph_is_no_larger_than_memory(tmp_path: Path) -> None:
     font.save(tmp_path / "wide.ttf")
     face = open_face(tmp_path / "wide.ttf", frozenset("01"))
     with pytest.raises(UserError, match=re.escape("cannot draw '1': it would be ")):
-        face.glyph("1", face.pixels_per_em(256))
-    assert face.glyph("0", face.pixels_per_em(200)).fill.size
+        face.draw_glyph("1", face.pixels_per_em(256))
+    assert face.draw_glyph("0", face.pixels_per_em(200)).fill.size
 
 
 def test_a_value_is_as_short_as_a_text() -> None:

@@ -1,0 +1,1 @@
+"""Fonts, backgrounds and icons: loaded or generated, checked, held out, and rasterised."""

@@ -1,4 +1,4 @@
-"""Backgrounds: procedural canvases and real pictures, at every zoom, as compiled code takes patches from them."""
+"""Backgrounds: procedural canvases and real pictures, stored at every zoom, for compiled code to take patches from."""
 
 from __future__ import annotations
 
@@ -22,112 +22,112 @@ from textgen.kernels.tables import BackgroundTable
 from textgen.schema.game import Background
 
 MAX_PICTURES = 5000  # of one source
-CANVASES = 48  # of each procedural source
-CANVAS = (128, 192)  # height, width
-MAX_SIDE = 512  # larger pictures are scaled down once, when read
+MAX_CANVASES = 48  # of each procedural source
+CANVAS_SIZE = (128, 192)  # height, width
+MAX_SIDE = 512  # larger pictures are scaled down when read
 MAX_BYTES = 128 << 20  # of all canvases at all zooms
 MAX_ZOOMS = 8
 
 
 @dataclass(frozen=True)
 class Source:
-    """A `Background` of the game with its canvases: uint8 (h, w, 3), none smaller than a crop."""
+    """A `Background` of the game with its canvases, uint8 (h, w, 3), none smaller than a crop."""
 
     background: Background
     canvases: list[U8]
-    paths: list[Path]  # the pictures' files, in the order of the canvases; none for a procedural kind
+    paths: list[Path]  # picture files, in the order of the canvases; empty for a procedural kind
 
 
 class Backgrounds:
-    """All sources of a game, and their canvases at every zoom. Procedural canvases come from `seed` alone."""
+    """All sources of a game, and their canvases at every zoom. Procedural canvases depend on `seed` alone."""
 
     def __init__(self, backgrounds: tuple[Background, ...], size: tuple[int, int], seed: int):
-        paths = [[] if b.source in KINDS else _paths(b) for b in backgrounds]
-        # Held in memory at every zoom: where there are many pictures, all are scaled down further.
-        zooms = max(sum(zoom**-2 for zoom in _zooms(background)) for background in backgrounds)
+        paths = [[] if b.source in KINDS else _find_pictures(b) for b in backgrounds]
+        # Canvases are kept in memory at every zoom: if there are many pictures, all are scaled down further.
+        zooms = max(sum(zoom**-2 for zoom in _spread_zooms(background)) for background in backgrounds)
         side = min(MAX_SIDE, int((MAX_BYTES / (3 * zooms * max(sum(map(len, paths)), 1))) ** 0.5))
         share = MAX_BYTES // len(backgrounds)
         self.sources = [
-            Source(b, [read_image(path, size, side) for path in own] if own else _painted(b, size, seed, share), own)
+            Source(b, [read_image(path, size, side) for path in own] if own else _generate(b, size, seed, share), own)
             for b, own in zip(backgrounds, paths, strict=True)
         ]
         views: list[tuple[U8, tuple[int, int]]] = []
         rows: list[tuple[int, ...]] = []
         tints: list[tuple[int, ...]] = []
         for source in self.sources:
-            levels = _zooms(source.background)
+            levels = _spread_zooms(source.background)
             rows.append((len(views), len(source.canvases), len(levels), len(tints), len(source.background.tint)))
-            views += [(canvas, _size_of(canvas, zoom, size)) for zoom in levels for canvas in source.canvases]
+            views += [(canvas, _find_view_size(canvas, zoom, size)) for zoom in levels for canvas in source.canvases]
             tints += [parse_color(color) for color in source.background.tint]
         ends = np.cumsum([3 * h * w for _, (h, w) in views])
         self._pixels = np.empty(ends[-1], np.uint8)
         for end, (canvas, (h, w)) in zip(ends, views, strict=True):
-            self._pixels[end - 3 * h * w : end] = _scaled(canvas, (h, w)).ravel()
+            self._pixels[end - 3 * h * w : end] = _resize(canvas, (h, w)).ravel()
         self._views = np.array(
             [(end - 3 * h * w, h, w) for end, (_, (h, w)) in zip(ends, views, strict=True)], np.int64
         )
-        self._rows = np.array(rows, np.int64)
+        self._sources = np.array(rows, np.int64)
         self._tints = np.array(tints or [(0, 0, 0)], np.float32)
 
     @property
-    def painted(self) -> str:
-        """A digest of all pixels: of the procedural canvases, and of the pictures as this machine scales them."""
+    def digest(self) -> str:
+        """A digest of all pixels, as the libraries of this machine generate and scale them."""
         return xxhash.xxh3_128_hexdigest(self._pixels.data)
 
-    def names(self) -> list[list[str]]:
-        """By source and canvas: the picture's file name, or the procedural kind and a number."""
+    def canvas_names(self) -> list[list[str]]:
+        """By source and canvas: the file name of a picture, or the procedural kind and a number."""
         return [
             [path.name for path in source.paths]
             or [f"{source.background.source} {number}" for number in range(len(source.canvases))]
             for source in self.sources
         ]
 
-    def ground(self, held_out: Sequence[frozenset[int]], only: bool = False) -> BackgroundTable:
-        """What a split draws from: all canvases but those `held_out` of each source, or `only` those."""
-        usable, weights, firsts, canvases = [], [], [0], []
+    def build_table(self, held_out: Sequence[frozenset[int]], held_out_only: bool = False) -> BackgroundTable:
+        """The background table of a split: all canvases except those `held_out` of each source, or only those."""
+        sources, weights, starts, canvases = [], [], [0], []
         for number, (source, held) in enumerate(zip(self.sources, held_out, strict=True)):
-            ours = [i for i in range(len(source.canvases)) if (i in held) == only]
-            if ours:
-                usable.append(number)
+            usable = [i for i in range(len(source.canvases)) if (i in held) == held_out_only]
+            if usable:
+                sources.append(number)
                 weights.append(source.background.weight)
-                canvases += ours
-                firsts.append(len(canvases))
+                canvases += usable
+                starts.append(len(canvases))
         backgrounds = [source.background for source in self.sources]
         return BackgroundTable(
             pixels=self._pixels,
             views=self._views,
-            sources=self._rows,
+            sources=self._sources,
             light=np.array([background.light for background in backgrounds], np.float64),
             tint_opacity=np.array([background.tint_opacity for background in backgrounds], np.float64),
             tints=self._tints,
-            bounds=np.cumsum(np.array(weights) / np.sum(weights)),
-            usable=np.array(usable, np.int32),
-            firsts=np.array(firsts, np.int32),
-            canvases=np.array(canvases, np.int32),
+            source_bounds=np.cumsum(np.array(weights) / np.sum(weights)),
+            usable_sources=np.array(sources, np.int32),
+            canvas_starts=np.array(starts, np.int32),
+            usable_canvases=np.array(canvases, np.int32),
         )
 
 
-def _zooms(background: Background) -> list[float]:
-    """Source pixels a crop pixel: evenly spaced in proportion, at most a quarter apart if there are not too many."""
+def _spread_zooms(background: Background) -> list[float]:
+    """Source pixels per crop pixel, in a geometric series with steps of at most 1.25 unless it would be too long."""
     low, high = background.zoom
     count = 1 if low == high else min(2 + int(np.log(high / low) / np.log(1.25)), MAX_ZOOMS)
     return [float(zoom) for zoom in np.geomspace(low, high, count)]
 
 
-def _size_of(canvas: U8, zoom: float, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a canvas with `zoom` of its pixels in one, but no smaller than `size`."""
+def _find_view_size(canvas: U8, zoom: float, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a canvas scaled down by `zoom`, but no smaller than `size`."""
     zoom = min(zoom, canvas.shape[0] / size[0], canvas.shape[1] / size[1])
     return max(round(canvas.shape[0] / zoom), size[0]), max(round(canvas.shape[1] / zoom), size[1])
 
 
-def _scaled(canvas: U8, size: tuple[int, int]) -> U8:
+def _resize(canvas: U8, size: tuple[int, int]) -> U8:
     if size == canvas.shape[:2]:
         return canvas
-    way = cv2.INTER_AREA if size[0] < canvas.shape[0] or size[1] < canvas.shape[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(canvas, size[::-1], interpolation=way), np.uint8)
+    method = cv2.INTER_AREA if size[0] < canvas.shape[0] or size[1] < canvas.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(canvas, size[::-1], interpolation=method), np.uint8)
 
 
-def _paths(background: Background) -> list[Path]:
+def _find_pictures(background: Background) -> list[Path]:
     paths = resolve_asset("backgrounds", background.source, SUFFIXES, KINDS)
     if len(paths) > MAX_PICTURES:
         count = f"{len(paths)} pictures, more than {MAX_PICTURES}"
@@ -135,24 +135,24 @@ def _paths(background: Background) -> list[Path]:
     return paths
 
 
-def _painted(background: Background, size: tuple[int, int], seed: int, share: int) -> list[U8]:
-    """The canvases of a procedural kind, as many as `share` bytes hold at all zooms."""
-    canvas = (max(CANVAS[0], size[0]), max(CANVAS[1], size[1]))
-    each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _zooms(background))
-    number = min(CANVASES, max(int(share / each), 2))  # fewer where they are huge
-    return list(_canvases(background.source, number, canvas, seed))
+def _generate(background: Background, size: tuple[int, int], seed: int, share: int) -> list[U8]:
+    """The canvases of a procedural kind, as many as fit in `share` bytes at all zooms."""
+    canvas = (max(CANVAS_SIZE[0], size[0]), max(CANVAS_SIZE[1], size[1]))
+    bytes_each = 3 * canvas[0] * canvas[1] * sum(zoom**-2 for zoom in _spread_zooms(background))
+    number = min(MAX_CANVASES, max(int(share / bytes_each), 2))
+    return list(_generate_canvases(background.source, number, canvas, seed))
 
 
-@lru_cache(maxsize=4)  # some 4 MB each; the games of a sweep share them
-def _canvases(kind: str, number: int, size: tuple[int, int], seed: int) -> tuple[U8, ...]:
-    paint, stream = KINDS[kind], sorted(KINDS).index(kind)
-    return tuple(paint(np.random.default_rng([seed, stream, i]), *size) for i in range(number))
+@lru_cache(maxsize=4)  # some 4 MB each; shared by the games of a sweep
+def _generate_canvases(kind: str, number: int, size: tuple[int, int], seed: int) -> tuple[U8, ...]:
+    generate, stream = KINDS[kind], sorted(KINDS).index(kind)
+    return tuple(generate(np.random.default_rng([seed, stream, i]), *size) for i in range(number))
 
 
 def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE) -> U8:
     """A picture file as uint8 (h, w, 3), at most `side` on its longer side but no smaller than `size`.
 
-    Raises `UserError` for a file that is no picture, a damaged one, one too small, or one of too many pixels.
+    Raises `UserError` for a file that is no picture, damaged, too small, or has too many pixels.
     """
     with open_picture(path, f"background {path}") as image, without_warnings():
         width, height = image.size
@@ -166,36 +166,36 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE)
 
 
 def parse_color(color: str) -> tuple[int, int, int]:
-    """Channels of a colour.
+    """Red, green and blue of a colour.
 
-    >>> rgb("#ff8000")
+    >>> parse_color("#ff8000")
     (255, 128, 0)
     """
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-# The procedural kinds. Each paints a canvas uint8 (h, w, 3) from a generator.
+# The procedural kinds: each generates a canvas uint8 (h, w, 3) from a random generator.
 
 
 def _noise(rng: Rng, h: int, w: int) -> U8:
-    """Colour noise at several scales, as rough ground or water."""
+    """Colour noise at several scales, like rough ground or water."""
     octaves = np.zeros((h, w, 3), np.float32)
     for step in (4, 8, 16, 32, 64):
         coarse = rng.standard_normal((h // step + 2, w // step + 2, 3)).astype(np.float32)
         grey = coarse.mean(2, keepdims=True) * 1.7
         octaves += cv2.resize(0.3 * coarse + 0.7 * grey, (w, h), interpolation=cv2.INTER_CUBIC) * step**0.5
     octaves *= rng.uniform(10, 40) / octaves.std()
-    return _u8(octaves + rng.uniform(30, 200, 3))
+    return _to_u8(octaves + rng.uniform(30, 200, 3))
 
 
 def _gradient(rng: Rng, h: int, w: int) -> U8:
-    """One colour into another, in a random direction."""
+    """A gradient between two colours in a random direction."""
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     t = np.cos(angle) * x / w + np.sin(angle) * y / h
     t = (t - t.min()) / np.ptp(t)
     first, second = rng.uniform(10, 230, (2, 3))
-    return _u8(first + (second - first) * t[..., None])
+    return _to_u8(first + (second - first) * t[..., None])
 
 
 def _panel(rng: Rng, h: int, w: int) -> U8:
@@ -211,11 +211,11 @@ def _panel(rng: Rng, h: int, w: int) -> U8:
         if rng.random() < 0.5:
             cv2.rectangle(out, (x, y), corner, tuple(base * rng.uniform(0.4, 1.8)), -1)
         cv2.rectangle(out, (x, y), corner, tuple(base * rng.uniform(1.2, 3.0) + 10), 1)
-    return _u8(out + rng.normal(0, 2, out.shape))
+    return _to_u8(out + rng.normal(0, 2, out.shape))
 
 
 def _scene(rng: Rng, h: int, w: int) -> U8:
-    """Blurred shapes and lights before a ground and a sky, as a game scene out of focus."""
+    """Blurred shapes and lights in front of ground and sky, like a game scene out of focus."""
     horizon = rng.uniform(0.2, 0.8)
     sky, ground = rng.uniform(20, 220, (2, 3))
     t = (1 / (1 + np.exp((horizon - np.linspace(0, 1, h)) * 30)))[:, None, None]
@@ -227,10 +227,10 @@ def _scene(rng: Rng, h: int, w: int) -> U8:
         cv2.ellipse(out, center, axes, float(rng.uniform(0, 180)), 0, 360, color, -1)
         if rng.random() < 0.3:
             out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 3))).astype(np.float32)
-    return _u8(cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.5))))
+    return _to_u8(cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.5))))
 
 
-def _u8(pixels: NDArray[Any]) -> U8:
+def _to_u8(pixels: NDArray[Any]) -> U8:
     out: U8 = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return out
 

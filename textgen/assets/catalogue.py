@@ -1,4 +1,4 @@
-"""What is common to both asset catalogues: names, tags and the user's own paths, resolved to files."""
+"""The catalogues of fonts and backgrounds: names, tags and the user's own paths are resolved to files."""
 
 from __future__ import annotations
 
@@ -18,48 +18,49 @@ from textgen.common.errors import UserError
 
 @dataclass(frozen=True)
 class Asset:
-    """A catalogue entry: the files that it stands for and whatever else the catalogue says of it."""
+    """A catalogue entry: its files, and all its keys as `metadata` (licence, copyright, source, …)."""
 
     name: str
     paths: tuple[Path, ...]
     tags: tuple[str, ...]
-    about: dict[str, Any]  # licence, copyright, source, …
+    metadata: dict[str, Any]
 
 
 @cache
-def catalogue(package: str) -> dict[str, Asset]:
+def load_catalogue(package: str) -> dict[str, Asset]:
     """The assets of a data package (`fonts` or `backgrounds`) by name."""
     root = Path(str(files(package)))
     entries = yaml.safe_load((root / "catalogue.yaml").read_text(encoding="utf-8"))
     assets = {}
-    for name, about in entries.items():
-        names = about["files"] if "files" in about else [about["file"]]
-        assets[name] = Asset(name, tuple(root / n for n in names), tuple(about["tags"]), about)
+    for name, entry in entries.items():
+        files_of_entry = entry["files"] if "files" in entry else [entry["file"]]
+        assets[name] = Asset(name, tuple(root / file for file in files_of_entry), tuple(entry["tags"]), entry)
     return assets
 
 
-def resolve_asset(package: str, item: str, suffixes: Iterable[str], also: Iterable[str] = ()) -> list[Path]:
-    """The files that `item` stands for: an asset's name, a tag, a file, or a folder of files.
+def resolve_asset(package: str, item: str, suffixes: Iterable[str], more_names: Iterable[str] = ()) -> list[Path]:
+    """The files of `item`: an asset's name, a tag, a file, or a folder of files.
 
-    An item with a path separator or one of `suffixes` is a path of the user's own, `~` and relative to the working
-    folder; anything else is looked up. `also` are further names for the error message to know.
+    An item that contains a / or ends in one of `suffixes` is a path, relative to the working folder or with `~`;
+    anything else is looked up in the catalogue. `more_names` are further names that the error message lists.
     """
     suffixes = tuple(suffixes)
     if "/" in item or item.lower().endswith(suffixes):
-        return user_files(Path(item).expanduser(), package, suffixes)
-    known = catalogue(package)
+        return find_user_files(Path(item).expanduser(), package, suffixes)
+    known = load_catalogue(package)
     if item in known:
         return list(known[item].paths)
     tagged = [path for asset in known.values() if item in asset.tags for path in asset.paths]
     if tagged:
         return tagged
-    names = sorted({*known, *also, *(tag for asset in known.values() for tag in asset.tags)})
+    names = sorted({*known, *more_names, *(tag for asset in known.values() for tag in asset.tags)})
     near = difflib.get_close_matches(item, names, 1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
     raise UserError(f"{package} has nothing called {item!r}; {hint} (your own files: give a path with a /)")
 
 
-def user_files(path: Path, package: str, suffixes: tuple[str, ...]) -> list[Path]:
+def find_user_files(path: Path, package: str, suffixes: tuple[str, ...]) -> list[Path]:
+    """The file `path`, or all files below the folder `path` that end in one of `suffixes`, sorted."""
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Fonts: which faces a game may use, what they cover, how letters stand beside each other, and glyphs as masks."""
+"""Fonts: the faces of a game, their advances and kerning, and glyphs rasterised to masks."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
 
 SUFFIXES = (".ttf", ".otf")
-INSTANCES = 6  # of a variable font, along the axes that a game names
-DAMAGE = (
+INSTANCES = 6  # of a variable font, along the axes that a game gives
+FONT_ERRORS = (  # that fontTools, HarfBuzz and Pillow raise for damaged files
     *(TTLibError, struct.error, OSError, LookupError, AssertionError, ValueError, TypeError, AttributeError),
     *(ArithmeticError, RecursionError, NotImplementedError, MemoryError),
 )
 MAX_FONT_BYTES = 32 << 20
-MAX_CODES = 0x110000  # in the ranges of a character map: there are no more characters
+MAX_CODES = 0x110000  # in the ranges of a character map: the number of code points in Unicode
 MAX_GLYPH_PIXELS = 1 << 26  # at SCALE times the size: damaged outlines can be millions of pixels wide
 SIGNATURES = (b"\x00\x01\x00\x00", b"true", b"OTTO")
 
-logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # what it says of damage would stand beside our error
+logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # it logs damage, which our error reports already
 
-Location = tuple[tuple[str, float], ...]  # of a variable font's instance: axis and value, in the font's order
+Location = tuple[tuple[str, float], ...]  # an instance of a variable font: axes and values, in the font's order
 
 
 class Glyph(NamedTuple):
-    """Coverage at SCALE times the size, uint8 (h, w), of the fill and of fill with outline, cropped to the ink.
+    """Coverage, uint8 (h, w), of the fill and of fill with outline, cropped to the ink, at SCALE times the size.
 
-    `left` and `top` lead from the pen on the baseline to the corner, in pixels of that size; `fill_height` is that of
-    the fill alone.
+    In pixels of that size, `left` and `top` are the corner's position from the pen on the baseline, and `fill_height`
+    is the height of the fill alone.
     """
 
     fill: U8
@@ -56,7 +56,7 @@ class Glyph(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One font file, or one instance of a variable one, that can draw all of some characters.
+    """A font file, or an instance of a variable one, that has glyphs for all characters of a game.
 
     `advances` (c,) and `kerning` (c, c) are in ems, for the characters in sorted order.
     """
@@ -69,43 +69,44 @@ class Face:
 
     @property
     def name(self) -> str:
-        """The file's name, and the values of the axes if it is an instance."""
+        """The name of the file, and the values of the axes if it is an instance."""
         return " ".join([self.path.stem, *(f"{axis}={value:g}" for axis, value in self.location)])
 
     def pixels_per_em(self, height: float) -> float:
-        """The size at which the tallest digit of the characters (without digits: the tallest glyph) has `height`."""
+        """The font size at which the tallest digit (or glyph, if there are no digits) is `height` pixels high."""
         return height / self._digit_height
 
-    def glyph(self, character: str, size: float, outline: float = 0.0, slant: float = 0.0) -> Glyph:
-        """One character; `size` in pixels an em, `outline` its width in pixels of the crop, `slant` in degrees.
+    def draw_glyph(self, character: str, size: float, outline: float = 0.0, slant: float = 0.0) -> Glyph:
+        """Rasterise a character: `size` in pixels per em, width of the `outline` in pixels, `slant` in degrees.
 
-        Raises `UserError` for damage that FreeType sees no sooner than here.
+        Raises `UserError` for damage that FreeType detects only here.
         """
         try:
-            return _glyph(
-                _font(self.path, self.location, round(size * SCALE)), character, round(outline * SCALE), slant
-            )
+            font = _open_font(self.path, self.location, round(size * SCALE))
+            return _draw_glyph(font, character, round(outline * SCALE), slant)
         except (OSError, ValueError, NotImplementedError, MemoryError) as error:
             raise UserError(f"font {self.path} cannot draw {character!r}: {error}; use another") from None
 
 
 def open_face(path: Path, characters: frozenset[str], location: Location = ()) -> Face:
-    """The face in a font file. Raises `UserError` for a file that is none, and for one that lacks a glyph: it would be
-    drawn as a box."""
-    written = path.stat()
-    return _open_face(path, characters, location, (written.st_size, written.st_mtime_ns))
+    """The face in a font file.
+
+    Raises `UserError` for a file that is no font, or that lacks a glyph: it would be drawn as a box.
+    """
+    stat = path.stat()
+    return _open_face(path, characters, location, (stat.st_size, stat.st_mtime_ns))
 
 
-@lru_cache(maxsize=1024)  # outlines take 10 ms to read; a sweep draws with the same fonts again and again
-def _open_face(path: Path, characters: frozenset[str], location: Location, written: tuple[int, int]) -> Face:
-    """`written`, the file's size and time, stands for what is in it."""
+@lru_cache(maxsize=1024)  # outlines take 10 ms to read, and a sweep draws with the same fonts again and again
+def _open_face(path: Path, characters: frozenset[str], location: Location, version: tuple[int, int]) -> Face:
+    """`version`, the file's size and time, is only a key of the cache."""
     _check_container(path)
     wanted = sorted(characters)
     try:
-        tops, units = _tops(path, wanted, dict(location))
-        advances, kerning = _spacing(path, wanted, location)
+        tops, units = _measure_tops(path, wanted, dict(location))
+        advances, kerning = _measure_spacing(path, wanted, location)
         ImageFont.truetype(str(path), 16)
-    except DAMAGE as error:
+    except FONT_ERRORS as error:
         raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
     missing = [c for c in wanted if c not in tops and not c.isspace()]
     if missing:
@@ -123,10 +124,10 @@ def load_faces(
     characters: frozenset[str],
     axes: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[list[Face], NDArray[np.float64]]:
-    """The faces that `fonts` stands for and the chance of each, every one able to draw all of `characters`.
+    """The faces of `fonts` and the chance of each, all with glyphs for all of `characters`.
 
-    An item's weight is shared evenly by its files, a file's by its instances along `axes`, ranges of the axes of
-    variable fonts. Raises `UserError` that names the font and the glyphs it lacks: they would be drawn as boxes.
+    `axes` are ranges of axes of variable fonts, along which these get instances. An item's weight is divided evenly
+    among its files, and a file's among its instances. Raises `UserError` for a font that cannot be used.
     """
     weights = dict(fonts) if isinstance(fonts, Mapping) else dict.fromkeys(fonts, 1.0)
     if not weights:
@@ -136,15 +137,15 @@ def load_faces(
         paths = resolve_asset("fonts", item, SUFFIXES)
         for path in paths:
             chances[path] = chances.get(path, 0.0) + weight / len(paths)
-    faces, shares = [], []
+    faces, face_chances = [], []
     for path, chance in chances.items():
-        locations = _instances(path, axes) if axes else [()]
+        locations = _spread_instances(path, axes) if axes else [()]
         faces += [open_face(path, characters, location) for location in locations]
-        shares += [chance / len(locations)] * len(locations)
+        face_chances += [chance / len(locations)] * len(locations)
     if axes and not any(face.location for face in faces):
         raise UserError(f"game.text.axes: no font of this game varies along {', '.join(axes)}: name a variable one")
-    total = np.array(shares)
-    return faces, total / total.sum()
+    weight_of_faces = np.array(face_chances)
+    return faces, weight_of_faces / weight_of_faces.sum()
 
 
 def _check_container(path: Path) -> None:
@@ -155,33 +156,33 @@ def _check_container(path: Path) -> None:
             raise UserError(f"font {path} is no TrueType or OpenType file: convert it to .ttf or .otf")
 
 
-def _instances(path: Path, axes: Mapping[str, tuple[float, float]]) -> list[Location]:
-    """Evenly spread locations within `axes`, as far as the font has them; [()] for a font that has none of them."""
+def _spread_instances(path: Path, axes: Mapping[str, tuple[float, float]]) -> list[Location]:
+    """Locations spread evenly over the ranges `axes`, cut to those of the font; [()] if it has none of the axes."""
     _check_container(path)
     try:
         with TTFont(path, lazy=True) as font:
             own = font["fvar"].axes if "fvar" in font else []
             ranges = [(axis.axisTag, axis.minValue, axis.defaultValue, axis.maxValue) for axis in own]
-    except DAMAGE as error:
+    except FONT_ERRORS as error:
         raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
     if not any(tag in axes for tag, *_ in ranges):
         return [()]
     locations = []
     for number in range(INSTANCES):
         location, base = [], 0
-        for tag, least, default, most in ranges:
+        for tag, lowest, default, highest in ranges:
             value = default
             if tag in axes:
-                # The first axis in even steps, the others in van der Corput's order: no two axes go together.
-                share = number / (INSTANCES - 1) if base == 0 else _corput(number + 1, base + 1)
-                low, high = (min(max(end, least), most) for end in axes[tag])
+                # Even steps on the first axis, van der Corput sequences on the others: no two axes are correlated.
+                share = number / (INSTANCES - 1) if base == 0 else _van_der_corput(number + 1, base + 1)
+                low, high = (min(max(end, lowest), highest) for end in axes[tag])
                 value, base = low + share * (high - low), base + 1
             location.append((tag, float(value)))
         locations.append(tuple(location))
     return locations
 
 
-def _corput(number: int, base: int) -> float:
+def _van_der_corput(number: int, base: int) -> float:
     value, weight = 0.0, 1.0
     while number:
         number, digit = divmod(number, base)
@@ -190,14 +191,14 @@ def _corput(number: int, base: int) -> float:
     return value
 
 
-def _tops(path: Path, characters: Iterable[str], location: dict[str, float]) -> tuple[dict[str, float], float]:
-    """The height above the baseline of each character that the font has ink for, and the units of an em."""
+def _measure_tops(path: Path, characters: Iterable[str], location: dict[str, float]) -> tuple[dict[str, float], float]:
+    """The height above the baseline of each character that has ink, in font units, and the font units per em."""
     drawn = uharfbuzz.Font(uharfbuzz.Face(uharfbuzz.Blob(path.read_bytes())))
     if location:
         drawn.set_variations(location)
     with TTFont(path, lazy=True) as font:
         if "cmap" in font:
-            _check_codes(font.reader["cmap"])
+            _check_character_map(font.reader["cmap"])
         names, glyphs = font.getBestCmap() or {}, font.getGlyphSet(location=location or None)
         tops = {}
         for character in characters:
@@ -210,8 +211,11 @@ def _tops(path: Path, characters: Iterable[str], location: dict[str, float]) -> 
 
 
 def _has_ink(font: uharfbuzz.Font, character: str) -> bool:
-    """Whether HarfBuzz draws anything. It gives up on glyphs that put others together thousands of times, as damage or
-    malice can have it, and over which fontTools and FreeType would take hours."""
+    """Whether HarfBuzz draws anything for a character.
+
+    It gives up on composite glyphs of thousands of parts, in damaged or malicious files, with which fontTools and
+    FreeType would take hours.
+    """
     number = font.get_nominal_glyph(ord(character))
     pen = BoundsPen(None)
     if number is not None:
@@ -219,8 +223,8 @@ def _has_ink(font: uharfbuzz.Font, character: str) -> bool:
     return pen.bounds is not None
 
 
-def _check_codes(cmap: bytes) -> None:
-    """Refuse ranges of more characters than there are: fontTools would write them out, to gigabytes."""
+def _check_character_map(cmap: bytes) -> None:
+    """Refuse a map with more characters than Unicode has: fontTools would expand it to gigabytes."""
     for number in range(struct.unpack_from(">H", cmap, 2)[0]):
         at = struct.unpack_from(">I", cmap, 8 + 8 * number)[0]
         kind, starts, ends = struct.unpack_from(">H", cmap, at)[0], np.zeros(0, ">u4"), np.zeros(0, ">u4")
@@ -236,41 +240,41 @@ def _check_codes(cmap: bytes) -> None:
             raise TTLibError("its character map holds more characters than there are")
 
 
-def _spacing(path: Path, characters: list[str], location: Location) -> tuple[F32, F32]:
+def _measure_spacing(path: Path, characters: list[str], location: Location) -> tuple[F32, F32]:
     """Advance of each character (c,) and kerning of each pair (c, c), both in ems, as HarfBuzz places them."""
     face = uharfbuzz.Face(uharfbuzz.Blob(path.read_bytes()))
     font = uharfbuzz.Font(face)
     if location:
         font.set_variations(dict(location))
 
-    def advances(text: str, kern: bool) -> NDArray[np.float64]:
+    def shape_text(text: str, kern: bool) -> NDArray[np.float64]:
         buffer = uharfbuzz.Buffer()
         buffer.add_str(text)
         buffer.guess_segment_properties()
-        buffer.direction, buffer.language = "ltr", "en"  # not the language of whoever runs this
-        # Glyphs are drawn one by one: substitutions of any kind would not be what is drawn.
+        buffer.direction, buffer.language = "ltr", "en"  # not the language of the current locale
+        # Glyphs are drawn one by one, so without substitutions.
         uharfbuzz.shape(font, buffer, {"kern": kern, "liga": False, "clig": False, "calt": False, "rlig": False})
         return np.array([position.x_advance for position in buffer.glyph_positions], np.float64)
 
-    alone = np.array([advances(character, False).sum() for character in characters])
+    alone = np.array([shape_text(character, False).sum() for character in characters])
     pairs = np.zeros((len(characters), len(characters)))
     for number, first in enumerate(characters):
-        row = advances("".join(first + second for second in characters), True)
-        if len(row) == 2 * len(characters):  # else marks have joined their letters, which are not kerned then
+        row = shape_text("".join(first + second for second in characters), True)
+        if len(row) == 2 * len(characters):  # otherwise marks were combined with letters, which are then not kerned
             pairs[number] = row[::2] - alone[number]
     return (alone / face.upem).astype(np.float32), (pairs / face.upem).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
-def _font(path: Path, location: Location, px: int) -> ImageFont.FreeTypeFont:
-    # Layout.BASIC: the other engine is a system library that not every machine has.
+def _open_font(path: Path, location: Location, px: int) -> ImageFont.FreeTypeFont:
+    # Layout.BASIC: the other engine is a system library, which is not always installed.
     font = ImageFont.truetype(str(path), px, layout_engine=ImageFont.Layout.BASIC)
     if location:
         font.set_variation_by_axes([value for _, value in location])
     return font
 
 
-def _glyph(font: ImageFont.FreeTypeFont, character: str, stroke: int, slant: float) -> Glyph:
+def _draw_glyph(font: ImageFont.FreeTypeFont, character: str, stroke: int, slant: float) -> Glyph:
     left, top, right, bottom = (int(v) for v in font.getbbox(character, anchor="ls", stroke_width=stroke))
     shape = (max(right - left, 0), max(bottom - top, 0))
     if max(*shape, 1) ** 2 > MAX_GLYPH_PIXELS:
@@ -282,7 +286,7 @@ def _glyph(font: ImageFont.FreeTypeFont, character: str, stroke: int, slant: flo
             ImageDraw.Draw(mask).text((-left, -top), character, 255, font, anchor="ls", stroke_width=width)
         masks.append(np.asarray(mask))
     if slant and masks[0].size:
-        masks, left = _sheared(masks, left, top, slant)
+        masks, left = _shear(masks, left, top, slant)
     fill, outer = masks[0], masks[-1]
     rows, columns = np.flatnonzero(outer.any(1)), np.flatnonzero(outer.any(0))
     if not len(rows):
@@ -293,8 +297,8 @@ def _glyph(font: ImageFont.FreeTypeFont, character: str, stroke: int, slant: flo
     return Glyph(fill[box], outer[box], left + int(columns[0]), top + int(rows[0]), height)
 
 
-def _sheared(masks: list[U8], left: int, top: int, slant: float) -> tuple[list[U8], int]:
-    """Masks whose rows move right by tan(slant) for each row above the baseline, and their new left."""
+def _shear(masks: list[U8], left: int, top: int, slant: float) -> tuple[list[U8], int]:
+    """Shift rows right by tan(slant) per row above the baseline. Returns the masks and their new left."""
     h, w = masks[0].shape
     slope = math.tan(math.radians(slant))
     moves = (-slope * top, -slope * (top + h))  # of the first and last row; `top` is negative above the baseline

@@ -1,4 +1,4 @@
-"""Assets that training never sees: which fonts and backgrounds are held out for test sets of their own."""
+"""The choice of held-out assets: fonts and backgrounds that only test sets of their own contain."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ from textgen.common.errors import UserError
 from textgen.schema.split import Holdout
 
 
-def held_out_faces(faces: Sequence[Face], holdout: Holdout, seed: int) -> frozenset[int]:
-    """The numbers of the faces held out: whole families, for their weights look alike."""
-    families = [_family(face) for face in faces]
-    chosen = _chosen(dict.fromkeys(families), holdout.fonts, seed)
+def choose_held_out_faces(faces: Sequence[Face], holdout: Holdout, seed: int) -> frozenset[int]:
+    """The numbers of the held-out faces: whole families, since the weights of a family look alike."""
+    families = [_find_family(face) for face in faces]
+    chosen = _choose(dict.fromkeys(families), holdout.fonts, seed)
     if holdout.fonts and not chosen:
-        raise UserError("split.holdout_fonts: one font family cannot be parted: give more fonts")
+        raise UserError("split.holdout_fonts: one font family cannot be split: give more fonts")
     return frozenset(number for number, family in enumerate(families) if family in chosen)
 
 
-def held_out_canvases(backgrounds: Backgrounds, holdout: Holdout, seed: int) -> list[frozenset[int]]:
-    """For each source the numbers of the canvases held out."""
-    held = []
-    for names in backgrounds.names():
-        chosen = _chosen(names, holdout.backgrounds, seed)
-        held.append(frozenset(number for number, name in enumerate(names) if name in chosen))
-    if holdout.backgrounds and not any(held):
-        raise UserError("split.holdout_backgrounds: no source has two pictures to be parted: give more")
-    return held
+def choose_held_out_canvases(backgrounds: Backgrounds, holdout: Holdout, seed: int) -> list[frozenset[int]]:
+    """By source, the numbers of the held-out canvases."""
+    held_out = []
+    for names in backgrounds.canvas_names():
+        chosen = _choose(names, holdout.backgrounds, seed)
+        held_out.append(frozenset(number for number, name in enumerate(names) if name in chosen))
+    if holdout.backgrounds and not any(held_out):
+        raise UserError("split.holdout_backgrounds: no source has two pictures to split: give more")
+    return held_out
 
 
-def _family(face: Face) -> str:
-    """Files of one folder and with one name before the last hyphen, as roboto-condensed-700.ttf has it, are one, and
-    oswald-variable/ is one with the oswald/ beside it."""
+def _find_family(face: Face) -> str:
+    """The folder of a font file, without "-variable", and its name up to the last hyphen: roboto-condensed-700.ttf."""
     folder = str(face.path.parent).removesuffix("-variable")
     return f"{folder}/{face.path.stem.rpartition('-')[0] or face.path.stem}"
 
 
-def _chosen(names: Iterable[str], share: float, seed: int) -> set[str]:
-    """About `share` of the names, at least one but not all, whatever their order."""
+def _choose(names: Iterable[str], share: float, seed: int) -> set[str]:
+    """About `share` of the names, at least one but not all, independent of their order."""
 
     def rank(name: str) -> tuple[bytes, str]:
         return hashlib.sha256(f"{seed}/{name.rpartition('/')[2]}".encode()).digest(), name

@@ -1,4 +1,4 @@
-"""Icons beside a text: simple ones painted here, or the user's own PNGs, at every height that a game can ask for."""
+"""Icons beside a text: drawn here or the user's own PNG files, stored at every height that a game can need."""
 
 from __future__ import annotations
 
@@ -10,73 +10,72 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from textgen.assets.catalogue import user_files
+from textgen.assets.catalogue import find_user_files
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import open_picture, without_warnings
 from textgen.schema.game import Text
 
-SIDE = 96  # icons are painted this large and averaged down
-HEIGHTS = 24  # levels at most
+DRAWN_SIDE = 96  # icons are drawn this large and averaged down
+MAX_LEVELS = 24  # heights of an icon
 MAX_ICONS, MAX_PIXELS, MAX_HEIGHT, MAX_RATIO = 256, 4_000_000, 256, 8
 
 
 def load_icons(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]:
     """The icons of a game whose crops are `height` pixels high.
 
-    Returns a table (icons, heights, 3) of offset, height and width, the planes red, green, blue and alpha that it leads
-    to, behind each other, with colours multiplied by alpha; and the files they came from.
+    Returns a table (icons, heights, 3) of offset, height and width; the pixels at these offsets, planes of red, green,
+    blue and alpha, with colours multiplied by alpha; and the icon files.
     """
     if text.icon is None:
         return np.zeros((1, 1, 3), np.int64), np.zeros(1, np.uint8), []
     pictures, paths = [], []
     for source in text.icon.source:
         if source in KINDS:
-            pictures.append(_painted(KINDS[source]))
+            pictures.append(_draw_icon(KINDS[source]))
         else:
             if "/" not in source and not source.lower().endswith(".png"):
-                raise UserError(
-                    f"game.text.icon.source: {source!r} is none of {', '.join(KINDS)} and no folder with a /"
-                )
-            found = user_files(Path(source).expanduser(), "icons", (".png",))
+                kinds = ", ".join(KINDS)
+                raise UserError(f"game.text.icon.source: {source!r} is none of {kinds}, no .png and no folder with a /")
+            found = find_user_files(Path(source).expanduser(), "icons", (".png",))
             paths += found
-            pictures += [_read(path) for path in found]
+            pictures += [_read_icon(path) for path in found]
     if len(pictures) > MAX_ICONS:
         raise UserError(f"game.text.icon.source holds {len(pictures)} pictures, more than {MAX_ICONS}: give fewer")
     low, high = text.icon.height
-    least = max(3, int(low * text.height[0] * 0.6))
-    most = min(int(high * text.height[1] * 1.6) + 1, 2 * height, MAX_HEIGHT)
-    heights = sorted({round(h) for h in np.geomspace(min(least, most), most, HEIGHTS).tolist()})
+    lowest = max(3, int(low * text.height[0] * 0.6))
+    highest = min(int(high * text.height[1] * 1.6) + 1, 2 * height, MAX_HEIGHT)
+    heights = sorted({round(h) for h in np.geomspace(min(lowest, highest), highest, MAX_LEVELS).tolist()})
     table = np.zeros((len(pictures), len(heights), 3), np.int64)
-    planes, at = [], 0
+    planes, offset = [], 0
     for number, picture in enumerate(pictures):
         for level, h in enumerate(heights):
             w = max(1, round(picture.shape[1] * h / picture.shape[0]))
             scaled = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA).reshape(h, w, 4)
-            table[number, level] = at, h, w
+            table[number, level] = offset, h, w
             planes.append(np.rint(scaled.transpose(2, 0, 1)).astype(np.uint8).ravel())
-            at += planes[-1].size
+            offset += planes[-1].size
     return table, np.concatenate(planes), paths
 
 
-def _read(path: Path) -> NDArray[np.float32]:
+def _read_icon(path: Path) -> NDArray[np.float32]:
     """A PNG as float32 (h, w, 4) in 0…255, colours multiplied by alpha."""
     with open_picture(path, f"icon {path}", ("PNG",), MAX_PIXELS) as image, without_warnings():
         width, height = image.size
         if max(width, height) > MAX_RATIO * min(width, height):
             raise UserError(f"icon {path} is {height}×{width}, one side over {MAX_RATIO} times the other: cut it")
         pixels = np.asarray(image.convert("RGBA"), np.float32)
-    return _multiplied(pixels)
+    return _premultiply(pixels)
 
 
-def _multiplied(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _premultiply(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([pixels[..., :3] * pixels[..., 3:] / 255, pixels[..., 3:]], 2).astype(np.float32)
 
 
-def _painted(paint: Callable[[ImageDraw.ImageDraw], None]) -> NDArray[np.float32]:
-    image = Image.new("RGBA", (SIDE, SIDE))
-    paint(ImageDraw.Draw(image))
-    return _multiplied(np.asarray(image, np.float32))
+def _draw_icon(draw: Callable[[ImageDraw.ImageDraw], None]) -> NDArray[np.float32]:
+    image = Image.new("RGBA", (DRAWN_SIDE, DRAWN_SIDE))
+    draw(ImageDraw.Draw(image))
+    return _premultiply(np.asarray(image, np.float32))
 
 
 def _coin(draw: ImageDraw.ImageDraw) -> None:

@@ -1,4 +1,4 @@
-"""Whether a finished crop can be read: its contrast, in compiled code."""
+"""The contrast of a finished crop, in compiled code: whether its text can be read."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from textgen.kernels.tables import LOW_CONTRAST, OK
 
 
 @compiled
-def measure(samples, images, fills, least):
-    """Set every sample's contrast, see `contrast`, and the status of those below `least`."""
+def measure_contrasts(samples, images, fills, min_contrast):
+    """Set every sample's contrast, and the status LOW_CONTRAST of those below `min_contrast`."""
     _, height, width = fills.shape
     masks, rows = np.empty((2, height + 2, width + 2), np.uint8), np.empty((3, width + 2), np.int32)
     for k in range(len(samples)):
-        s = samples[k]
-        if s.status == OK and s.right > s.left:
-            s.contrast = contrast(images[k], fills[k], s.top, s.left, s.bottom, s.right, masks, rows)
-            if least > 0 and s.contrast < least:
-                s.status = LOW_CONTRAST
+        sample = samples[k]
+        if sample.status == OK and sample.right > sample.left:
+            sample.contrast = measure_contrast(
+                images[k], fills[k], sample.top, sample.left, sample.bottom, sample.right, masks, rows
+            )
+            if min_contrast > 0 and sample.contrast < min_contrast:
+                sample.status = LOW_CONTRAST
 
 
 @compiled
-def contrast(image, fill, top, left, bottom, right, masks, lines):
-    """How far a text stands out of the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
+def measure_contrast(image, fill, top, left, bottom, right, masks, lines):
+    """The contrast of a text in the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
 
-    The step between the strokes, with coverage `fill` uint8 (H, W) and ink within a box, and what lies right around and
-    between them, less the standard deviation of the latter: text on clutter as strong as itself has none, and blur that
-    closes the gaps between strokes takes it away. Luma is that of ITU-R BT.601. `masks` uint8 (2, H + 2, W + 2) and
-    `lines` int32 (3, W + 2) are room to work in.
+    It is the difference in mean luma between the strokes, with coverage `fill` uint8 (H, W) and ink within the box, and
+    the pixels right around and between them, minus the standard deviation of the latter. So text on clutter as strong
+    as itself has no contrast, and blur that closes the gaps between strokes removes it. Luma is that of ITU-R BT.601.
+    `masks` uint8 (2, H + 2, W + 2) and `lines` int32 (3, W + 2) are scratch memory.
     """
     height, width = fill.shape
     top0, left0, bottom1, right1 = max(top - 1, 0), max(left - 1, 0), min(bottom + 1, height), min(right + 1, width)
     rows, columns = bottom1 - top0, right1 - left0
     cover, spread = masks[0], masks[1]
     on, off, luma = lines[0, :columns], lines[1, :columns], lines[2, :columns]
-    # Coverage with a rim of zeros, so that the neighbours of a pixel need no test.
+    # Coverage is padded with zeros, so that the neighbours of a pixel need no test.
     cover[: rows + 2, : columns + 2] = 0
     cover[top - top0 + 1 : bottom - top0 + 1, left - left0 + 1 : right - left0 + 1] = fill[top:bottom, left:right]
     for y in range(rows + 2):

@@ -1,7 +1,7 @@
-"""numba, with a cache that notices every change of the compiled code.
+"""numba with a cache on disk that is renewed whenever any file of this package changes.
 
-numba looks at one function's own file, and not at what is compiled into it from others: after a change there it would
-go on with old code. Here the cache's folder is named by a digest of all of them.
+numba checks only the file of a compiled function, and not the files of the functions that it calls: after a change
+there it would keep running old code. Here the cache folder is named by a digest of all files of the package.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from typing import Any
 
 import numba
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent  # of the kernels
 config: Any = numba.config
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile for any number of threads; keep what was compiled, where there is a place for it."""
-    folder, before = _folder(), config.CACHE_DIR
+    """Compile `function` at its first call, without the GIL, and cache the code where a folder can be written."""
+    folder, before = _find_cache_folder(), config.CACHE_DIR
     if folder is None:
         return numba.njit(function, nogil=True)
-    config.CACHE_DIR = str(folder)  # read when a function is decorated; other users of numba keep theirs
+    config.CACHE_DIR = str(folder)  # numba reads it in the decorator; other users of numba keep their setting
     try:
         return numba.njit(function, nogil=True, cache=True)
     finally:
         config.CACHE_DIR = before
 
 
-def is_cold() -> bool:
-    """Whether the first drawing has to compile, for half a minute or so."""
-    folder = _folder()
-    return folder is None or not any(folder.rglob("compose.draw*.nbc"))
+def is_cached(function: Any) -> bool:
+    """Whether the code of a `compiled` function is in the cache, so that its first call does not compile."""
+    folder, module = _find_cache_folder(), function.__module__.rpartition(".")[2]
+    return folder is not None and any(folder.rglob(f"{module}.{function.__qualname__}-*.nbc"))
 
 
 @cache
-def _folder() -> Path | None:
-    """Where compiled code is kept: as NUMBA_CACHE_DIR says, beside the package, or in the user's cache."""
+def _find_cache_folder() -> Path | None:
+    """The first that can be written of NUMBA_CACHE_DIR or else the package's __pycache__ and the user's cache."""
     digest = hashlib.sha256()
-    for path in sorted(HERE.glob("*.py")):
+    for path in sorted(FOLDER.glob("*.py")):
         digest.update(path.read_bytes())
     name = f"foldtext-numba-{digest.hexdigest()[:16]}"
     given = os.environ.get("NUMBA_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    # Not in a folder for temporary files: what lies in a cache is executed, and others can write there.
-    for place in [Path(given)] if given else [HERE / "__pycache__", Path(home) / "foldtext"]:
+    # Never a folder for temporary files: cached code is executed, and other users can write there.
+    for place in [Path(given)] if given else [FOLDER / "__pycache__", Path(home) / "foldtext"]:
         try:
             (place / name).mkdir(parents=True, exist_ok=True)
         except OSError:

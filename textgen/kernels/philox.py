@@ -1,7 +1,8 @@
 """Philox4x32-10 (Salmon et al., SC 2011): random numbers as a function of a key and a counter, in compiled code.
 
-Every sample has streams of its own, named by (key, index, stream), so it can be drawn alone, in any order and on any
-thread. A state is uint64 (11,): key (2), counter (4: block, stream, index), the block's words (4), words used.
+Every sample has random streams of its own, numbered by (key, index, stream), so it can be drawn alone, in any order
+and on any thread. A state is uint64 (11,): key (2), counter (4: block, stream, index), the block's words (4), words
+used.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 @compiled
 def start(state, key, index, stream):
-    """Set `state` to the beginning of a stream (0 ≤ stream < 2**32) of sample `index` under a 64-bit `key`."""
+    """Set `state` to the start of random stream `stream` (below 2**32) of sample `index`, under a 64-bit `key`."""
     state[0], state[1] = np.uint64(key) & _LOW, np.uint64(key) >> _32
     state[2], state[3] = 0, np.uint64(stream)
     state[4], state[5] = np.uint64(index) & _LOW, np.uint64(index) >> _32
@@ -43,7 +44,7 @@ def word(state):
 
 @compiled
 def uniform(state):
-    """A float64 in [0, 1), one of 2**32."""
+    """A float64 in [0, 1), one of 2**32 values."""
     return np.float64(word(state)) * 2.0**-32
 
 
@@ -61,5 +62,5 @@ def below(state, n):
 
 @compiled
 def weighted(state, bounds):
-    """An index whose chances have the cumulative sums `bounds` (k,), the last of them 1."""
+    """A random index; `bounds` (k,) are the cumulative sums of the chances, the last of them 1."""
     return min(np.int64(np.searchsorted(bounds, uniform(state), side="right")), len(bounds) - 1)

@@ -1,6 +1,6 @@
-"""Texts drawn in compiled code: the items of a spec as flat arrays, and the function that walks through them.
+"""Random texts in compiled code: the items of a spec as a program in flat arrays, and the function that runs it.
 
-It draws exactly what `textgen.spec.items` draws from the same random numbers, some hundred times as fast.
+From the same random numbers it draws the same texts as `textgen.spec.items`, some hundred times as fast.
 """
 
 from __future__ import annotations
@@ -20,36 +20,37 @@ CHARACTER, DIGITS, VALUE, OPTIONAL, LABEL, BRANCH, END = range(7)
 
 
 class Program(NamedTuple):
-    """Steps (n, 3) int32: what to do and two operands; codes are indices into an alphabet, where 0 is no character.
+    """A program for random texts. Codes are indices into an alphabet, where 0 is no character.
 
-    CHARACTER code; DIGITS width; VALUE table; OPTIONAL chance, steps to skip; LABEL; BRANCH table (whose values are
-    steps to go on at); END. A table (k, 3) is its first value, how many there are, and its first bound or -1 where all
-    are equally likely; value v has the codes[starts[v]:starts[v + 1]].
+    A row of `steps` is an operation and two operands: CHARACTER code; DIGITS width; VALUE table; OPTIONAL index of its
+    chance in `bounds`, number of steps to skip; LABEL; BRANCH table (its values are the steps to jump to); END. A row
+    of `tables` is the first value, the number of values, and the first bound, or -1 if all are equally likely. The
+    codes of value v are codes[starts[v]:starts[v + 1]].
     """
 
-    steps: NDArray[np.int32]
-    tables: NDArray[np.int32]
+    steps: NDArray[np.int32]  # (n, 3)
+    tables: NDArray[np.int32]  # (k, 3)
     bounds: NDArray[np.float64]
     starts: NDArray[np.int32]
     codes: NDArray[np.int32]
-    digits: NDArray[np.int32]
-    first: NDArray[np.int32]  # (2,): the step at which a text with the label begins, and one without
+    digits: NDArray[np.int32]  # (10,): codes of 0 to 9
+    entry: NDArray[np.int32]  # (2,): the first step of a text with a label, and of one without
     classes: int
-    length: int  # of the longest text
+    max_length: int  # of a text
 
 
 def build_alphabet(characters: frozenset[str]) -> str:
-    """The characters by code; code 0, which ends a text, is NUL."""
+    """The sorted characters after NUL, which has code 0 and ends a text."""
     return "\0" + "".join(sorted(characters))
 
 
 def compile_spec(spec: Spec, alphabet: str) -> Program:
-    """The texts of every class of `spec`."""
+    """The program for the texts of every class of `spec`."""
     return _compile(spec.before, spec.after, spec.classes[:-1], spec.others, alphabet)
 
 
 def compile_texts(texts: Choice[Items], alphabet: str) -> Program:
-    """Texts without a label."""
+    """The program for texts without a label."""
     return _compile((), (), (), texts, alphabet)
 
 
@@ -60,13 +61,13 @@ def _compile(before: Items, after: Items, labels: Sequence[str], others: Choice[
     bounds: list[float] = []
     values: list[list[int]] = []
 
-    def table(options: Sequence[list[int]], chances: Sequence[float]) -> int:
+    def add_table(options: Sequence[list[int]], chances: Sequence[float]) -> int:
         tables.append([len(values), len(options), len(bounds) if chances else -1])
         values.extend(options)
         bounds.extend(chances)
         return len(tables) - 1
 
-    def add(items: Items) -> None:
+    def add_steps(items: Items) -> None:
         for item in items:
             if isinstance(item, str):
                 steps.append([CHARACTER, code[item], 0])
@@ -74,31 +75,29 @@ def _compile(before: Items, after: Items, labels: Sequence[str], others: Choice[
                 bounds.append(item.chance)
                 at = len(steps)
                 steps.append([OPTIONAL, len(bounds) - 1, 0])
-                add(item.items)
+                add_steps(item.items)
                 steps[at][2] = len(steps) - at - 1
             elif item.values is None:
                 steps.append([DIGITS, item.width, 0])
             else:
                 options = [[code[character] for character in value] for value in item.values.options]
-                steps.append([VALUE, table(options, item.values.bounds), 0])
+                steps.append([VALUE, add_table(options, item.values.bounds), 0])
 
-    table([[code[character] for character in value] for value in labels], ())  # table 0
-    add(before)
+    add_table([[code[character] for character in value] for value in labels], ())  # table 0
+    add_steps(before)
     steps.append([LABEL, 0, 0])
-    add(after)
+    add_steps(after)
     steps.append([END, 0, 0])
-    other = len(steps)
+    branch = len(steps)
     steps.append([BRANCH, 0, 0])
     branches = []
     for items in others.options:
         branches.append([len(steps)])
-        add(items)
+        add_steps(items)
         steps.append([END, 0, 0])
-    steps[other][1] = table(branches, others.bounds)
+    steps[branch][1] = add_table(branches, others.bounds)
 
-    longest = max(
-        [_longest(before) + max(map(len, labels), default=0) + _longest(after), *map(_longest, others.options)]
-    )
+    with_label = _max_length(before) + max(map(len, labels), default=0) + _max_length(after)
     return Program(
         steps=np.array(steps, np.int32),
         tables=np.array(tables, np.int32).reshape(-1, 3),
@@ -106,19 +105,19 @@ def _compile(before: Items, after: Items, labels: Sequence[str], others: Choice[
         starts=np.cumsum([0, *map(len, values)]).astype(np.int32),
         codes=np.array([c for value in values for c in value], np.int32),
         digits=np.array([code.get(digit, 0) for digit in "0123456789"], np.int32),
-        first=np.array([0, other], np.int32),
+        entry=np.array([0, branch], np.int32),
         classes=len(labels) + 1,
-        length=longest,
+        max_length=max([with_label, *map(_max_length, others.options)]),
     )
 
 
-def _longest(items: Items) -> int:
+def _max_length(items: Items) -> int:
     total = 0
     for item in items:
         if isinstance(item, str):
             total += 1
         elif isinstance(item, OptionalText):
-            total += _longest(item.items)
+            total += _max_length(item.items)
         elif isinstance(item, Field):
             total += max(map(len, item.values.options)) if item.values else item.width
     return total
@@ -126,29 +125,32 @@ def _longest(items: Items) -> int:
 
 @compiled
 def write_text(program, label, state, out):
-    """A random text of class `label` as codes in `out` (at least `program.length` long). Returns its length."""
+    """Write the codes of a random text of class `label` to `out` (at least `program.max_length` long).
+
+    Returns the length of the text.
+    """
     steps, tables, bounds = program.steps, program.tables, program.bounds
-    at = program.first[1 if label == program.classes - 1 else 0]
+    at = program.entry[1 if label == program.classes - 1 else 0]
     n = 0
     while True:
-        kind, one, two = steps[at]
+        kind, operand, operand_2 = steps[at]
         at += 1
         if kind == CHARACTER:
-            out[n] = one
+            out[n] = operand
             n += 1
         elif kind == DIGITS:
-            for _ in range(one):
+            for _ in range(operand):
                 out[n] = program.digits[int(philox.uniform(state) * 10)]
                 n += 1
         elif kind == OPTIONAL:
-            if philox.uniform(state) >= bounds[one]:
-                at += two
+            if philox.uniform(state) >= bounds[operand]:
+                at += operand_2
         elif kind == END:
             return n
         else:
             value = tables[0, 0] + label
             if kind != LABEL:
-                first, count, bound = tables[one]
+                first, count, bound = tables[operand]
                 chance = philox.uniform(state)
                 if bound < 0:
                     value = first + int(chance * count)
@@ -164,7 +166,7 @@ def write_text(program, label, state, out):
 
 
 def decode_texts(codes: NDArray[Any], alphabet: str) -> list[str]:
-    """Rows of codes (n, length), filled up with 0, as strings."""
+    """The strings of rows of codes (n, length), which are padded with 0."""
     characters = np.array([ord(character) for character in alphabet], np.uint32)[codes]
     n, length = codes.shape
     return (

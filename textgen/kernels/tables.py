@@ -1,4 +1,4 @@
-"""What compiled code takes and fills: the records of samples, and a game's look, letters and backgrounds as arrays."""
+"""The arrays that compiled code reads and writes: records of samples, and the style, letter and background tables."""
 
 from __future__ import annotations
 
@@ -9,26 +9,36 @@ from numpy.typing import NDArray
 
 from textgen.common.arrays import F32
 
+# The status of a sample after an attempt to draw it.
 OK, TOO_LARGE, TOO_SMALL, LOW_CONTRAST = range(4)
-REASONS = {TOO_LARGE: "too large", TOO_SMALL: "too small", LOW_CONTRAST: "low contrast"}
-MENDS = {
+REJECT_REASONS = {TOO_LARGE: "too large", TOO_SMALL: "too small", LOW_CONTRAST: "low contrast"}
+REMEDIES = {
     TOO_LARGE: "make text.height or text.spacing smaller or size larger",
     TOO_SMALL: "make text.height larger or text.least smaller",
     LOW_CONTRAST: "set colours and backgrounds apart, text.height larger, or text.contrast smaller",
 }
-TEXT, STYLE, GROUND, PICTURE, STREAM, STREAMS = 0, 1, 2, 3, 4, 4  # streams of a sample; of its next try STREAMS on
+
+# Random streams of a sample. Attempt a uses stream n + a · STREAMS_PER_ATTEMPT; only the text's is never drawn again.
+TEXT_STREAM, STYLE_STREAM, BACKGROUND_STREAM, LAYER_STREAM, DEGRADATION_STREAM = range(5)
+STREAMS_PER_ATTEMPT = 4
+
+# The side of the text on which an icon or a neighbouring text is drawn.
 LEFT_SIDE, RIGHT_SIDE, ABOVE, BELOW = range(4)
 SIDES = ("left", "right", "above", "below")
 NO_SIDE = -1
-TEXTS, OUTLINES, GRADIENTS, PANELS, BORDERS, SHADOWS, GLOWS = range(7)  # rows of Look.palettes
 
-# What a sample is drawn with. Lengths in pixels of the crop; box is the ink of its text: top, left, bottom, right.
+# Rows of StyleTable.palettes, and of StyleTable.shadow_and_glow.
+TEXT_COLORS, OUTLINE_COLORS, GRADIENT_COLORS, PANEL_COLORS, BORDER_COLORS, SHADOW_COLORS, GLOW_COLORS = range(7)
+SHADOW, GLOW = range(2)
+
+# One sample: its class, style, background and result. `face`, `height`, `stroke` and `slant` are indices into
+# LetterTable; lengths are in pixels of the crop; top, left, bottom and right are the box of the text's ink.
 SAMPLE = np.dtype(
     [
         ("index", np.int64),
         ("label", np.int32),
         ("length", np.int32),  # characters of the text
-        ("other_length", np.int32),  # characters of its neighbour
+        ("neighbour_length", np.int32),  # characters of the neighbouring text
         ("attempt", np.int32),
         ("status", np.int32),
         ("face", np.int32),
@@ -55,43 +65,41 @@ SAMPLE = np.dtype(
 )
 
 
-# The piece of a background under a sample: where in Ground.pixels it begins, bytes from row to row, and how it is lit.
-PIECE = np.dtype(
+# The patch of a canvas behind one sample, and its light and tint.
+PATCH = np.dtype(
     [
-        ("at", np.int64),
-        ("pitch", np.int64),
+        ("offset", np.int64),  # of the first byte in BackgroundTable.pixels
+        ("row_bytes", np.int64),  # from one row to the next
         ("mirrored", np.int32),
         ("light", np.float32),
-        ("rest", np.float32),  # what is left of it under the tint
-        ("red", np.float32),  # what the tint adds
-        ("green", np.float32),
-        ("blue", np.float32),
+        ("canvas_share", np.float32),  # 1 - opacity of the tint
+        ("tint_red", np.float32),  # opacity · tint
+        ("tint_green", np.float32),
+        ("tint_blue", np.float32),
     ],
     align=True,
 )
 
 
 class StyleTable(NamedTuple):
-    """`textgen.schema.game.Text` as numbers. Ranges are (2,); palettes (7, 2) are first row and count in `colors` (n,
-    3).
-    """
+    """`textgen.schema.game.Text` as numbers. Ranges are (2,): lower and upper end."""
 
-    colors: F32
-    palettes: NDArray[np.int32]
-    jitter: float
+    colors: F32  # (n, 3), all palettes in turn
+    palettes: NDArray[np.int32]  # (7, 2): first row in `colors`, number of rows
+    color_jitter: float
     opacity: NDArray[np.float64]
     spacing: NDArray[np.float64]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     margin: float
-    least: float
+    min_letter_height: float
     outline_chance: float
     gradient_chance: float
     panel_chance: float
     panel_padding: NDArray[np.float64]
     panel_opacity: NDArray[np.float64]
-    soft: NDArray[np.float64]  # (2, 7) shadow and glow: chance, then ranges of offset, blur and opacity
-    taps: F32  # (blurs, 8, k), see `blur_filters`
+    shadow_and_glow: NDArray[np.float64]  # (2, 7): chance, then ranges of offset, blur and opacity
+    blur_filters: F32  # (blurs, 8, k), see `build_blur_filters`
     neighbour_chance: float
     neighbour_sides: NDArray[np.int32]
     neighbour_gap: NDArray[np.float64]
@@ -99,64 +107,64 @@ class StyleTable(NamedTuple):
     icon_sides: NDArray[np.int32]
     icon_gap: NDArray[np.float64]
     icon_height: NDArray[np.float64]
-    icons: NDArray[np.int64]  # (kinds, heights, 3): offset, height, width of a sprite
-    sprites: NDArray[np.uint8]  # planes red, green, blue, alpha of each, colours multiplied by alpha
+    icons: NDArray[np.int64]  # (icons, heights, 3): offset into `icon_planes`, height, width
+    icon_planes: NDArray[np.uint8]  # planes red, green, blue, alpha of each icon; colours are multiplied by alpha
     normals: F32  # standard normal numbers
 
 
 class LetterTable(NamedTuple):
-    """The letters: faces that a split may use and what is known of their glyphs, for every code of the alphabet."""
+    """The faces that a split may use, and the metrics of every character of the alphabet in all faces."""
 
-    bounds: NDArray[np.float64]  # cumulative chances of `faces`
+    face_bounds: NDArray[np.float64]  # cumulative chances of `faces`
     faces: NDArray[np.int32]
-    ems: NDArray[np.float64]  # (all faces,): ems of a digit's height
+    ems: NDArray[np.float64]  # (all faces,): ems per height of a digit
     advances: F32  # (all faces, codes), in ems
     kerning: F32  # (all faces, codes, codes), in ems
     heights: F32
     strokes: F32
     slants: F32
-    measured: NDArray[np.bool_]  # (codes,): letters and digits, to which `least` applies
+    alphanumeric: NDArray[np.bool_]  # (codes,): StyleTable.min_letter_height applies to these
 
 
 class BackgroundTable(NamedTuple):
-    """Backgrounds at every zoom, and those that a split may use."""
+    """The canvases of all sources at every zoom, and those that a split may use."""
 
-    pixels: NDArray[np.uint8]  # views (h, w, 3) behind each other
-    views: NDArray[np.int64]  # (n, 3): offset, height, width
+    pixels: NDArray[np.uint8]  # all views (h, w, 3), one after another
+    views: NDArray[np.int64]  # (n, 3): offset, height, width; a view is a canvas at one zoom
     sources: NDArray[np.int64]  # (s, 5): first view, canvases, zooms, first tint, tints
     light: NDArray[np.float64]  # (s, 2)
     tint_opacity: NDArray[np.float64]  # (s, 2)
     tints: F32  # (t, 3)
-    bounds: NDArray[np.float64]  # cumulative chances of the split's sources
-    usable: NDArray[np.int32]  # the split's sources
-    firsts: NDArray[np.int32]  # (s + 1,): of each source in `canvases`
-    canvases: NDArray[np.int32]  # the split's canvases
+    source_bounds: NDArray[np.float64]  # cumulative chances of `usable_sources`
+    usable_sources: NDArray[np.int32]
+    canvas_starts: NDArray[np.int32]  # (usable sources + 1,): where each one's canvases start in `usable_canvases`
+    usable_canvases: NDArray[np.int32]
 
 
-TAP_FRACTIONS, BLUR_STEPS = 8, 8  # of a pixel: steps of a shadow's position and of its blur
+SHIFT_STEPS, BLUR_STEPS = 8, 8  # per pixel: resolution of a shadow's position and of its blur
 
 
-def blur_filters(most: float) -> F32:
-    """Filters (blurs, 8, k) that blur with standard deviation 0, ⅛, … up to `most` and move by 0, ⅛, … ⅞ pixel.
+def build_blur_filters(max_sigma: float) -> F32:
+    """Filters (blurs, 8, k) that blur by a standard deviation of 0, ⅛, … `max_sigma` and shift by 0, ⅛, … ⅞ pixel.
 
     Tap j is the weight of the pixel j - k // 2 to the left (above).
     """
-    blurs = int(np.ceil(most * BLUR_STEPS)) + 1
-    reach = int(np.ceil(3 * most)) + 1
+    blurs = int(np.ceil(max_sigma * BLUR_STEPS)) + 1
+    reach = int(np.ceil(3 * max_sigma)) + 1
     distance = np.arange(-reach, reach + 1)
-    taps = np.zeros((blurs, TAP_FRACTIONS, 2 * reach + 1))
+    taps = np.zeros((blurs, SHIFT_STEPS, 2 * reach + 1))
     for blur in range(blurs):
         kernel = (distance == 0).astype(float)
         if blur:
             kernel = np.exp(-0.5 * (distance * BLUR_STEPS / blur) ** 2)
         kernel = kernel / kernel.sum()
-        for fraction in range(TAP_FRACTIONS):
-            share = fraction / TAP_FRACTIONS
-            taps[blur, fraction] = (1 - share) * kernel + share * np.roll(kernel, 1)
-    # Exp differs between machines in its last bits, this does not; and taps too small to be seen cost nothing.
+        for step in range(SHIFT_STEPS):
+            share = step / SHIFT_STEPS
+            taps[blur, step] = (1 - share) * kernel + share * np.roll(kernel, 1)
+    # exp differs between machines in its last bits; rounded, filters are equal, and invisible taps cost nothing.
     return (np.rint(taps * 1024) / 1024).astype(np.float32)
 
 
-def normal_numbers(count: int) -> F32:
-    """A table of standard normal numbers."""
+def build_normal_table(count: int) -> F32:
+    """A table of standard normal numbers, always the same."""
     return np.random.default_rng(0).standard_normal(count).astype(np.float32)

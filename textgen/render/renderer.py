@@ -1,4 +1,4 @@
-"""Crops from a game: sample i of a split is a function of (game, augment, assets, seed, split, i) and nothing else."""
+"""Crops of a game: sample i of a split depends on nothing but (game, augment, assets, seed, split, i)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,19 +17,24 @@ from numpy.typing import NDArray
 
 from textgen.assets.backgrounds import Backgrounds
 from textgen.assets.fonts import load_faces
-from textgen.assets.glyph_atlas import GlyphAtlas, style_levels
-from textgen.assets.holdout import held_out_canvases, held_out_faces
+from textgen.assets.glyph_atlas import GlyphAtlas, build_style_levels
+from textgen.assets.holdout import choose_held_out_canvases, choose_held_out_faces
 from textgen.assets.icons import load_icons
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
-from textgen.kernels import compose, contrast, jit, tables
+from textgen.kernels import tables
+from textgen.kernels.contrast import measure_contrasts
 from textgen.kernels.degrade import build_degradation_table, degrade
+from textgen.kernels.draw import draw_crops
 from textgen.kernels.glyphs import SCALE
+from textgen.kernels.jit import is_cached
+from textgen.kernels.plan import plan_samples
 from textgen.kernels.program import build_alphabet, compile_spec, compile_texts, decode_texts
 from textgen.render import codec
 from textgen.render.style_tables import build_letter_table, build_style_table
 from textgen.render.transforms import PixelTransforms
+from textgen.render.video import choose_videos
 from textgen.schema.augment import Augment
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
@@ -37,18 +42,20 @@ from textgen.schema.split import Holdout
 from textgen.spec.items import Choice
 
 SPLITS = ("train", "val", "test")  # of every game
-UNSEEN_FONTS, UNSEEN_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further ones, where assets are held out
-TRIES = 100  # draws of style and background for one text before the game is called impossible
-MAX_CHARACTERS, MAX_PAIRS = 1000, 32 << 20  # kerning takes four bytes a pair of characters
-BATCH = 512  # samples at a time: few enough for small scratch, enough that calls cost little beside them
-WORKING = 256 << 20  # bytes that a batch may need beside its crops; one that would need more is drawn in parts
+TEST_FONTS, TEST_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further splits, if assets are held out
+MAX_ATTEMPTS = 100  # to draw one text legibly, before the game is refused
+MAX_CHARACTERS, MAX_KERNING_PAIRS = 1000, 32 << 20  # a pair takes four bytes
+BATCH = 512  # samples drawn at a time: scratch memory stays small, and calls cost little beside them
+MAX_CALL_BYTES = 256 << 20  # of masks and video frames in one call; larger batches are drawn in parts
+
+Codes = NDArray[np.uint16]
 
 
 @dataclass
 class RenderedCrops:
-    """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and the draws rejected by reason.
+    """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and rejected attempts by reason.
 
-    `samples` (n,) says how each was drawn, see `textgen.kernels.tables.SAMPLE`.
+    `samples` (n,) are records of how each was drawn, see `textgen.kernels.tables.SAMPLE`.
     """
 
     images: U8
@@ -62,7 +69,7 @@ class Renderer:
     """Random access to the samples of a game.
 
     Sample i of a split has class `i % len(classes)`, so every prefix is balanced and n·len(classes) samples hold n of
-    each class exactly. A renderer may be shared by threads.
+    each class exactly. Threads may share a renderer.
 
     >>> import omegaconf
     >>> config = omegaconf.OmegaConf.load("conf/game/sot_time.yaml")
@@ -80,130 +87,139 @@ class Renderer:
     ):
         text = game.text
         self.game = game
-        self.stream = augment if isinstance(augment, Augment) else validate(Augment, dict(augment or {}), "augment")
+        self.augment = augment if isinstance(augment, Augment) else validate(Augment, dict(augment or {}), "augment")
         self.spec = game.parse_spec()
         self.classes = self.spec.classes
-        neighbours, more = game.parse_neighbours()
-        shown = self.spec.characters | more
-        self.alphabet = build_alphabet(shown)
-        self._program, self._others = compile_spec(self.spec, self.alphabet), compile_texts(neighbours, self.alphabet)
+        neighbours, neighbour_characters = game.parse_neighbours()
+        characters = self.spec.characters | neighbour_characters
+        self.alphabet = build_alphabet(characters)
+        self._program = compile_spec(self.spec, self.alphabet)
+        self._neighbour_program = compile_texts(neighbours, self.alphabet)
 
-        if len(shown) > MAX_CHARACTERS:
-            raise UserError(f"game {game.name} shows {len(shown)} different characters, more than {MAX_CHARACTERS}")
-        self.faces, chances = load_faces(text.fonts, shown, text.axes)
-        if text.kerning and len(self.faces) * len(shown) ** 2 > MAX_PAIRS:
-            pairs = f"{len(shown)} characters in {len(self.faces)} faces make more pairs than {MAX_PAIRS:,}"
-            raise UserError(f"game.text.kerning: {pairs}: set it to false, or give fewer fonts")
-        self.levels = style_levels(text, len(self.faces), len(self.alphabet))
+        if len(characters) > MAX_CHARACTERS:
+            count = f"{len(characters)} different characters, more than {MAX_CHARACTERS}"
+            raise UserError(f"game {game.name} shows {count}")
+        self.faces, self._chances = load_faces(text.fonts, characters, text.axes)
+        if text.kerning and len(self.faces) * len(characters) ** 2 > MAX_KERNING_PAIRS:
+            pairs = f"{len(characters)} characters in {len(self.faces)} faces make more pairs than"
+            raise UserError(f"game.text.kerning: {pairs} {MAX_KERNING_PAIRS:,}: set it to false, or give fewer fonts")
+        self.levels = build_style_levels(text, len(self.faces), len(self.alphabet))
         self.backgrounds = Backgrounds(game.backgrounds, game.size, seed)
         icons, planes, self._icon_paths = load_icons(text, game.size[0])
-        self._look = build_style_table(text, icons, planes)
-        self._wear = build_degradation_table(self.stream, game.size)
-        self._augment = PixelTransforms(self.stream.transforms)
-        if self.stream.h264:
+        self._style = build_style_table(text, icons, planes)
+        self._degradation = build_degradation_table(self.augment, game.size)
+        self._transforms = PixelTransforms(self.augment.transforms)
+        if self.augment.h264:
             codec.check_h264()
 
         holdout = holdout or Holdout()
-        unseen, canvases = held_out_faces(self.faces, holdout, seed), held_out_canvases(self.backgrounds, holdout, seed)
-        self._chances, self.unseen_faces, self.unseen_canvases = chances, unseen, canvases
-        seen = [i for i in range(len(self.faces)) if i not in unseen]
-        letters, ground = self._letters(chances, seen), self.backgrounds.ground(canvases)
-        self._pools = dict.fromkeys(SPLITS, (letters, ground))
-        if holdout.fonts:
-            self._pools[UNSEEN_FONTS] = self._letters(chances, sorted(unseen)), ground
-        if holdout.backgrounds:
-            self._pools[UNSEEN_BACKGROUNDS] = letters, self.backgrounds.ground(canvases, only=True)
-        self._keys = {split: _key(seed, split) for split in self._pools}
+        self.held_out_faces = choose_held_out_faces(self.faces, holdout, seed)
+        self.held_out_canvases = choose_held_out_canvases(self.backgrounds, holdout, seed)
+        self._tables = self._build_split_tables(holdout)
+        self._keys = {split: _derive_key(seed, split) for split in self._tables}
         self._atlas = GlyphAtlas(self.faces, self.levels, self.alphabet)
-        self._together = self._together_of()
+        self._samples_per_call = self._limit_samples_per_call()
 
     @classmethod
-    def of(cls, definition: DatasetDefinition) -> Renderer:
+    def from_definition(cls, definition: DatasetDefinition) -> Renderer:
         """The renderer of a data set. Raises `UserError` for a definition that cannot be drawn at all."""
         return cls(definition.game, definition.seed, definition.augment, definition.holdout)
 
-    def _letters(self, chances: NDArray[np.float64], usable: list[int]) -> tables.LetterTable:
-        return build_letter_table(self.faces, chances, usable, self.levels, self.alphabet, self.game.text.kerning)
-
-    def use(self, digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Which file is used for what, and how often: all of the assets that decides a crop, by the files' digests."""
-        fonts = [
-            [digest(face.path), list(face.location), float(chance), number in self.unseen_faces]
-            for number, (face, chance) in enumerate(zip(self.faces, self._chances, strict=True))
-        ]
-        pictures = [[digest(path) for path in source.paths] for source in self.backgrounds.sources]
-        held = [sorted(numbers) for numbers in self.unseen_canvases]
-        return {"fonts": fonts, "pictures": pictures, "held out": held, "icons": [digest(p) for p in self._icon_paths]}
-
     @property
     def splits(self) -> tuple[str, ...]:
-        """train, val, test, and test sets of held-out assets."""
-        return tuple(self._pools)
+        """train, val, test, and the test sets of held-out assets."""
+        return tuple(self._tables)
 
     @cached_property
     def assets(self) -> list[Path]:
-        """Every font and picture file that can show in a crop."""
+        """Every font and picture file that can appear in a crop."""
         paths = [face.path for face in self.faces] + self._icon_paths
         return sorted({*paths, *(path for source in self.backgrounds.sources for path in source.paths)})
 
-    def render(self, split: str, indices: Iterable[int]) -> RenderedCrops:
-        """The samples at `indices`, in that order. Raises `UserError` where a text cannot be drawn legibly."""
-        samples = self._samples(split, indices)
-        images = np.empty((len(samples), *self.game.size, 3), np.uint8)
-        codes = np.zeros((len(samples), self._program.length), np.uint16)
-        rejects: Counter[str] = Counter()
-        for start in range(0, len(samples), BATCH):
-            batch = slice(start, start + BATCH)
-            rejects.update(self._draw(split, samples[batch], codes[batch], images[batch]))
-        return RenderedCrops(
-            images, samples["label"].astype(np.int64), decode_texts(codes, self.alphabet), samples, rejects
-        )
+    def asset_usage(self, digest: Callable[[Path], str]) -> dict[str, Any]:
+        """All that decides crops of the assets: files by their digests, chances of fonts, and what is held out."""
+        fonts = [
+            [digest(face.path), list(face.location), float(chance), number in self.held_out_faces]
+            for number, (face, chance) in enumerate(zip(self.faces, self._chances, strict=True))
+        ]
+        pictures = [[digest(path) for path in source.paths] for source in self.backgrounds.sources]
+        held_out = [sorted(numbers) for numbers in self.held_out_canvases]
+        icons = [digest(path) for path in self._icon_paths]
+        return {"fonts": fonts, "pictures": pictures, "held out": held_out, "icons": icons}
 
-    def texts(self, split: str, indices: Iterable[int]) -> list[str]:
-        """The texts of the samples at `indices`, without drawing them."""
-        samples = self._samples(split, indices)
-        codes = np.zeros((len(samples), self._program.length), np.uint16)
-        others = np.zeros((len(samples), self._others.length), np.uint16)
-        keys = np.empty((len(samples), self._program.length + self._others.length), np.int64)
-        letters, _ = self._pools[split]
-        compose.plan(samples, codes, others, keys, self._keys[split], self._look, letters, self._program, self._others)
+    def render(self, split: str, indices: Iterable[int]) -> RenderedCrops:
+        """The samples at `indices`, in that order. Raises `UserError` if a text cannot be drawn legibly."""
+        samples = self._new_samples(split, indices)
+        images, codes = np.empty((len(samples), *self.game.size, 3), np.uint8), self._new_codes(len(samples))
+        rejects: Counter[str] = Counter()
+        for batch in _slices(len(samples), BATCH):
+            rejects.update(self._draw_legibly(split, samples[batch], codes[batch], images[batch]))
+        texts = decode_texts(codes, self.alphabet)
+        return RenderedCrops(images, samples["label"].astype(np.int64), texts, samples, rejects)
+
+    def draw_texts(self, split: str, indices: Iterable[int]) -> list[str]:
+        """The texts of the samples at `indices`, without their images."""
+        samples = self._new_samples(split, indices)
+        codes = self._new_codes(len(samples))
+        self._plan(split, samples, codes)
         return decode_texts(codes, self.alphabet)
 
-    def refused(self, split: str, indices: Iterable[int]) -> RenderedCrops:
-        """Of the samples at `indices`, the first tries that `render` refuses and draws again.
+    def first_rejects(self, split: str, indices: Iterable[int]) -> RenderedCrops:
+        """The first attempts at the samples at `indices`, where `render` rejects them and draws another one.
 
-        `samples["status"]` says why, see `textgen.kernels.tables.REASONS`. Where nothing was drawn, since the text did
-        not fit or was too small, the image is black.
+        `samples["status"]` is the reason, see `textgen.kernels.tables.REJECT_REASONS`. Images of texts that do not fit
+        or are too small are black.
         """
-        samples = self._samples(split, indices)
-        images = np.zeros((len(samples), *self.game.size, 3), np.uint8)
-        codes = np.zeros((len(samples), self._program.length), np.uint16)
-        for start in range(0, len(samples), BATCH):
-            batch = slice(start, start + BATCH)
-            self._try(split, samples[batch], codes[batch], images[batch])
-        out = samples["status"] != tables.OK
-        samples, texts = samples[out], decode_texts(codes[out], self.alphabet)
-        rejects = Counter(tables.REASONS[status] for status in samples["status"].tolist())
-        return RenderedCrops(images[out], samples["label"].astype(np.int64), texts, samples, rejects)
+        samples = self._new_samples(split, indices)
+        images, codes = np.zeros((len(samples), *self.game.size, 3), np.uint8), self._new_codes(len(samples))
+        for batch in _slices(len(samples), BATCH):
+            self._draw_once(split, samples[batch], codes[batch], images[batch])
+        rejected = samples["status"] != tables.OK
+        samples, texts = samples[rejected], decode_texts(codes[rejected], self.alphabet)
+        rejects = Counter(tables.REJECT_REASONS[status] for status in samples["status"].tolist())
+        return RenderedCrops(images[rejected], samples["label"].astype(np.int64), texts, samples, rejects)
 
-    def without_text(self, split: str, samples: NDArray[Any]) -> U8:
-        """The crops of `samples` (n,) once more without their texts: the same backgrounds, tries and degradation."""
-        blank = copy.copy(self)
+    def render_without_text(self, split: str, samples: NDArray[Any]) -> U8:
+        """The crops of rendered `samples` (n,) without their texts: the same backgrounds and degradation."""
         program = compile_texts(Choice[Any](((),)), self.alphabet)
-        # Whatever the class, its text is the empty one.
-        blank._program = program._replace(first=np.full(2, program.first[1], np.int32))
-        again = np.zeros(len(samples), tables.SAMPLE)
+        without_text = copy.copy(self)  # every class has the empty text
+        without_text._program = program._replace(entry=np.full(2, program.entry[1], np.int32))
+        blank = np.zeros(len(samples), tables.SAMPLE)
         for name in ("index", "label", "attempt"):
-            again[name] = samples[name]
-        images = np.empty((len(samples), *self.game.size, 3), np.uint8)
-        for start in range(0, len(samples), BATCH):
-            batch = slice(start, start + BATCH)
-            blank._try(split, again[batch], np.zeros((len(again[batch]), program.length), np.uint16), images[batch])
+            blank[name] = samples[name]
+        images, codes = np.empty((len(samples), *self.game.size, 3), np.uint8), without_text._new_codes(len(samples))
+        for batch in _slices(len(samples), BATCH):
+            without_text._draw_once(split, blank[batch], codes[batch], images[batch])
         return images
 
-    def _samples(self, split: str, indices: Iterable[int]) -> NDArray[Any]:
-        """Records of the samples at `indices`, with nothing but index and label set."""
-        if split not in self._pools:
+    def _build_split_tables(self, holdout: Holdout) -> dict[str, tuple[tables.LetterTable, tables.BackgroundTable]]:
+        """What each split draws from."""
+        seen_faces = [number for number in range(len(self.faces)) if number not in self.held_out_faces]
+        letters, backgrounds = self._build_letters(seen_faces), self.backgrounds.build_table(self.held_out_canvases)
+        split_tables = dict.fromkeys(SPLITS, (letters, backgrounds))
+        if holdout.fonts:
+            split_tables[TEST_FONTS] = self._build_letters(sorted(self.held_out_faces)), backgrounds
+        if holdout.backgrounds:
+            held_out = self.backgrounds.build_table(self.held_out_canvases, held_out_only=True)
+            split_tables[TEST_BACKGROUNDS] = letters, held_out
+        return split_tables
+
+    def _build_letters(self, usable: list[int]) -> tables.LetterTable:
+        return build_letter_table(self.faces, self._chances, usable, self.levels, self.alphabet, self.game.text.kerning)
+
+    def _limit_samples_per_call(self) -> int:
+        """The samples whose masks and frames fit in MAX_CALL_BYTES; few where letters are huge."""
+        em = max(face.pixels_per_em(float(self.levels.heights.max())) for face in self.faces)
+        side = 1.2 * em + 2 * float(self.levels.strokes.max())
+        lean = float(np.tan(np.radians(np.abs(self.levels.slants).max())))
+        letters = min(self._program.max_length + self._neighbour_program.max_length, len(self.alphabet))
+        masks = letters * side * side * (1 + lean) * SCALE**2 * min(len(self.levels.strokes), 2)
+        frames = self.augment.h264.frames if self.augment.h264 else 0
+        return max(1, int(MAX_CALL_BYTES / (masks + frames * 3 * self.game.size[0] * self.game.size[1])))
+
+    def _new_samples(self, split: str, indices: Iterable[int]) -> NDArray[Any]:
+        """Records of the samples at `indices`, with only index and label set."""
+        if split not in self._tables:
             raise UserError(f"there is no split {split!r}: known are {', '.join(self.splits)}")
         wanted = np.fromiter(indices, np.int64)
         if len(wanted) and wanted.min() < 0:
@@ -212,109 +228,102 @@ class Renderer:
         samples["index"], samples["label"] = wanted, wanted % len(self.classes)
         return samples
 
-    def _draw(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> Counter[str]:
-        """Draw a batch in place, and count the rejects.
+    def _new_codes(self, count: int) -> Codes:
+        return np.zeros((count, self._program.max_length), np.uint16)
 
-        The text stays and all else is drawn again until it is whole and legible: were texts drawn again too, wide
-        ones would grow rare and the width would tell of the class.
+    def _draw_legibly(self, split: str, samples: NDArray[Any], codes: Codes, images: U8) -> Counter[str]:
+        """Draw a batch in place, and count the rejected attempts.
+
+        Each text is kept and all else is drawn again until the crop is complete and legible. If texts were drawn again
+        too, wide ones would become rare, and the width would give a hint of the class.
         """
         pending = np.arange(len(samples))
-        refused = np.zeros((len(samples), len(tables.REASONS) + 1), np.int64)
-        for attempt in range(TRIES):
+        counts = np.zeros((len(samples), len(tables.REJECT_REASONS) + 1), np.int64)  # by sample and status
+        for attempt in range(MAX_ATTEMPTS):
             if attempt == 0:
-                self._try(split, samples, codes, images)
+                self._draw_once(split, samples, codes, images)
             else:
-                drawn, texts, pictures = samples[pending], codes[pending], images[pending]
-                drawn["attempt"] = attempt
-                self._try(split, drawn, texts, pictures)
-                samples[pending], codes[pending], images[pending] = drawn, texts, pictures
-            refused[pending, samples["status"][pending]] += 1
+                some, some_codes, some_images = samples[pending], codes[pending], images[pending]
+                some["attempt"] = attempt
+                self._draw_once(split, some, some_codes, some_images)
+                samples[pending], codes[pending], images[pending] = some, some_codes, some_images
+            counts[pending, samples["status"][pending]] += 1
             pending = pending[samples["status"][pending] != tables.OK]
             if not len(pending):
-                counts = {reason: int(refused[:, status].sum()) for status, reason in tables.REASONS.items()}
-                return Counter({reason: count for reason, count in counts.items() if count})
-        raise self._impossible(decode_texts(codes[pending[:1]], self.alphabet)[0], refused[pending[0]])
+                totals = {reason: int(counts[:, status].sum()) for status, reason in tables.REJECT_REASONS.items()}
+                return Counter({reason: total for reason, total in totals.items() if total})
+        raise self._impossible_text(decode_texts(codes[pending[:1]], self.alphabet)[0], counts[pending[0]])
 
-    def _try(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
-        """Draw every sample once, and set its status."""
-        _tell_of_compilation()
-        for start in range(0, len(samples), self._together):
-            part = slice(start, start + self._together)
-            self._try_together(split, samples[part], codes[part], images[part])
+    def _impossible_text(self, text: str, counts: NDArray[np.int64]) -> UserError:
+        """The error for a text that was never drawn legibly; `counts` are its attempts by status."""
+        order = [status for status in np.argsort(-counts).tolist() if status in tables.REMEDIES and counts[status]]
+        reasons = ", ".join(f"{counts[status]} times {tables.REJECT_REASONS[status]}" for status in order)
+        remedies = "; or ".join(tables.REMEDIES[status] for status in order)
+        attempts = f"could not be drawn in {MAX_ATTEMPTS} tries ({reasons})"
+        return UserError(f"game {self.game.name}: {text!r} {attempts}: {remedies}")
 
-    def _together_of(self) -> int:
-        """How many samples need at most WORKING bytes of masks and frames; where letters are huge, that is few."""
-        em = max(face.pixels_per_em(float(self.levels.heights.max())) for face in self.faces)
-        side = 1.2 * em + 2 * float(self.levels.strokes.max())
-        lean = float(np.tan(np.radians(np.abs(self.levels.slants).max())))
-        letters = min(self._program.length + self._others.length, len(self.alphabet))
-        masks = letters * side * side * (1 + lean) * SCALE**2 * min(len(self.levels.strokes), 2)
-        frames = self.stream.h264.frames if self.stream.h264 else 0
-        return max(1, int(WORKING / (masks + frames * 3 * self.game.size[0] * self.game.size[1])))
+    def _draw_once(self, split: str, samples: NDArray[Any], codes: Codes, images: U8) -> None:
+        """Make one attempt at every sample, and set its status."""
+        _announce_compilation()
+        for part in _slices(len(samples), self._samples_per_call):
+            self._draw_part(split, samples[part], codes[part], images[part])
 
-    def _try_together(self, split: str, samples: NDArray[Any], codes: NDArray[np.uint16], images: U8) -> None:
-        key, (letters, ground) = self._keys[split], self._pools[split]
-        n = len(samples)
-        others = np.zeros((n, self._others.length), np.uint16)
-        keys = np.empty((n, self._program.length + self._others.length), np.int64)
-        compose.plan(samples, codes, others, keys, key, self._look, letters, self._program, self._others)
-        glyphs = self._atlas.metrics(keys)
-        fills = np.empty((n, *self.game.size), np.uint8)
-        drawing = key, self._look, letters, glyphs, ground
-        still = np.zeros((n, 2), np.int64)
-        compose.draw(samples, codes, others, keys, *drawing, still, images, fills)
-        if self.stream.h264:
-            chosen, crfs, velocities, corners = self._videos(samples, key)
-            frames = np.empty((self.stream.h264.frames, len(chosen), *self.game.size, 3), np.uint8)
-            scratch = np.empty((len(chosen), *self.game.size), np.uint8)
-            parts = samples[chosen], codes[chosen], others[chosen], keys[chosen]
-            for number, frame in enumerate(frames):
-                moves = velocities * (number + 1 - len(frames))  # the last frame is the crop
-                compose.draw(*parts, *drawing, moves, frame, scratch)
-            for k, at in enumerate(chosen.tolist()):
-                images[at] = codec.h264(frames[:, k], int(crfs[k]), self.stream.h264.preset, corners[k])
-        qualities = np.zeros(n, np.int64)
-        degrade(samples, images, key, self._wear, qualities)
-        codec.jpeg(images, qualities)
-        if self._augment:
+    def _draw_part(self, split: str, samples: NDArray[Any], codes: Codes, images: U8) -> None:
+        key = self._keys[split]
+        fills = np.empty((len(samples), *self.game.size), np.uint8)
+        self._compose(split, samples, codes, images, fills)
+        qualities = np.zeros(len(samples), np.int64)
+        degrade(samples, images, key, self._degradation, qualities)
+        codec.apply_jpeg(images, qualities)
+        if self._transforms:
             for image, sample in zip(images, samples, strict=True):
                 if sample["status"] == tables.OK:
-                    # A generator a sample and a try: streams of one key never meet.
+                    # A generator per sample and attempt: streams with different counters never overlap.
                     counter = [0, 0, int(sample["attempt"]), int(sample["index"])]
-                    image[:] = self._augment(
-                        image, np.random.Generator(np.random.Philox(key=int(key), counter=counter))
-                    )
-        contrast.measure(samples, images, fills, self.game.text.contrast)
+                    rng = np.random.Generator(np.random.Philox(key=int(key), counter=counter))
+                    image[:] = self._transforms(image, rng)
+        measure_contrasts(samples, images, fills, self.game.text.contrast)
 
-    def _videos(self, samples: NDArray[Any], key: np.uint64) -> tuple[NDArray[np.int64], ...]:
-        """Which samples become videos (k,), their qualities (k,), the pixels that the background moves between two
-        frames (k, 2), and where in a macroblock the crop's corner lies (k, 2)."""
-        h264 = self.stream.h264
-        assert h264 is not None
-        rows = []
-        for at, sample in enumerate(samples):
-            counter = [0, 1, int(sample["attempt"]), int(sample["index"])]
-            rng = np.random.Generator(np.random.Philox(key=int(key), counter=counter))
-            if sample["status"] == tables.OK and rng.random() < h264.chance:
-                low, high = h264.crf
-                rows.append((at, rng.integers(low, high + 1), *rng.integers(-2, 3, 2), *rng.integers(0, 16, 2)))
-        table = np.array(rows, np.int64).reshape(-1, 6)
-        return table[:, 0], table[:, 1], table[:, 2:4], table[:, 4:6]
+    def _compose(self, split: str, samples: NDArray[Any], codes: Codes, images: U8, fills: U8) -> None:
+        """Draw texts on backgrounds; with H.264, some as the last frame of a video of the text."""
+        neighbour_codes, glyph_keys = self._plan(split, samples, codes)
+        key, (letters, backgrounds) = self._keys[split], self._tables[split]
+        planned = samples, codes, neighbour_codes, glyph_keys
+        shared = key, self._style, letters, self._atlas.get_glyphs(glyph_keys), backgrounds
+        draw_crops(*planned, *shared, np.zeros((len(samples), 2), np.int64), images, fills)
+        h264 = self.augment.h264
+        if h264:
+            videos = choose_videos(samples, key, h264)
+            frames = np.empty((h264.frames, len(videos.chosen), *self.game.size, 3), np.uint8)
+            scratch = np.empty((len(videos.chosen), *self.game.size), np.uint8)
+            in_videos = [rows[videos.chosen] for rows in planned]
+            for number, frame in enumerate(frames):
+                shifts = videos.velocities * (number + 1 - len(frames))  # none in the last frame, which is the crop
+                draw_crops(*in_videos, *shared, shifts, frame, scratch)
+            for k, at in enumerate(videos.chosen.tolist()):
+                images[at] = codec.apply_h264(frames[:, k], int(videos.crfs[k]), h264.preset, videos.corners[k])
 
-    def _impossible(self, text: str, refused: NDArray[np.int64]) -> UserError:
-        order = [status for status in np.argsort(-refused).tolist() if status in tables.MENDS and refused[status]]
-        reasons = ", ".join(f"{refused[status]} times {tables.REASONS[status]}" for status in order)
-        mend = "; or ".join(tables.MENDS[status] for status in order)
-        return UserError(f"game {self.game.name}: {text!r} could not be drawn in {TRIES} tries ({reasons}): {mend}")
+    def _plan(self, split: str, samples: NDArray[Any], codes: Codes) -> tuple[Codes, NDArray[np.int64]]:
+        """Draw texts and styles in place. Returns the codes of neighbouring texts and the keys of all glyphs."""
+        programs = self._program, self._neighbour_program
+        neighbour_codes = np.zeros((len(samples), self._neighbour_program.max_length), np.uint16)
+        glyph_keys = np.empty((len(samples), sum(program.max_length for program in programs)), np.int64)
+        letters, _ = self._tables[split]
+        plan_samples(samples, codes, neighbour_codes, glyph_keys, self._keys[split], self._style, letters, *programs)
+        return neighbour_codes, glyph_keys
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 @cache
-def _tell_of_compilation() -> None:
-    """Once in a process, say why the first drawing takes long, if it does."""
-    if jit.is_cold():
+def _announce_compilation() -> None:
+    """Print once per process why the first call takes long, if it has to compile."""
+    if not is_cached(draw_crops):
         print("compiling the renderer, once: about half a minute", file=sys.stderr)
 
 
-def _key(seed: int, split: str) -> np.uint64:
+def _derive_key(seed: int, split: str) -> np.uint64:
     """The key of the random streams of a split."""
     return np.uint64(int.from_bytes(hashlib.sha256(f"{seed}/{split}".encode()).digest()[:8], "little"))

@@ -1,4 +1,4 @@
-"""albumentations pipelines from config, drawn anew and reproducibly for each sample."""
+"""Pipelines of albumentations' pixel transforms from config, reproducible for each sample."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from textgen.common.errors import UserError
 class PixelTransforms:
     """A pipeline of albumentations' pixel transforms.
 
-    `transforms` is a list of mappings: `name`, a transform that keeps every pixel in its place (a subclass of
-    `ImageOnlyTransform`: others could cut the text off), and its arguments. Without any, albumentations, whose import
-    takes a second, is not imported.
+    `transforms` is a list of mappings: `name`, a subclass of `ImageOnlyTransform` (other transforms could move the text
+    out of the crop), and its arguments. An empty list does not import albumentations, which takes a second.
 
     >>> augment = PixelTransforms([{"name": "GaussianBlur", "p": 1.0}])
     >>> import numpy as np
@@ -31,33 +30,33 @@ class PixelTransforms:
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]):
         self._compose = None
-        self._lock = threading.Lock()  # a pipeline holds the random state of the sample that it works on
+        self._lock = threading.Lock()  # the pipeline holds the random state of one sample
         if transforms:
-            self._compose = _albumentations().Compose([_transform(t) for t in transforms])
+            self._compose = _import_albumentations().Compose([_build_transform(entry) for entry in transforms])
 
     def __bool__(self) -> bool:
         return self._compose is not None
 
     def __call__(self, image: U8, rng: Rng) -> U8:
-        """A uint8 (H, W, 3) image, degraded. All chance comes from `rng`."""
+        """Apply the pipeline to an image uint8 (H, W, 3), with random numbers from `rng`."""
         if self._compose is None:
             return image
-        # Not set_random_seed: that gives every transform the same stream, so that all blurred crops are noisy too.
+        # Not set_random_seed: it gives every transform the same random stream, so all blurred crops would be noisy.
         with self._lock:
             self._compose.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
             out: U8 = self._compose(image=image)["image"]
         return out
 
 
-def _albumentations() -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
+def _import_albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import looks for a newer version on the network
     import albumentations  # noqa: PLC0415
 
     return albumentations
 
 
-def _transform(entry: Mapping[str, Any]) -> Any:
-    albumentations = _albumentations()
+def _build_transform(entry: Mapping[str, Any]) -> Any:
+    albumentations = _import_albumentations()
     if not isinstance(entry, Mapping) or "name" not in entry:
         raise UserError(
             f"augment: each entry is a mapping with a name, as {{name: GaussianBlur, p: 0.3}}, not {entry!r}"
@@ -68,7 +67,7 @@ def _transform(entry: Mapping[str, Any]) -> Any:
         raise UserError(f"augment: {entry['name']!r} is no pixel transform of albumentations (ImageOnlyTransform)")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # it only warns of an unknown argument
+            warnings.simplefilter("error", UserWarning)  # albumentations only warns of unknown arguments
             transform = kind(**arguments)
             probe = kind(**{**arguments, "p": 1.0})(image=np.zeros((16, 16, 3), np.uint8))["image"]
     except (UserWarning, ValueError, TypeError) as error:

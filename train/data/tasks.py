@@ -98,7 +98,7 @@ def open_data(
         assert task.definition is not None
         definition = task.definition
         if task.kind == "live":  # training images go to no file; validation and test are those of data=files
-            live = Renderer.of(definition)
+            live = Renderer.from_definition(definition)
             game = definition.game
             definition = replace(definition, game=replace(game, images=replace(game.images, train=0)))
         dataset = ensure_dataset(definition, data_dir, workers=workers, rebuild=rebuild)

@@ -12,15 +12,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from textgen.assets import backgrounds
-from textgen.assets.backgrounds import CANVAS, KINDS, MAX_SIDE, Backgrounds, Source, parse_color, read_image
-from textgen.assets.catalogue import catalogue, resolve_asset
+from textgen.assets.backgrounds import CANVAS_SIZE, KINDS, MAX_SIDE, Backgrounds, Source, parse_color, read_image
+from textgen.assets.catalogue import load_catalogue, resolve_asset
 from textgen.common.errors import UserError
 from textgen.common.pictures import MAX_PIXELS, SUFFIXES
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Background, Game
 
 ROOT = Path(__file__).parents[3] / "backgrounds"
-PICTURES = catalogue("backgrounds")
+PICTURES = load_catalogue("backgrounds")
 SIZE = (22, 30)
 
 
@@ -64,17 +64,17 @@ def test_the_catalogue_has_files_and_licences_and_says_whose_they_are() -> None:
     for picture in PICTURES.values():
         assert picture.paths
         assert all(path.is_file() for path in picture.paths), picture.name
-        assert (ROOT / picture.about["licence_file"]).is_file(), picture.name
+        assert (ROOT / picture.metadata["licence_file"]).is_file(), picture.name
         for key in ("title", "author", "licence", "source", "changes"):
-            assert str(picture.about[key]).strip(), f"{picture.name} does not say its {key}"
-        assert picture.about["licence"] == (ROOT / picture.about["licence_file"]).stem
+            assert str(picture.metadata[key]).strip(), f"{picture.name} does not say its {key}"
+        assert picture.metadata["licence"] == (ROOT / picture.metadata["licence_file"]).stem
 
 
 def test_every_picture_and_licence_is_in_the_catalogue() -> None:
     catalogued = {path for picture in PICTURES.values() for path in picture.paths}
     assert {p for p in ROOT.rglob("*") if p.suffix in SUFFIXES} == catalogued
     assert {p.name for p in (ROOT / "licences").iterdir()} == {
-        Path(picture.about["licence_file"]).name for picture in PICTURES.values()
+        Path(picture.metadata["licence_file"]).name for picture in PICTURES.values()
     }
 
 
@@ -93,7 +93,7 @@ def test_a_picture_of_the_catalogue_can_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", [CANVAS, (128, 512), (511, 192)])
+@pytest.mark.parametrize("size", [CANVAS_SIZE, (128, 512), (511, 192)])
 def test_a_kind_paints_from_its_generator_alone(kind: str, size: tuple[int, int]) -> None:
     paint = KINDS[kind]
     one, again, other = (paint(np.random.default_rng(seed), *size) for seed in (1, 1, 2))
@@ -113,7 +113,7 @@ def test_a_canvas_is_at_least_as_large_as_a_crop_at_every_zoom() -> None:
     for zoom in ((1, 1), (8, 32)):
         made = Backgrounds((Background(source="gradient", zoom=zoom),), (256, 400), 0)
         assert all(c.shape[0] >= 256 and c.shape[1] >= 400 for c in made.sources[0].canvases)
-        _, heights, widths = made.ground([frozenset()]).views.T
+        _, heights, widths = made.build_table([frozenset()]).views.T
         assert heights.min() >= 256
         assert widths.min() >= 400
 
@@ -208,21 +208,21 @@ def test_sources_are_drawn_by_their_weights(tmp_path: Path) -> None:
 def test_held_out_canvases_are_left_out_or_alone() -> None:
     made = Backgrounds((Background(source="noise"), Background(source="panel", weight=3)), SIZE, 0)
     held = [frozenset({1, 5}), frozenset(range(48))]
-    rest, only = made.ground(held), made.ground(held, only=True)
-    assert rest.usable.tolist() == [0], "a source of which nothing is left is not drawn"
-    assert set(rest.canvases.tolist()) == set(range(48)) - {1, 5}
-    assert only.usable.tolist() == [0, 1]
-    assert only.canvases.tolist() == [1, 5, *range(48)]
-    np.testing.assert_allclose(only.bounds, [0.25, 1])
-    assert only.firsts.tolist() == [0, 2, 50]
+    rest, only = made.build_table(held), made.build_table(held, held_out_only=True)
+    assert rest.usable_sources.tolist() == [0], "a source without canvases is not drawn"
+    assert set(rest.usable_canvases.tolist()) == set(range(48)) - {1, 5}
+    assert only.usable_sources.tolist() == [0, 1]
+    assert only.usable_canvases.tolist() == [1, 5, *range(48)]
+    np.testing.assert_allclose(only.source_bounds, [0.25, 1])
+    assert only.canvas_starts.tolist() == [0, 2, 50]
 
 
-def test_the_digest_and_the_names_follow_what_was_painted() -> None:
+def test_the_digest_and_the_names_depend_on_the_canvases() -> None:
     made = [Backgrounds((Background(source="noise"),), SIZE, seed) for seed in (0, 0, 1)]
-    assert made[0].painted == made[1].painted != made[2].painted
-    assert made[0].names() == [[f"noise {number}" for number in range(48)]]
+    assert made[0].digest == made[1].digest != made[2].digest
+    assert made[0].canvas_names() == [[f"noise {number}" for number in range(48)]]
     picture = next(iter(PICTURES.values()))
-    shown = Backgrounds((Background(source=picture.name),), SIZE, 0).names()
+    shown = Backgrounds((Background(source=picture.name),), SIZE, 0).canvas_names()
     assert shown == [[path.name for path in picture.paths]]
 
 
@@ -318,5 +318,5 @@ def test_what_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
         resolve_asset("backgrounds", f"{tmp_path}/", SUFFIXES)
 
 
-def test_rgb_reads_both_cases() -> None:
+def test_a_color_is_parsed_in_both_cases() -> None:
     assert parse_color("#0aB0fF") == parse_color("#0Ab0Ff") == (10, 176, 255)

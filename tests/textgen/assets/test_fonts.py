@@ -9,7 +9,7 @@ from font_builder import built
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
-from textgen.assets.catalogue import catalogue
+from textgen.assets.catalogue import load_catalogue
 from textgen.assets.fonts import INSTANCES, load_faces, open_face
 from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
@@ -17,7 +17,7 @@ from textgen.kernels.glyphs import SCALE
 ROOT = Path(__file__).parents[3] / "fonts"
 CHARACTERS = frozenset("0123456789,.:k")
 DIGITS = frozenset("0123456789")
-FAMILIES = catalogue("fonts")
+FAMILIES = load_catalogue("fonts")
 FILES = [path for family in FAMILIES.values() for path in family.paths]
 OSWALD = FAMILIES["oswald"].paths[0]
 
@@ -42,9 +42,9 @@ def test_the_catalogue_has_a_dozen_families_with_files_and_licences() -> None:
     for family in FAMILIES.values():
         assert family.paths
         assert all(path.is_file() for path in family.paths), family.name
-        assert (ROOT / family.about["licence_file"]).is_file(), family.name
+        assert (ROOT / family.metadata["licence_file"]).is_file(), family.name
         for key in ("name", "licence", "copyright", "source"):
-            assert family.about[key], f"{family.name} does not say its {key}"
+            assert family.metadata[key], f"{family.name} does not say its {key}"
     assert len(set(FILES)) == len(FILES)
 
 
@@ -55,17 +55,17 @@ def test_every_font_file_is_in_the_catalogue() -> None:
 def test_a_licence_belongs_to_its_family_and_reserves_no_name() -> None:
     """Files cut down or converted are modified, and the OFL forbids these a reserved name."""
     for family in FAMILIES.values():
-        text = (ROOT / family.about["licence_file"]).read_text(encoding="utf-8")
+        text = (ROOT / family.metadata["licence_file"]).read_text(encoding="utf-8")
         head, _, body = text.partition("This Font Software is licensed under")
         assert "SIL Open Font License" in body or "SIL OPEN FONT LICENSE" in body, family.name
         assert not re.search("reserved font name", head, re.IGNORECASE), family.name
-        assert family.about["copyright"].split("(")[0].strip() in head, family.name
+        assert family.metadata["copyright"].split("(")[0].strip() in head, family.name
 
 
 def covered(path: Path, characters: frozenset[str]) -> list[np.ndarray]:
     """The fill of every character at a digit's height of 12."""
     face = open_face(path, characters)
-    return [face.glyph(character, face.pixels_per_em(12)).fill for character in sorted(characters)]
+    return [face.draw_glyph(character, face.pixels_per_em(12)).fill for character in sorted(characters)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -151,7 +151,7 @@ def test_a_font_of_wrong_bytes_is_refused_by_name_or_drawn(tmp_path: Path, start
         try:
             face = open_face(path, DIGITS)
             for digit in sorted(DIGITS):
-                face.glyph(digit, face.pixels_per_em(10), 1)
+                face.draw_glyph(digit, face.pixels_per_em(10), 1)
         except UserError as error:
             refusals.append((path.name, error.summary))
     assert refusals
@@ -171,7 +171,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
 def test_ink_is_cropped_tight(path: Path, outline: float, slant: float) -> None:
     face = open_face(path, CHARACTERS)
     for character in sorted(CHARACTERS):
-        ink = face.glyph(character, face.pixels_per_em(9), outline, slant).outer
+        ink = face.draw_glyph(character, face.pixels_per_em(9), outline, slant).outer
         assert all(edge.any() for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1])), character
 
 
@@ -180,7 +180,7 @@ def test_ink_is_cropped_tight(path: Path, outline: float, slant: float) -> None:
 def test_digits_have_the_height_that_was_asked_for(name: str, height: float) -> None:
     for path in FAMILIES[name].paths:
         face = open_face(path, DIGITS)
-        glyphs = [face.glyph(digit, face.pixels_per_em(height)) for digit in "1247"]  # they end on the line
+        glyphs = [face.draw_glyph(digit, face.pixels_per_em(height)) for digit in "1247"]  # they end on the line
         assert max(height_of(glyph.fill) for glyph in glyphs) == pytest.approx(height, abs=0.5)
 
 
@@ -190,12 +190,12 @@ def test_a_font_of_boxes_is_drawn_exactly(tmp_path: Path) -> None:
     assert size == 10
     np.testing.assert_allclose(face.advances * size, 6)
     assert not face.kerning.any()
-    glyph = face.glyph("0", size)
+    glyph = face.draw_glyph("0", size)
     assert glyph.fill.shape == (7 * SCALE, 5 * SCALE)
     assert set(np.unique(glyph.fill)) == {255}
     assert (glyph.left, glyph.top, glyph.fill_height) == (2, -7 * SCALE, 7 * SCALE)  # 50 units are half a pixel
     np.testing.assert_array_equal(glyph.fill, glyph.outer)
-    outlined = face.glyph("0", size, 1)
+    outlined = face.draw_glyph("0", size, 1)
     assert outlined.fill.shape == outlined.outer.shape == (9 * SCALE, 7 * SCALE)
     np.testing.assert_array_equal(outlined.fill[SCALE:-SCALE, SCALE:-SCALE], glyph.fill)
     assert outlined.fill.sum() == glyph.fill.sum()
@@ -206,7 +206,7 @@ def test_a_font_of_boxes_is_drawn_exactly(tmp_path: Path) -> None:
 def test_an_outline_contains_the_fill_and_more_and_grows_with_its_width(path: Path) -> None:
     face = open_face(path, CHARACTERS)
     for character in sorted(CHARACTERS):
-        glyphs = [face.glyph(character, face.pixels_per_em(10), width) for width in (0, 0.5, 1, 1.5)]
+        glyphs = [face.draw_glyph(character, face.pixels_per_em(10), width) for width in (0, 0.5, 1, 1.5)]
         for glyph in glyphs:
             assert glyph.fill.shape == glyph.outer.shape
             assert (glyph.outer >= glyph.fill).all()
@@ -220,7 +220,7 @@ def test_an_outline_contains_the_fill_and_more_and_grows_with_its_width(path: Pa
 @pytest.mark.parametrize("angle", [-30, -8, 5, 12, 45])
 def test_a_slant_shears_to_the_right_about_the_baseline(tmp_path: Path, angle: float) -> None:
     face = open_face(built(tmp_path / "boxes.ttf", "01"), frozenset("01"))
-    upright, slanted = (face.glyph("0", face.pixels_per_em(14), 0, slant) for slant in (0, angle))
+    upright, slanted = (face.draw_glyph("0", face.pixels_per_em(14), 0, slant) for slant in (0, angle))
     assert slanted.fill.shape[0] == upright.fill.shape[0]
     assert slanted.top == upright.top
     weights = slanted.fill.astype(float)
@@ -234,7 +234,7 @@ def test_a_slant_shears_to_the_right_about_the_baseline(tmp_path: Path, angle: f
 def test_a_slant_takes_nothing_off_a_letter_with_an_outline() -> None:
     face = open_face(OSWALD, CHARACTERS)
     for character in sorted(CHARACTERS):  # the comma reaches below the line
-        upright, slanted = (face.glyph(character, 40, 1, slant) for slant in (0, 20))
+        upright, slanted = (face.draw_glyph(character, 40, 1, slant) for slant in (0, 20))
         for one, other in ((upright.fill, slanted.fill), (upright.outer, slanted.outer)):
             assert float(other.sum()) == pytest.approx(float(one.sum()), rel=0.01), character
 
@@ -242,7 +242,7 @@ def test_a_slant_takes_nothing_off_a_letter_with_an_outline() -> None:
 def test_a_space_has_a_width_and_no_pixels() -> None:
     face = open_face(OSWALD, frozenset(" 1"))
     assert face.advances[0] > 0
-    glyph = face.glyph(" ", 10, 1, 5)
+    glyph = face.draw_glyph(" ", 10, 1, 5)
     assert glyph.fill.size == glyph.outer.size == glyph.fill_height == 0
 
 
@@ -299,7 +299,7 @@ def test_stems_grow_along_the_axis_of_weight(name: str) -> None:
     assert len(faces) == INSTANCES
     np.testing.assert_allclose(weights, np.linspace(*VARIABLE[name], INSTANCES))
     np.testing.assert_allclose(chances, 1 / INSTANCES)
-    ink = [np.mean(face.glyph("1", face.pixels_per_em(20)).fill.sum(1)) for face in faces]
+    ink = [np.mean(face.draw_glyph("1", face.pixels_per_em(20)).fill.sum(1)) for face in faces]
     assert all(bold > 1.03 * light for light, bold in itertools.pairwise(ink)), ink
     assert [face.name for face in faces] == [
         " ".join([name, *(f"{axis}={value:g}" for axis, value in face.location)]) for face in faces

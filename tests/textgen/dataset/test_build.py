@@ -117,7 +117,7 @@ def test_a_damaged_shard_is_told_and_rendered_anew(
     shard = made(definition, tmp_path / "some", shard=Shard(0, 2))
     os.truncate(shard.path / "train.images.npy", 1000)
     assert contents(made(definition, tmp_path / "some").path) == whole
-    assert f"{shard.path} is left out" in capsys.readouterr().err
+    assert f"{shard.path} is skipped" in capsys.readouterr().err
 
 
 def test_a_rebuild_takes_nothing_that_was_there(
@@ -150,7 +150,7 @@ def test_held_out_assets_have_test_sets_of_their_own(small_game: Config, out: Pa
 
 def test_a_sample_by_index_is_the_one_of_the_file(definition: DatasetDefinition, out: Path) -> None:
     dataset = made(definition, out)
-    renderer = Renderer.of(definition)
+    renderer = Renderer.from_definition(definition)
     for split in SPLITS:
         stored = dataset.splits[split]
         for i in (len(stored.images) - 1, 0, 17):
@@ -185,7 +185,7 @@ def test_the_manifest_says_what_went_in_and_what_was_refused(definition: Dataset
     assert manifest["augment"] == json.loads(json.dumps(asdict(LIGHT)))
     assert {"numpy", "pillow", "numba"} <= manifest["versions"].keys()
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in manifest["assets"].values())
-    assert len(manifest["assets"]) == len(Renderer.of(definition).assets)
+    assert len(manifest["assets"]) == len(Renderer.from_definition(definition).assets)
     assert manifest["splits"].keys() == set(SPLITS)
     for split, count in COUNTS.items():
         about = manifest["splits"][split]
@@ -385,7 +385,7 @@ def test_a_disk_too_small_says_so_before_any_work(
 
 def hash_of(game: Config, augment: Config | None = None, **others: Any) -> str:
     definition = DatasetDefinition(Game.from_config(game), validate(Augment, augment or {}), **others)
-    return str(build._identity(definition, Renderer.of(definition))["hash"])
+    return str(build._identity(definition, Renderer.from_definition(definition))["hash"])
 
 
 @pytest.mark.parametrize(

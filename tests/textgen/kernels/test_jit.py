@@ -34,7 +34,7 @@ def drawn(package: Path, **environment: str) -> str:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    shutil.copytree(jit.HERE.parent, tmp_path / "textgen", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(jit.FOLDER.parent, tmp_path / "textgen", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 

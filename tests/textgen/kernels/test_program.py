@@ -33,7 +33,7 @@ def assert_same_texts(spec: Spec, times: int = 4) -> None:
         for index in range(times):
             one: Any = Uniforms(index)
             two = Uniforms(index)
-            text, out = spec.sample(name, one), np.zeros(program.length, np.uint16)
+            text, out = spec.sample(name, one), np.zeros(program.max_length, np.uint16)
             length = write_text(program, label, two.state, out)
             assert decode_texts(out[None], alphabet) == [text]
             assert length == len(text)
@@ -80,7 +80,7 @@ def test_texts_without_a_label_are_drawn_by_their_weights(texts: object) -> None
     for index in range(100):
         one: Any = Uniforms(index)
         two = Uniforms(index)
-        out = np.zeros(max(program.length, 1), np.uint16)
+        out = np.zeros(max(program.max_length, 1), np.uint16)
         write_text(program, 0, two.state, out)
         assert decode_texts(out[None], alphabet) == [draw(choice.draw(one), one)]
         assert {*alphabet} >= set(decode_texts(out[None], alphabet)[0])

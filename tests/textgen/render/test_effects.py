@@ -15,7 +15,7 @@ from PIL import Image
 
 from textgen.assets.icons import KINDS, load_icons
 from textgen.common.errors import UserError
-from textgen.render.renderer import TRIES, RenderedCrops, Renderer
+from textgen.render.renderer import MAX_ATTEMPTS, RenderedCrops, Renderer
 from textgen.schema.game import Game
 
 COUNT = 22
@@ -330,7 +330,7 @@ def test_neighbours_are_drawn_from_their_texts_sides_and_gaps(tmp_path: Path) ->
     samples = crops.samples[shown(crops)]
     assert (samples["side"] >= 0).mean() == pytest.approx(0.75, abs=0.1)
     with_one = samples[samples["side"] >= 0]
-    lengths = np.bincount(with_one["other_length"], minlength=4) / len(with_one)
+    lengths = np.bincount(with_one["neighbour_length"], minlength=4) / len(with_one)
     np.testing.assert_allclose(lengths, [0.25, 0.25, 0, 0.5], atol=0.1)
     np.testing.assert_allclose(np.bincount(with_one["side"]) / len(with_one), 0.25, atol=0.1)
     assert 1 <= with_one["gap"].min() <= 1.1
@@ -422,5 +422,5 @@ def test_least_is_asked_of_letters_and_digits_alone(tmp_path: Path) -> None:
     game = flat_game(tmp_path, height=[8, 9], least=7, contrast=0, fonts=["spectral"])
     renderer = Renderer(Game.from_config({**game, "spec": "X,"}))
     assert not renderer.render("train", range(10)).rejects
-    with pytest.raises(UserError, match=rf"'\dx' could not .* \({TRIES} times too small\): .*text\.least"):
+    with pytest.raises(UserError, match=rf"'\dx' could not .* \({MAX_ATTEMPTS} times too small\): .*text\.least"):
         Renderer(Game.from_config({**game, "spec": "Xx"})).render("train", range(10))

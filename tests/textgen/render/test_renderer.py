@@ -1,4 +1,4 @@
-"""Crops. After a change that is meant to change them, print new golden values: python tests/test_render.py"""
+"""Crops. To print new golden values: PYTHONPATH=tests python tests/textgen/render/test_renderer.py"""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from textgen.assets import glyph_atlas
 from textgen.common.errors import UserError
 from textgen.render import renderer as rendering
-from textgen.render.renderer import SPLITS, TRIES, Renderer
+from textgen.render.renderer import MAX_ATTEMPTS, SPLITS, Renderer
 from textgen.schema.game import Game
 
 STREAMS = {
@@ -48,7 +48,7 @@ def golden(name: str) -> str:
 
 
 def test_crops_are_those_of_the_golden_values(game_name: str) -> None:
-    assert GOLDEN.get(game_name) == golden(game_name), "meant? then paste what `python tests/test_render.py` prints"
+    assert GOLDEN.get(game_name) == golden(game_name), "intended? then print new ones, see the docstring"
 
 
 @settings(max_examples=6, deadline=None)
@@ -101,7 +101,7 @@ def test_batches_orders_threads_and_other_splits_change_no_byte(stream: str, mon
     wanted = drawn.render("val", range(60))
     assert (wanted.samples["attempt"] > 0).any()
     shuffled = np.random.default_rng(0).permutation(60)
-    again = rich(stream, train=500)  # what is asked of training is nothing to validation
+    again = rich(stream, train=500)  # the size of train does not affect val
     np.testing.assert_array_equal(again.render("val", shuffled).images, wanted.images[shuffled])
     with ThreadPoolExecutor(4) as pool:
         shared = list(pool.map(lambda i: again.render("val", [i, i + 30]), range(30)))
@@ -122,7 +122,7 @@ def test_streams_change_pictures_and_neither_texts_nor_colours() -> None:
     change = {}
     for stream, other in crops.items():
         assert other.texts == plain.texts
-        first = (other.samples["attempt"] == 0) & (plain.samples["attempt"] == 0)  # later tries are other styles
+        first = (other.samples["attempt"] == 0) & (plain.samples["attempt"] == 0)  # later attempts have other styles
         assert first.sum() > 10
         for name in ("face", "height", "x", "y", "top", "left", "red", "canvas"):
             np.testing.assert_array_equal(other.samples[name][first], plain.samples[name][first])
@@ -133,7 +133,7 @@ def test_streams_change_pictures_and_neither_texts_nor_colours() -> None:
 
 def test_texts_need_no_drawing(game_name: str) -> None:
     drawn = renderer(game_name)
-    assert drawn.texts("val", range(40)) == drawn.render("val", range(40)).texts
+    assert drawn.draw_texts("val", range(40)) == drawn.render("val", range(40)).texts
 
 
 def test_indices_are_taken_from_any_iterable() -> None:
@@ -205,7 +205,7 @@ def test_ink_stays_within_the_margin(tmp_path: Path) -> None:
         np.testing.assert_array_equal(blank, crops.labels == 10)
 
 
-def test_texts_of_every_game_are_whole(game_name: str) -> None:
+def test_texts_of_every_game_are_complete(game_name: str) -> None:
     """On black, a ring as wide as the margin stays black."""
     game = load("game", game_name)
     text = {**game["text"], "margin": 1, "colors": ["#ffffff"], "contrast": 0}
@@ -259,7 +259,7 @@ def test_a_crop_has_the_contrast_that_the_game_asks_for(game_name: str) -> None:
     crops = drawn.render("train", range(4 * len(drawn.classes)))
     shown = crops.samples["contrast"][crops.samples["length"] > 0]
     assert shown.min() >= drawn.game.text.contrast > 0
-    assert sum(crops.rejects.values()) == crops.samples["attempt"].sum(), "every further try has its reason"
+    assert sum(crops.rejects.values()) == crops.samples["attempt"].sum(), "every further attempt has a reason"
     assert set(crops.rejects) <= {"too large", "too small", "low contrast"}
 
 
@@ -277,21 +277,22 @@ def refusal(game: Config) -> str:
     return caught.value.summary
 
 
-def test_a_text_too_large_for_its_crop_is_told_with_the_count(tmp_path: Path) -> None:
+def test_a_text_too_large_for_its_crop_is_reported_with_the_count(tmp_path: Path) -> None:
     summary = refusal(flat_game(tmp_path, height=[30, 40]))
-    assert re.search(rf"game flat: '\d' could not be drawn in {TRIES} tries \({TRIES} times too large\)", summary)
+    n = MAX_ATTEMPTS
+    assert re.search(rf"game flat: '\d' could not be drawn in {n} tries \({n} times too large\)", summary)
     assert "text.height" in summary
 
 
-def test_a_text_in_the_colour_of_its_background_is_told_with_the_count(tmp_path: Path) -> None:
+def test_a_text_in_the_colour_of_its_background_is_reported_with_the_count(tmp_path: Path) -> None:
     summary = refusal(flat_game(tmp_path, "#808080", colors=["#808080"]))
-    assert f"({TRIES} times low contrast)" in summary
+    assert f"({MAX_ATTEMPTS} times low contrast)" in summary
     assert "colours" in summary
 
 
-def test_a_text_too_small_is_told_with_the_count(tmp_path: Path) -> None:
+def test_a_text_too_small_is_reported_with_the_count(tmp_path: Path) -> None:
     summary = refusal(flat_game(tmp_path, height=[5, 6], least=9))
-    assert f"({TRIES} times too small)" in summary
+    assert f"({MAX_ATTEMPTS} times too small)" in summary
     assert "text.least" in summary
 
 
@@ -299,7 +300,7 @@ def test_both_reasons_are_counted_the_more_frequent_first(tmp_path: Path) -> Non
     summary = refusal(flat_game(tmp_path, "#808080", colors=["#808080"], height=[12, 28]))
     counts = [int(count) for count in re.findall(r"(\d+) times (?:too large|low contrast)", summary)]
     assert len(counts) == 2
-    assert sum(counts) == TRIES
+    assert sum(counts) == MAX_ATTEMPTS
     assert counts == sorted(counts, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""What compiled code draws and measures, against the same in plain NumPy, sample by sample."""
+"""Crops and contrast of the compiled code, against plain NumPy, sample by sample."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from conftest import Config, flat_game
 from font_builder import built
 
-from textgen.kernels import contrast as contrast_kernel
+from textgen.kernels.contrast import measure_contrast
 from textgen.kernels.glyphs import SCALE
 from textgen.render.renderer import RenderedCrops, Renderer
 from textgen.schema.game import Game
@@ -43,7 +43,7 @@ def expected(renderer: Renderer, text: str, sample: Any) -> tuple[np.ndarray, np
     order = sorted(set(renderer.alphabet) - {"\0"})
     pen, placed = 0.0, []
     for before, character in zip(" " + text, text, strict=False):
-        glyph = face.glyph(character, em, outline, slant)
+        glyph = face.draw_glyph(character, em, outline, slant)
         if placed:
             pen += float(face.kerning[order.index(before), order.index(character)]) * round(em * SCALE)
         placed.append((glyph, glyph.top, int(np.floor(pen + 0.5)) + glyph.left))
@@ -151,12 +151,12 @@ def test_opacity_is_that_of_the_fill(tmp_path: Path) -> None:
 
 
 def contrast(image: np.ndarray, fill: np.ndarray) -> float:
-    """That of the compiled code, for coverage 0…255 with its own box."""
+    """The contrast by the compiled code, for coverage 0…255; the box is that of the ink."""
     rows, columns = np.flatnonzero(fill.any(1)), np.flatnonzero(fill.any(0))
     box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0)
     masks = np.empty((2, fill.shape[0] + 2, fill.shape[1] + 2), np.uint8)
     lines = np.empty((3, fill.shape[1] + 2), np.int32)
-    return float(contrast_kernel.contrast(image, fill, *box, masks, lines))
+    return float(measure_contrast(image, fill, *box, masks, lines))
 
 
 def plain_contrast(image: np.ndarray, fill: np.ndarray) -> float:
