@@ -1,6 +1,47 @@
-"""Labelled crops of game text from a short spec."""
+"""Labelled crops of game text from a short spec.
 
-from textgen.common.errors import SpecError, UserError
-from textgen.dataset.store import open_dataset
+The names of `__all__` are imported when they are first used, so that `import textgen` is fast.
+"""
 
-__all__ = ["SpecError", "UserError", "open_dataset"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textgen.common.errors import SpecError, UserError
+    from textgen.dataset.build import ensure_dataset
+    from textgen.dataset.import_folder import import_folder
+    from textgen.dataset.store import open_dataset
+    from textgen.render.renderer import Renderer
+    from textgen.schema.compose import compose
+    from textgen.schema.definition import parse_definition
+    from textgen.spec.parser import Spec
+
+__all__ = [
+    "Renderer",
+    "Spec",
+    "SpecError",
+    "UserError",
+    "compose",
+    "ensure_dataset",
+    "import_folder",
+    "open_dataset",
+    "parse_definition",
+]
+
+if not TYPE_CHECKING:  # so that a type checker knows the names above and no others
+    _MODULES = {
+        "Renderer": "textgen.render.renderer",
+        "Spec": "textgen.spec.parser",
+        "SpecError": "textgen.common.errors",
+        "UserError": "textgen.common.errors",
+        "compose": "textgen.schema.compose",
+        "ensure_dataset": "textgen.dataset.build",
+        "import_folder": "textgen.dataset.import_folder",
+        "open_dataset": "textgen.dataset.store",
+        "parse_definition": "textgen.schema.definition",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)

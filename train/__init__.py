@@ -3,8 +3,6 @@
 The names of `__all__` are imported when they are first used: `import train` itself loads no PyTorch.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +13,17 @@ if TYPE_CHECKING:
     from train.runs.run import run
 
 __all__ = ["Network", "compose", "fold_model", "load", "run"]
-_MODULES = {
-    "Network": "train.inference.network",
-    "compose": "train.config.compose",
-    "fold_model": "train.folding.fold_model",
-    "load": "train.inference.network",
-    "run": "train.runs.run",
-}
 
+if not TYPE_CHECKING:  # so that a type checker knows the names above and no others
+    _MODULES = {
+        "Network": "train.inference.network",
+        "compose": "train.config.compose",
+        "fold_model": "train.folding.fold_model",
+        "load": "train.inference.network",
+        "run": "train.runs.run",
+    }
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
