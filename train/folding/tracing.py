@@ -1,55 +1,28 @@
-"""A PyTorch module as a graph of operations, for `train.folding.fold_model`: traced, run without contents, looked
-through.
-"""
+"""A PyTorch module traced to a torch.fx graph, and that graph run on the meta device, which computes sizes alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from inspect import Parameter, signature
-from math import lcm
 from operator import attrgetter
 from typing import Any, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.node import Node, map_arg
 from torch.nn import functional
-from torch.nn.modules import batchnorm, instancenorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import UninitializedParameter
 
 from textgen.common.errors import UserError
+from train.folding.nodes import first_line, iterate_modules, locate
+from train.folding.operations import RESIZED_LAYERS
 
-BATCH = 7  # of the runs on the meta device: a number that sizes of layers seldom are
-SIDES = (32, 224, 28, 64, 96, 128, 256, 299)  # of images, tried where no size is given
+META_BATCH = 7  # images of a run on the meta device: layers seldom have this number as a size
+USUAL_SIDES = (32, 224, 28, 64, 96, 128, 256, 299)  # height and width of images, tried where no size is given
 
-WEIGHTED = (_ConvNd, nn.Linear)
-NORMS = (batchnorm._BatchNorm, instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
-SIZED = (*WEIGHTED, *NORMS, nn.PReLU)  # modules that have sizes
-ELEMENTWISE = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "truediv",
-        "true_divide",
-        "pow",
-        "maximum",
-        "minimum",
-        "iadd",
-        "isub",
-        "imul",
-        "itruediv",
-        "add_",
-        "sub_",
-        "mul_",
-        "div_",
-    ]
-)
-DROPOUTS: dict[Any, Callable[[float], nn.Module]] = {
+DROPOUT_MODULES: dict[Any, Callable[[float], nn.Module]] = {
     functional.dropout: nn.Dropout,
     functional.dropout1d: nn.Dropout1d,
     functional.dropout2d: nn.Dropout2d,
@@ -59,195 +32,131 @@ DROPOUTS: dict[Any, Callable[[float], nn.Module]] = {
 
 
 class _Tracer(fx.Tracer):
-    """Layers that have sizes stay whole, of classes derived from PyTorch's too."""
+    """A tracer that does not look into layers that folding resizes, nor into those of derived classes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inside = [""]  # paths of the modules that are being traced
+        self.open_modules = [""]  # paths of the modules that are being traced, the innermost last
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SIZED) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, RESIZED_LAYERS) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        self.inside.append(self.path_of_module(m))
-        made = super().call_module(m, forward, args, kwargs)
-        self.inside.pop()  # not where tracing fails: the last one is to blame then
-        return made
+        self.open_modules.append(self.path_of_module(m))
+        result = super().call_module(m, forward, args, kwargs)
+        self.open_modules.pop()  # not reached where tracing fails: the last path is then the module that failed
+        return result
 
 
-def traced(net: nn.Module) -> fx.GraphModule:
-    """A copy of the network as a graph. A dropout function that `self.training` switches becomes a module."""
-    name = type(net).__name__
+def trace(net: nn.Module) -> fx.GraphModule:
+    """A copy of the network as a graph. A dropout function that `self.training` switches becomes a module.
+
+    Raises `UserError` for a network that torch.fx cannot trace, that has other inputs than one tensor, or whose graph
+    in training differs from that in evaluation by more than dropout.
+    """
     for path, tensor in net.named_parameters():
         if isinstance(tensor, UninitializedParameter):
-            raise UserError(f"{path}: it has no size yet, run the network once before it is folded")
-    evaluated, trained = (_trace(deepcopy(net).train(training)) for training in (False, True))
+            raise UserError(f"{path}: its size is not known yet; run the network once before folding it")
+    evaluated, trained = (_trace_mode(deepcopy(net).train(training)) for training in (False, True))
     graph = evaluated.graph
     if len(graph.nodes) != len(trained.graph.nodes):
+        name = type(net).__name__
         raise UserError(f"{name} runs other layers in training than in evaluation, which cannot be folded")
-    for node, twin in zip(list(graph.nodes), list(trained.graph.nodes), strict=True):
-        if node.target in DROPOUTS and node.target == twin.target and _active(twin) and not _active(node):
-            path = node.name
-            while hasattr(evaluated, path):
-                path += "_"
-            x = node.args[0] if node.args else node.kwargs["input"]
-            p = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-            evaluated.add_module(path, DROPOUTS[node.target](cast(float, p)))
-            node.op, node.target, node.args, node.kwargs = "call_module", path, (x,), {}
-        elif node.format_node() != twin.format_node():
-            raise UserError(f"{place_of(node)} is not the same in training and in evaluation, which cannot be folded")
+    for node, training_node in zip(list(graph.nodes), list(trained.graph.nodes), strict=True):
+        is_dropout = node.target in DROPOUT_MODULES and node.target == training_node.target
+        if is_dropout and _dropout_is_active(training_node) and not _dropout_is_active(node):
+            _replace_dropout(evaluated, node)
+        elif node.format_node() != training_node.format_node():
+            raise UserError(f"{locate(node)} is not the same in training and in evaluation, which cannot be folded")
     return evaluated
 
 
-def _trace(net: nn.Module) -> fx.GraphModule:
+def _trace_mode(net: nn.Module) -> fx.GraphModule:
+    """The graph of the network in its present mode, training or evaluation."""
     parameters = list(signature(net.forward).parameters.values())
-    taken = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
-    if not taken or any(p.default is Parameter.empty for p in taken[1:]):
-        names = ", ".join(p.name for p in taken) or "nothing"
-        raise UserError(f"{type(net).__name__} takes {names}: what folds is a network of one input, images")
+    inputs = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    if not inputs or any(p.default is Parameter.empty for p in inputs[1:]):
+        names = ", ".join(p.name for p in inputs) or "nothing"
+        raise UserError(f"{type(net).__name__} takes {names}: a network to be folded takes one input, the images")
     tracer = _Tracer()
     try:
-        graph = tracer.trace(net, concrete_args={p.name: p.default for p in taken[1:]} or None)
+        graph = tracer.trace(net, concrete_args={p.name: p.default for p in inputs[1:]} or None)
     except Exception as error:  # whatever the user's code raises when it meets torch.fx's proxies
-        path = tracer.inside[-1]
+        path = tracer.open_modules[-1]
         place = f"{path}: {type(net.get_submodule(path)).__name__}" if path else type(net).__name__
-        told = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{place} cannot be traced by torch.fx: {told}") from error
-    for node in [node for node in graph.nodes if node.op == "placeholder"][1:]:  # they have their defaults by now
-        for user in reversed([*_users(node)]):
+        raise UserError(f"{place} cannot be traced by torch.fx: {first_line(error)}") from error
+    # The other inputs have their default values by now; torch.fx leaves nodes that check those values.
+    for node in [node for node in graph.nodes if node.op == "placeholder"][1:]:
+        for user in reversed([*_iterate_users(node)]):
             graph.erase_node(user)
         graph.erase_node(node)
     return fx.GraphModule(net, graph, type(net).__name__)
 
 
-def _users(node: Node) -> Iterator[Node]:
+def _iterate_users(node: Node) -> Iterator[Node]:
+    """The nodes that depend on `node`, depth first."""
     for user in node.users:
         yield user
-        yield from _users(user)
+        yield from _iterate_users(user)
 
 
-def _active(node: Node) -> bool:
+def _dropout_is_active(node: Node) -> bool:
     return bool(node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True))
 
 
-def run(meta: fx.GraphModule, size: tuple[int, int, int] | None) -> dict[Node, Any]:
-    """What every node of the original gives, as tensors without contents."""
+def _replace_dropout(graph_module: fx.GraphModule, node: Node) -> None:
+    """Turn a call of a dropout function into a call of a dropout module, which follows `train()` and `eval()`."""
+    path = node.name
+    while hasattr(graph_module, path):
+        path += "_"
+    x = node.args[0] if node.args else node.kwargs["input"]
+    p = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
+    graph_module.add_module(path, DROPOUT_MODULES[node.target](cast(float, p)))
+    node.op, node.target, node.args, node.kwargs = "call_module", path, (x,), {}
+
+
+def run_on_meta(graph_module: fx.GraphModule, size: tuple[int, int, int] | None) -> dict[Node, Any]:
+    """The value of every node for META_BATCH images of `size` (C, H, W), as tensors without contents.
+
+    Where `size` is None, square images of the usual sizes are tried. Raises `UserError` where none fits.
+    """
     if size is None:
-        first = next((m for _, m in calls(meta) if isinstance(m, _ConvNd)), None)
-        if not isinstance(first, nn.Conv2d):
-            raise UserError("for images of which size? give size=(C, H, W)")
-        for side in SIDES:
-            try:
-                return run(meta, (first.in_channels, side, side))
-            except UserError as error:
-                failure = error
-        sides = ", ".join(map(str, SIDES))
-        raise UserError(f"images of no usual size ({sides}) fit: give size=(C, H, W); for the last, {failure}")
+        return _run_on_usual_sizes(graph_module)
     values: dict[Node, Any] = {}
-    for node in meta.graph.nodes:
+    for node in graph_module.graph.nodes:
         try:
-            values[node] = value_of(meta, values, node, size)
+            values[node] = evaluate_node(graph_module, values, node, size)
         except Exception as error:  # PyTorch's own, of any class
-            given = "×".join(map(str, size))
-            raise UserError(f"{place_of(node)} does not run on images of {given}: {told(error)}") from None
+            images = "×".join(map(str, size))
+            raise UserError(f"{locate(node)} does not run on images of {images}: {first_line(error)}") from None
     return values
 
 
-def value_of(meta: fx.GraphModule, values: dict[Node, Any], node: Node, size: tuple[int, ...]) -> Any:
-    """Of one node, whose inputs have theirs."""
-    args, kwargs = map_arg((node.args, node.kwargs), lambda of: values[of])
+def _run_on_usual_sizes(graph_module: fx.GraphModule) -> dict[Node, Any]:
+    first = next((layer for _, layer in iterate_modules(graph_module) if isinstance(layer, _ConvNd)), None)
+    if not isinstance(first, nn.Conv2d):
+        raise UserError("the size of the images is unknown: give size=(C, H, W)")
+    for side in USUAL_SIDES:
+        try:
+            return run_on_meta(graph_module, (first.in_channels, side, side))
+        except UserError as error:
+            failure = error
+    sides = ", ".join(map(str, USUAL_SIDES))
+    raise UserError(f"images of no usual size ({sides}) fit: give size=(C, H, W); for the last size, {failure}")
+
+
+def evaluate_node(graph_module: fx.GraphModule, values: dict[Node, Any], node: Node, size: tuple[int, ...]) -> Any:
+    """The value of one node, given the `values` of its inputs; `size` (C, H, W) is that of the network's input."""
+    args, kwargs = map_arg((node.args, node.kwargs), lambda argument: values[argument])
     if node.op == "placeholder":
-        dtype = next((p.dtype for p in meta.parameters() if p.is_floating_point()), torch.float32)
-        return torch.empty(BATCH, *size, dtype=dtype)
+        dtype = next((p.dtype for p in graph_module.parameters() if p.is_floating_point()), torch.float32)
+        return torch.empty(META_BATCH, *size, dtype=dtype)
     if node.op == "get_attr":
-        return attrgetter(str(node.target))(meta)
+        return attrgetter(str(node.target))(graph_module)
     if node.op == "call_module":
-        return meta.get_submodule(str(node.target)).eval()(*args, **kwargs)
+        return graph_module.get_submodule(str(node.target)).eval()(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     if node.op == "call_function":
         return cast(Callable[..., Any], node.target)(*args, **kwargs)
     return args[0]
-
-
-def calls(meta: fx.GraphModule) -> Iterator[tuple[Node, nn.Module]]:
-    return ((node, meta.get_submodule(node.target)) for node in meta.graph.nodes if node.op == "call_module")
-
-
-def place_of(node: Node) -> str:
-    """Where a user finds it: a layer's path, or the path of the module that calls a function."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path, of = next(reversed(stack.values()), ("", nn.Module))
-    if node.op == "call_module":
-        return f"{node.target}: {of.__name__}"
-    return f"{path}: {name_of(node)}" if path else f"forward: {name_of(node)}"
-
-
-def name_of(node: Node) -> str:
-    return str(node.target) if node.op == "call_method" else str(getattr(node.target, "__name__", node.target))
-
-
-def told(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def holds_data(value: Any) -> bool:
-    """Tensors, not sizes."""
-    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(holds_data, value)))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What folding needs to know of the whole network."""
-
-    last: set[str]  # the layers that give the logits, by their paths
-    behind: set[Node]  # what stands between them and the output
-    multiples: dict[int, int]  # of what the widths of layers with so many channels are multiples, for groups
-    kept: set[str]  # layers that give as many channels as before, as they weight places and not channels
-
-
-def plan_of(meta: fx.GraphModule, values: dict[Node, Any]) -> Plan:
-    result = next(node for node in meta.graph.nodes if node.op == "output").args[0]
-    given = values.get(result) if isinstance(result, Node) else None
-    if not isinstance(given, Tensor) or given.ndim != 2 or given.shape[0] != BATCH:
-        of = f"a tensor of {shape_of(given)} for {BATCH} images" if isinstance(given, Tensor) else type(result).__name__
-        raise UserError(f"the network gives {of}; what folds gives logits (b, k) for images (b, C, H, W)")
-    last: set[str] = set()
-    behind: set[Node] = set()
-    ahead = [cast(Node, result)]
-    while ahead:
-        node = ahead.pop()
-        if node.op == "call_module" and isinstance(meta.get_submodule(str(node.target)), WEIGHTED):
-            last.add(str(node.target))
-        elif node not in behind:
-            behind.add(node)
-            ahead += [of for of in node.all_input_nodes if holds_data(values[of])]
-    if not last:
-        raise UserError("the network has no convolution and no linear layer before its output: it has nothing to fold")
-
-    multiples: dict[int, int] = {}
-    for _, layer in calls(meta):
-        if isinstance(layer, _ConvNd) and 1 < layer.groups < layer.in_channels:
-            for channels in (layer.in_channels, layer.out_channels):
-                multiples[channels] = lcm(multiples.get(channels, 1), layer.groups)
-        elif isinstance(layer, nn.GroupNorm) and 1 < layer.num_groups < layer.num_channels:
-            multiples[layer.num_channels] = lcm(multiples.get(layer.num_channels, 1), layer.num_groups)
-
-    kept: set[str] = set()
-    for node in meta.graph.nodes:
-        if name_of(node) in ELEMENTWISE:
-            tensors = [of for of in node.all_input_nodes if isinstance(values[of], Tensor) and values[of].ndim > 1]
-            if len({values[of].shape[1] for of in tensors}) == 2:  # one channel, spread over all those of the other
-                narrow = min(tensors, key=lambda of: values[of].shape[1])
-                while isinstance(values[narrow], Tensor) and values[narrow].ndim > 1 and values[narrow].shape[1] == 1:
-                    if narrow.op == "call_module" and isinstance(meta.get_submodule(str(narrow.target)), WEIGHTED):
-                        kept.add(str(narrow.target))
-                        break
-                    if not narrow.all_input_nodes:
-                        break
-                    narrow = narrow.all_input_nodes[0]
-    return Plan(last, behind, multiples, kept - last)
-
-
-def shape_of(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "one number"

@@ -387,9 +387,9 @@ class Shrunk(nn.Module):
 def test_what_cannot_be_folded_is_named() -> None:
     stem = nn.Conv2d(3, 8, 3)
     stages = nn.Sequential(nn.Sequential(Attention()))
-    refused(nn.Sequential(stem, stages, head(8)), "1.0.0.attn: MultiheadAttention cannot be folded: of layers")
+    refused(nn.Sequential(stem, stages, head(8)), "1.0.0.attn: MultiheadAttention cannot be folded: it has weights")
     refused(nn.Sequential(stem, Branching(), head(8)), "1: Branching cannot be traced by torch.fx", "control flow")
-    refused(nn.Sequential(stem, Shrunk(), head(4)), "1: getitem cannot be folded", "part of channels")
+    refused(nn.Sequential(stem, Shrunk(), head(4)), "1: getitem cannot be folded", "part of the channels")
     refused(nn.Sequential(stem, head(8), nn.LogSoftmax(1)), "2: LogSoftmax cannot be folded", "mix the images")
     refused(
         Of(lambda self, x: F.softmax(self.net(x), 1), net=head(3)), "forward: softmax", "let the network give logits"
@@ -411,7 +411,7 @@ def test_what_cannot_be_folded_is_named() -> None:
         lambda self, x: self.h(self.c(self.n(x).mean(1, keepdim=True))),
         **{"n": nn.BatchNorm2d(3), "c": nn.Conv2d(1, 8, 3), "h": head(8)},
     )
-    refused(grey, "mean cannot be folded", "it would join the images of a stack")
+    refused(grey, "mean cannot be folded", "it would combine the images of a stack")
     joined = Of(lambda self, x: torch.cat([self.a(x), self.b(x)], 1), a=head(3, 2), b=head(3, 3))
     refused(joined, "cat cannot be folded", "mix the images")
     dense = Of(
