@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from importlib import import_module
 
@@ -30,7 +31,9 @@ def main() -> None:
     elif not arguments or arguments[0] in ("--help", "-h"):
         print(_help())
     elif arguments[0] not in COMMANDS:
-        print(f"error: there is no command {arguments[0]!r}; known are {', '.join(COMMANDS)}", file=sys.stderr)
+        near = difflib.get_close_matches(arguments[0], COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
+        print(f"error: there is no command {arguments[0]!r}; {hint}", file=sys.stderr)
         sys.exit(2)
     else:
         module, _ = COMMANDS[arguments[0]]

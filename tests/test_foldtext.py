@@ -1,0 +1,92 @@
+"""The command `foldtext`, and what users' own tools see of the packages."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, composed
+
+import foldtext
+from foldtext.__main__ import COMMANDS, main
+from train.config import renamed
+from train.config.recipe import fit_recipe
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+USER = """
+from train import compose, fold_model, load, run
+from textgen import Renderer, Spec, open_dataset, parse_definition
+
+classes: tuple[str, ...] = Spec.parse("XY.Zk", label="Z").classes
+labels: list[str] = load("runs/x").classify(open_dataset("data/x").splits["test"].images)
+result: dict[str, object] = run(compose("game=sot_time"))
+size: int = fold_model("no module", 4)
+"""
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["foldtext", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_every_console_script_is_a_subcommand() -> None:
+    scripts = {name.removeprefix("foldtext-"): entry for name, entry in PROJECT["scripts"].items() if "-" in name}
+    assert scripts == {name: f"{module}:main" for name, (module, _) in COMMANDS.items()}
+    assert all(hasattr(importlib.import_module(module), "main") for module, _ in COMMANDS.values())
+
+
+def test_the_version_is_foldtext_s(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert foldtext.__version__ == PROJECT["version"]
+    for arguments in (["--version"], ["train", "--version"]):
+        assert call(monkeypatch, *arguments) == 0
+        assert capsys.readouterr().out == f"foldtext {PROJECT['version']}\n"
+
+
+def test_help_lists_the_commands_and_an_unknown_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch) == 0
+    assert all(f"  {name}" in capsys.readouterr().out for name in list(COMMANDS)[:1])
+    assert call(monkeypatch, "tran") == 2
+    assert "there is no command 'tran'; did you mean train?" in capsys.readouterr().err
+
+
+def test_a_renamed_setting_is_still_accepted_and_its_new_name_told() -> None:
+    command = [sys.executable, "-m", "train", "game=sot_time", "recipe.average=0.25", "--cfg", "job"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "  ema_decay: 0.25\n" in ended.stdout
+    assert "  average:" not in ended.stdout
+    assert ended.stderr == "recipe.average is called recipe.ema_decay now; the old name will be removed\n"
+
+
+@pytest.mark.parametrize("old", renamed.RENAMED)
+def test_a_file_with_an_old_name_is_still_read(old: str, capsys: pytest.CaptureFixture[str]) -> None:
+    new = renamed.RENAMED[old]
+    values = {"recipe.ema_decay": 0.9, "recipe.cross_slot_lr": 0.5, "recipe.order_consistency": 1.0}
+    value = values.get(new, [{"set": {"lr": 0.5}}])
+    recipe = composed("game=sot_time", "recipe.slots=false")["recipe"]
+    renamed.tell_renamed.cache_clear()
+    mine = {**recipe, old.removeprefix("recipe."): value}  # builds on a file that has the new name
+    fitted = fit_recipe(mine, game="sot_time", fold=2, train_images=100)
+    if new == "recipe.overrides":
+        assert fitted.lr == 0.5
+    else:
+        assert getattr(fitted, new.removeprefix("recipe.")) == value
+    assert f"{old} is called {new} now" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_user_s_type_checker_accepts_the_packages(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "user.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    errors = [line for line in ended.stdout.splitlines() if line.startswith("user.py")]
+    assert len(errors) == 2, ended.stdout  # the last line of the user's alone
+    assert all(line.startswith("user.py:8:") for line in errors)
