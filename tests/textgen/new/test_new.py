@@ -1,4 +1,4 @@
-"""A new game: its file reads back as what was meant, previews at once, and looks like the crops it was made for."""
+"""A new game file reads back unchanged, can be previewed, and gives crops like those that it was measured from."""
 
 import os
 import subprocess
@@ -21,8 +21,9 @@ from textgen.assets.backgrounds import parse_color
 from textgen.common.arrays import U8
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import to_plain
-from textgen.new import measure
-from textgen.new.main import create, to_yaml
+from textgen.new.main import create
+from textgen.new.measure import find_text_lines
+from textgen.new.template import format_game_file
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Game
 
@@ -41,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A game file as the programs read it: composed by Hydra, interpolations resolved."""
+    """Read a game file as the commands do: composed by Hydra, with interpolations resolved."""
     with initialize_config_module("conf", version_base="1.3"):
         search = f"hydra.searchpath=[file://{path.parents[1].resolve()}]"
         game = to_plain(compose("preview", [f"game={path.stem}", search]))["game"]
@@ -50,11 +51,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def like(size: tuple[int, int], text: dict[str, Any], grounds: list[dict[str, Any]]) -> Callable[[int], list[U8]]:
-    """Draws n crops of a game whose settings are known."""
+    """Return a function that draws n crops of a game with known settings."""
     game = Game.from_config({**CLOCK, "size": list(size), "text": {**TEXT, **text}, "backgrounds": grounds})
 
     def draw(n: int) -> list[U8]:
-        # 61 classes: steps of 7 meet all of them, the blank one among them
+        # 61 classes: steps of 7 reach all of them, including the blank one
         return list(Renderer(game, 1, LIGHT).render("train", range(0, 7 * n, 7)).images)
 
     return draw
@@ -67,24 +68,24 @@ def save(folder: Path, crops: list[U8], suffix: str = "png") -> Path:
     return folder
 
 
-def away(one: str, other: str) -> float:
-    """The distance of two colours in RGB."""
+def distance(one: str, other: str) -> float:
+    """Compute the distance of two colours in RGB."""
     return float(np.linalg.norm(np.subtract(parse_color(one), parse_color(other))))
 
 
-# ---- What is written.
+# ---- The file.
 
 
-def test_a_clock_gets_sixty_minutes_and_seconds_and_a_comment_that_says_so() -> None:
+def test_a_clock_gets_sixty_minutes_and_seconds_and_a_comment() -> None:
     path, notes = create(["my_game", "MM:SS", "--label", "MM", "--size", "15x35"])
     assert (path, notes) == (Path("games/game/my_game.yaml"), [])
     text = path.read_text()
-    assert "# M and S as on a clock" in text
+    assert "# The values of M and S are assumed to be those of a clock" in text
     game = read(path)
     assert game["fields"] == {"M": "00..59", "S": "00..59"}
     assert (game["label"], game["size"], game["title"]) == ("M", [15, 35], "")
     assert list(path.parent.iterdir()) == [path]
-    # Every key can be changed where it stands.
+    # Every key is in the file.
     assert {f"{key}: " for key in ("other", "images", "arch", "height", "colors", "spacing", "x")} <= {
         line.split(": ")[0].strip() + ": " for line in text.splitlines()
     }
@@ -92,24 +93,24 @@ def test_a_clock_gets_sixty_minutes_and_seconds_and_a_comment_that_says_so() -> 
     assert "# outline:" in text
 
 
-def test_what_is_given_stands_and_what_is_not_is_proposed() -> None:
+def test_given_settings_are_kept_and_others_are_proposed() -> None:
     given = ["n", r"H\H N/MM", "--label", "N", "--field", "N=0..30,99", "--field", "N=GO", "--fonts", "teko,oswald"]
     path, _ = create([*given, "--dir", "mine", "--title", "Ünï"])
     game = read(path)
     assert path == Path("mine/game/n.yaml")
-    assert game["fields"] == {"N": ["0..30", "99", "GO"]}  # MM is no minute without a colon
+    assert game["fields"] == {"N": ["0..30", "99", "GO"]}  # without a colon MM are no minutes
     assert game["text"]["fonts"] == ["teko", "oswald"]
     assert game["title"] == "Ünï"
     height, width = game["size"]
-    assert height < width  # of up to eight characters
+    assert height < width  # for up to eight characters
 
 
-def test_capitals_that_nobody_said_anything_of_are_told() -> None:
+def test_capitals_without_given_values_are_reported() -> None:
     _, notes = create(["n", r"\HP N/M", "--label", "N", "--field", "M=0..20"])
-    assert notes == [r"P in '\\HP N/M' stands for digits; for the letters themselves write \P"]
+    assert notes == [r"P in '\\HP N/M' is a field of digits; for the letter itself write \P"]
 
 
-def test_the_colon_of_a_chance_makes_no_clock() -> None:
+def test_the_colon_of_a_probability_makes_no_clock() -> None:
     path, _ = create(["n", "MM[x]:0.5", "--label", "MM"])
     assert read(path)["fields"] == {}
 
@@ -128,7 +129,7 @@ QUOTABLE = st.text("MS:.,#'\"\\ ${}[]-?&*!|>%@`~=ü€{}0:59nNkx\t", max_size=14
 
 @settings(max_examples=60, deadline=None)
 @given(title=QUOTABLE, spec=QUOTABLE, values=st.lists(QUOTABLE, min_size=1, max_size=3), other=QUOTABLE)
-def test_yaml_reads_back_as_what_was_meant(title: str, spec: str, values: list[str], other: str) -> None:
+def test_yaml_reads_back_unchanged(title: str, spec: str, values: list[str], other: str) -> None:
     game: dict[str, Any] = {
         **CLOCK,
         "title": title,
@@ -139,7 +140,7 @@ def test_yaml_reads_back_as_what_was_meant(title: str, spec: str, values: list[s
     }
     game |= {"size": [15, 35], "backgrounds": [{"source": title, "tint": ["#000000"], "zoom": [1, 1.5]}]}
     game["text"] = {**TEXT, "spacing": [0, 0.5], "contrast": 18}
-    config = OmegaConf.create(to_yaml(game))
+    config = OmegaConf.create(format_game_file(game))
     assert OmegaConf.to_container(config, resolve=True) == game
 
 
@@ -150,7 +151,7 @@ def test_yaml_reads_back_as_what_was_meant(title: str, spec: str, values: list[s
     ),
     value=st.sampled_from(["NO", "01", "30:54", "null", "~", "#1", "'", '"', "{a}", "1e5", "- x", "é", "${x}"]),
 )
-def test_hydra_reads_a_written_file_as_what_was_meant(title: str, value: str) -> None:
+def test_hydra_reads_a_written_file_unchanged(title: str, value: str) -> None:
     path, _ = create(["n", "A: #N", "--label", "N", "--field", f"N={value}", "--title", title, "--force"])
     game = read(path)
     assert (game["title"], game["fields"], game["spec"]) == (title, {"N": value}, "A: #N")
@@ -194,7 +195,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(here: Path, arguments: list[st
     assert list(here.rglob("*")) == []
 
 
-def test_a_file_is_only_written_over_by_force() -> None:
+def test_a_file_is_overwritten_only_with_force() -> None:
     arguments = ["x", "N", "--label", "N"]
     path, _ = create(arguments)
     path.write_text("mine")
@@ -215,7 +216,9 @@ def test_a_file_is_only_written_over_by_force() -> None:
         ((32, 80), {"x": [0, 0.1], "y": [0.9, 1], "height": [15, 18], "colors": ["#60ff60"]}, DARK),
     ],
 )
-def test_measures_come_near_the_truth(size: tuple[int, int], text: dict[str, Any], ground: dict[str, Any]) -> None:
+def test_proposals_are_near_the_true_settings(
+    size: tuple[int, int], text: dict[str, Any], ground: dict[str, Any]
+) -> None:
     truth = {**TEXT, **text}
     folder = save(Path("crops"), like(size, text, [ground])(48))
     path, _ = create(["g", "MM:SS", "--label", "M", "--like", str(folder)])
@@ -225,7 +228,7 @@ def test_measures_come_near_the_truth(size: tuple[int, int], text: dict[str, Any
     np.testing.assert_allclose(height, truth["height"], atol=0.08 * truth["height"][1] + 0.5)
     np.testing.assert_allclose(found["text"]["x"], truth["x"], atol=0.15)
     np.testing.assert_allclose(found["text"]["y"], truth["y"], atol=0.2)
-    assert min(away(color, truth["colors"][0]) for color in found["text"]["colors"]) < 70
+    assert min(distance(color, truth["colors"][0]) for color in found["text"]["colors"]) < 70
     assert "were measured" in path.read_text()
     Renderer(Game.from_config(found)).render("train", range(61))
 
@@ -248,7 +251,7 @@ def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
     assert "1 were scaled" in notes[0]
 
 
-def test_three_crops_are_enough_for_a_file() -> None:
+def test_three_crops_are_enough() -> None:
     save(Path("crops"), like((18, 44), {}, [DARK])(3))
     path, _ = create(["g", "MM:SS", "--label", "M", "--like", "crops", "--size", "18x44"])
     low, high = read(path)["text"]["height"]
@@ -265,7 +268,7 @@ def test_three_crops_are_enough_for_a_file() -> None:
         (lambda folder: (folder.mkdir(), (folder / "a.png").write_text("no picture")), ["a.png"]),
     ],
 )
-def test_a_folder_that_is_of_no_use_is_refused(make: Callable[[Path], object], words: list[str]) -> None:
+def test_a_folder_without_usable_crops_is_refused(make: Callable[[Path], object], words: list[str]) -> None:
     make(Path("crops"))
     with pytest.raises(UserError) as caught:
         create(["g", "N", "--label", "N", "--like", "crops"])
@@ -277,15 +280,15 @@ def test_a_line_is_found_to_the_pixel() -> None:
     crop = np.full((24, 40, 3), 40, np.uint8)
     for x in range(10, 30, 4):
         crop[8:16, x : x + 2] = (255, 200, 0)
-    (line,) = measure.lines_of([crop], light=True)
+    (line,) = find_text_lines([crop], light=True)
     assert line is not None
     np.testing.assert_allclose([line.top, line.bottom, line.left, line.right], [8, 16, 10, 28], atol=0.5)
     assert line.color.tolist() == [255, 200, 0]
     assert line.ground.tolist() == [40, 40, 40]
-    assert measure.lines_of([np.zeros((24, 40, 3), np.uint8)], light=True) == [None]
+    assert find_text_lines([np.zeros((24, 40, 3), np.uint8)], light=True) == [None]
 
 
-# ---- The real program.
+# ---- The command in its own process.
 
 
 def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

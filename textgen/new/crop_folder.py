@@ -1,0 +1,101 @@
+"""Reading of a folder of the user's own crops, for `--like`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from textgen.common.arrays import U8
+from textgen.common.errors import UserError
+from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
+from textgen.spec.parser import OTHER
+
+MAX_CROPS = 300  # read: more do not change the measurements
+MIN_SIDE, MAX_SIDE = 8, 512  # of a crop
+MAX_ASPECT_RATIO = 1.25  # of a crop relative to the common size; others show another part of the screen
+
+
+@dataclass(frozen=True)
+class CropFolder:
+    """The user's crops: uint8 (H, W, 3) each, all of `size` (H, W), and notes for the user.
+
+    `blank_folders` hold pictures without text that are large enough to be backgrounds.
+    """
+
+    images: list[U8]
+    size: tuple[int, int]
+    blank_folders: list[Path]
+    notes: list[str]
+
+
+def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropFolder:
+    """Read the pictures in `folder` and its subfolders, scaled to `size`, by default the most frequent size.
+
+    Pictures in folders named `other` count as crops without text. Raises `UserError` if there is no such folder or it
+    holds no crops, and for pictures that are damaged or have a side that no crop can have.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--like: there is no folder {folder} (current folder: {Path.cwd()})")
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+    blank = [p for p in paths if OTHER in p.relative_to(folder).parts[:-1]]
+    paths = sorted(set(paths) - set(blank))
+    if not paths:
+        contents = "only crops without text" if blank else f"no picture that ends in {' '.join(SUFFIXES)}"
+        raise UserError(f"--like: folder {folder} holds {contents}: put crops there that show the counter")
+    paths = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), MAX_CROPS))]
+    images = [_read_crop(path) for path in paths]
+
+    sizes = Counter((image.shape[0], image.shape[1]) for image in images)
+    height, width = size or sizes.most_common(1)[0][0]
+    kept = [image for image in images if _has_aspect(image, height, width)]
+    if not kept:
+        raise UserError(f"--like: no crop in {folder} has the aspect ratio of {height}×{width}: leave out --size")
+    notes = []
+    if different := len(images) - sizes[height, width]:
+        low, high = min(sizes), max(sizes)
+        left_out = len(images) - len(kept)
+        notes.append(
+            f"{different} of {len(images)} crops are not {height}x{width} (sizes from {low[0]}x{low[1]} to "
+            f"{high[0]}x{high[1]}): {different - left_out} were scaled, {left_out} with another aspect ratio were left "
+            "out; the network takes one size, so cut all crops at the same place"
+        )
+    scaled = [np.asarray(_scale(image, height, width), np.uint8) for image in kept]
+    return CropFolder(scaled, (height, width), _find_blank_folders(blank, (height, width), notes), notes)
+
+
+def _has_aspect(image: U8, height: int, width: int) -> bool:
+    ratio = float(image.shape[1] / image.shape[0] * height / width)
+    return 1 / MAX_ASPECT_RATIO < ratio < MAX_ASPECT_RATIO
+
+
+def _scale(image: U8, height: int, width: int) -> cv2.typing.MatLike:
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _find_blank_folders(blank: Sequence[Path], size: tuple[int, int], notes: list[str]) -> list[Path]:
+    """Find the folders of crops without text that can be backgrounds: all pictures are at least as large as `size`."""
+    folders = []
+    for folder in sorted({path.parent for path in blank}):
+        shapes = [_read_crop(path).shape for path in blank if path.parent == folder][:MAX_CROPS]
+        if all(shape[0] >= size[0] and shape[1] >= size[1] for shape in shapes):
+            folders.append(folder)
+        else:
+            smaller = f"some of its pictures are smaller than {size[0]}x{size[1]}"
+            notes.append(f"{folder} is not used as a background: {smaller}")
+    return folders
+
+
+def _read_crop(path: Path) -> U8:
+    with open_picture(path, f"--like: {path}") as image, without_warnings():
+        width, height = image.size
+        if not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
+            sides = f"{MIN_SIDE} to {MAX_SIDE} pixels a side"
+            raise UserError(f"--like: {path} has {height}×{width} pixels, but a crop has {sides}: cut out the text")
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,203 @@
+"""Settings of a game that make its crops look like crops of the user's own, measured by `textgen.new.measure`.
+
+Blur and thin strokes bias the measurements. Hence crops are rendered with the proposed settings and measured as well,
+and the settings are moved by the difference, in a few rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from textgen.common.arrays import LUMA, U8
+from textgen.common.errors import UserError
+from textgen.new.clustering import CLUSTERED_SHARE, F64, find_centers, merge_similar, move_to_medians
+from textgen.new.crop_folder import CropFolder
+from textgen.new.measure import (
+    TextLine,
+    find_text_lines,
+    measure_colors,
+    measure_noise,
+    measure_ranges,
+    remove_outliers,
+)
+from textgen.render.renderer import Renderer
+from textgen.schema.game import Game
+
+ROUNDS, RENDERED_CROPS = 4, 96  # of calibration, and per round
+TINT_RADIUS, MAX_TINTS = 40.0, 4  # RGB distance within which ground colours count as one
+COLOR_SPREAD, MAX_COLORS = 1.25, 3  # times the measured spread of a single colour: within it text colours count as one
+MIN_COLOR_DISTANCE = 30.0  # of two proposed text colours, in RGB
+MIN_CONTRAST, MAX_CONTRAST = 5, 18  # proposed as the least contrast, in levels
+NOISE_FREE = 1.8  # levels: the crops of a recording with compression have more noise
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Keys of a game that make its crops look like the user's, and notes for the user."""
+
+    text: dict[str, Any]  # height, colors, x, y, contrast
+    backgrounds: list[dict[str, Any]]
+    notes: list[str]
+
+
+@dataclass
+class _Look:
+    """The settings that are calibrated. `ranges` are those of height, y and x."""
+
+    ranges: F64  # (3, 2)
+    colors: F64  # (k, 3)
+    contrast: float
+    tints: F64  # (t, 3)
+    tint_opacity: float = 0.7
+
+    def text(self, size: tuple[int, int]) -> dict[str, Any]:
+        """The keys of `text` for crops of `size` (H, W)."""
+        (low, high), y, x = self.ranges
+        low = min(max(round(low * 2) / 2, 4.0), size[0] - 2.0)
+        high = min(max(round(high * 2) / 2, low), size[0] - 1.0)
+        return {
+            "height": [low, high],
+            "colors": [_format_color(color) for color in self.colors],
+            "x": [round(float(v), 2) for v in np.clip(x, 0, 1)],
+            "y": [round(float(v), 2) for v in np.clip(y, 0, 1)],
+            "contrast": round(self.contrast),
+        }
+
+    def backgrounds(self, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
+        """The key `backgrounds`: a tinted scene, and `folders` of pictures without text."""
+        opacity = [round(max(self.tint_opacity - 0.15, 0.0), 2), round(min(self.tint_opacity + 0.15, 1.0), 2)]
+        scene = {"source": "scene", "tint": [_format_color(tint) for tint in self.tints], "tint_opacity": opacity}
+        return [scene, *({"source": f"{folder}/", "weight": 0.25, "zoom": [1, 1]} for folder in folders)]
+
+
+def propose_settings(crops: CropFolder, game: Mapping[str, Any]) -> Proposal:
+    """Propose settings that make `game`, a plain mapping with any text and backgrounds, look like `crops`.
+
+    Raises `UserError` if no crop shows a line of text.
+    """
+    lines, light = _find_lines(crops)
+    contrast = (
+        float(np.clip(0.6 * np.quantile([line.score for line in lines], 0.1), MIN_CONTRAST, MAX_CONTRAST))
+        if lines
+        else 0.0
+    )
+    if contrast <= MIN_CONTRAST:
+        raise UserError("--like: no text was found in these crops: cut closer to the text, or leave out --like")
+    max_tints = min(MAX_TINTS, 1 + len(lines) // 4)
+    tints = find_centers(np.array([line.ground for line in lines]), max_tints, TINT_RADIUS)
+    noise = float(np.quantile([measure_noise(crop) for crop in crops.images], 0.75))
+    augment = "off" if noise < NOISE_FREE else "light"
+
+    color = np.median(measure_colors(lines), 0, keepdims=True)
+    look = _Look(measure_ranges(lines, crops.size), color, min(float(contrast), MAX_CONTRAST), tints)
+    _calibrate(look, lines, light, crops.size, game, augment)
+    _widen(look, len(lines))
+
+    ground = "lighter" if light else "darker"
+    notes = [*crops.notes, f"{len(lines)} of {len(crops.images)} crops show text, {ground} than its background"]
+    if augment == "off":
+        notes.append("the crops have hardly any noise: add augment=off to the commands below to render crops like them")
+    return Proposal(look.text(crops.size), look.backgrounds(crops.blank_folders), notes)
+
+
+def _find_lines(crops: CropFolder) -> tuple[list[TextLine], bool]:
+    """Find the text lines of crops, and whether they are lighter than the ground: the clearer of both."""
+    dark, light = ([line for line in find_text_lines(crops.images, sign) if line] for sign in (False, True))
+    is_light = _median_score(light) >= _median_score(dark)
+    return remove_outliers(light if is_light else dark, crops.size), is_light
+
+
+def _median_score(lines: Sequence[TextLine]) -> float:
+    return float(np.median([line.score for line in lines])) if lines else -np.inf
+
+
+def _calibrate(
+    look: _Look, lines: Sequence[TextLine], light: bool, size: tuple[int, int], game: Mapping[str, Any], augment: str
+) -> None:
+    """Move the settings of `look` until rendered crops measure like `lines`."""
+    clutter = float(np.median([line.clutter for line in lines]))
+    target_ranges, target_colors = measure_ranges(lines, size), look.colors
+    calibrated = False
+    for _ in range(ROUNDS):
+        rendered = _measure_rendered(look, light, size, game, augment)
+        if not rendered:
+            look.ranges, look.contrast = look.ranges * ((0.85,), (1,), (1,)), max(look.contrast - 4, 0)
+            continue
+        look.ranges = _shift_ranges(look.ranges, target_ranges - measure_ranges(rendered, size))
+        rendered_clutter = max(float(np.median([line.clutter for line in rendered])), 1.0)
+        look.tint_opacity = float(np.clip(1 - (1 - look.tint_opacity) * clutter / rendered_clutter, 0.15, 0.9))
+        colors = measure_colors(rendered)
+        if not calibrated:
+            # The colours of the lines are several only if they differ more than size, blur and noise spread one colour.
+            spread = float(np.quantile(np.linalg.norm(colors - np.median(colors, 0), axis=1), CLUSTERED_SHARE))
+            bias = look.colors - np.median(colors, 0)
+            target_colors = _find_target_colors(lines, COLOR_SPREAD * spread)
+            look.colors, calibrated = target_colors + bias, True
+        else:  # both are clustered in the same way, so that errors of the clustering cancel
+            look.colors = look.colors + target_colors - move_to_medians(target_colors, colors)
+        # Thin strokes and blur move a measured colour towards the ground only: the true one is no nearer to the ground.
+        too_near = (look.colors - target_colors) @ LUMA * (1 if light else -1) < 0
+        look.colors = np.clip(np.where(too_near[:, None], target_colors, look.colors), 0, 255)
+    look.colors = merge_similar(look.colors, MIN_COLOR_DISTANCE)
+
+
+def _find_target_colors(lines: Sequence[TextLine], radius: float) -> F64:
+    colors = measure_colors(lines)
+    return find_centers(colors, min(MAX_COLORS, 1 + len(colors) // 5), radius)
+
+
+def _measure_rendered(
+    look: _Look, light: bool, size: tuple[int, int], game: Mapping[str, Any], augment: str
+) -> list[TextLine]:
+    """Measure the text lines of crops of `game` rendered with the settings of `look`; none if they cannot be drawn."""
+    text = {**look.text(size), "fonts": game["text"]["fonts"]}
+    try:
+        images = _render({**game, "text": text, "backgrounds": look.backgrounds()}, augment)
+    except UserError:  # these fonts are wider than that of the crops, or the crops have little contrast
+        return []
+    return remove_outliers([line for line in find_text_lines(images, light) if line], size)
+
+
+def _render(game: Mapping[str, Any], augment: str) -> list[U8]:
+    """Render RENDERED_CROPS crops with text, with the degradation of conf/augment/<augment>.yaml."""
+    settings = yaml.safe_load(files("conf").joinpath(f"augment/{augment}.yaml").read_text(encoding="utf-8"))
+    renderer = Renderer(Game.from_config(game), 0, settings)
+    classes = len(renderer.classes)
+    # The last class shows no text.
+    indices = [i for i in range(2 * RENDERED_CROPS + classes) if i % classes != classes - 1]
+    chosen = [indices[round(i)] for i in np.linspace(0, len(indices) - 1, RENDERED_CROPS)]
+    return list(renderer.render("train", chosen).images)
+
+
+def _shift_ranges(ranges: F64, shifts: F64) -> F64:
+    """Shift the ends of ranges (3, 2). Ends that would cross become their mean."""
+    shifted = ranges + shifts
+    crossed = shifted[:, 0] > shifted[:, 1]
+    shifted[crossed] = shifted[crossed].mean(1, keepdims=True)
+    return shifted
+
+
+def _widen(look: _Look, n: int) -> None:
+    """Widen the ranges that were measured in `n` crops.
+
+    n samples of a range miss about 1/n of it at either end; the constants apply where all samples are equal.
+    """
+    half = (look.ranges[:, 1] - look.ranges[:, 0]) / 2
+    margin = (2 * half + (4.0, 0.3, 0.3)) / n
+    look.ranges = look.ranges + margin[:, None] * np.array([-1, 1])
+
+
+def _format_color(color: F64) -> str:
+    """Format an RGB colour, 0…255.
+
+    >>> _format_color(np.array([255.0, 127.6, 0.0]))
+    '#ff8000'
+    """
+    return "#" + "".join(f"{round(float(v)):02x}" for v in np.clip(color, 0, 255))
