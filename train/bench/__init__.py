@@ -1,0 +1,1 @@
+"""`python -m train.bench`: crops a second of all forms and engines."""

@@ -1,5 +1,7 @@
-"""The pictures of `train.bench`: crops a second by images a batch, and with accuracy. All take the report of
-`train.bench.main.bench`, also as `json.load` reads it from what `format=json` wrote."""
+"""The plots of `train.bench`: crops a second by batch size, and accuracy.
+
+All take the report of `train.bench.report.build_report`, or the same as `json.load` reads it from `format=json`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
-from textgen.common.atomic import OTHER_OUT, write_atomic
-from train.common.figures import color, png
+from textgen.common.atomic import write_atomic
+from train.common.figures import OTHER_PLACE, color, png
 from train.inference.engines import Engine
 
 Report = Mapping[str, Any]
@@ -23,16 +25,18 @@ MARKERS: dict[Engine, str] = {"eager": "o", "compile": "s", "winograd": "P", "on
 MARKERS |= {"tensorrt": "X", "fused": "D"}
 
 
-def draw(report: Report, folder: Path) -> None:
-    """Write `batches.png` into `folder`, and of trained networks `accuracy.png`. Raises `UserError`."""
-    write_atomic(folder / "batches.png", batches(report), OTHER_OUT)
+def write_plots(report: Report, folder: Path) -> None:
+    """Write batches.png into `folder`, and for trained networks accuracy.png. Raises `UserError`."""
+    write_atomic(folder / "batches.png", draw_batches(report), OTHER_PLACE)
     if report["runs"]:
-        write_atomic(folder / "accuracy.png", accuracy(report), OTHER_OUT)
+        write_atomic(folder / "accuracy.png", draw_accuracy(report), OTHER_PLACE)
 
 
-def batches(report: Report) -> bytes:
-    """A PNG: images a second by images a batch (Fig. 17), medians and quartiles of the engine that is the fastest
-    with the batch; a panel a fold and precision, with the networks that are not folded in all."""
+def draw_batches(report: Report) -> bytes:
+    """Images a second by batch size (Fig. 17), as PNG: median and quartiles of the fastest engine at each batch size.
+
+    Each fold and precision has a panel; networks that are not folded appear in all of them.
+    """
     rows = report["rows"]
     precisions = list(dict.fromkeys(row["precision"] for row in rows))
     folds = list(dict.fromkeys(row["fold"] for row in rows if row["fold"] > 1)) or [1]
@@ -48,10 +52,12 @@ def batches(report: Report) -> bytes:
     sizes = sorted({row["batch"] for row in rows})
     shown = []
     for axis, (fold, precision) in zip(axes.flat, product(folds, precisions), strict=True):
-        here = [row for row in rows if row["fold"] in (1, fold) and row["precision"] == precision]
-        for network in dict.fromkeys(row["network"] for row in here):
-            of = sorted((row for row in here if row["network"] == network), key=lambda row: row["images_per_second"])
-            points = sorted({row["batch"]: row for row in of}.values(), key=lambda row: row["batch"])
+        in_panel = [row for row in rows if row["fold"] in (1, fold) and row["precision"] == precision]
+        for network in dict.fromkeys(row["network"] for row in in_panel):
+            by_speed = sorted(
+                (row for row in in_panel if row["network"] == network), key=lambda row: row["images_per_second"]
+            )
+            points = sorted({row["batch"]: row for row in by_speed}.values(), key=lambda row: row["batch"])
             at, speeds = ([row[key] for row in points] for key in ("images", "images_per_second"))
             own = color(points[0])
             axis.errorbar(at, speeds, _quartiles(points), color=own, linewidth=1.2, elinewidth=0.8)
@@ -60,7 +66,7 @@ def batches(report: Report) -> bytes:
             shown += points
         axis.set(xscale="log", yscale="log", title=precision if len(folds) == 1 else f"fold={fold}, {precision}")
         axis.title.set_fontsize(9)
-        every = -(-len(sizes) // 7)  # ticks that fit
+        every = -(-len(sizes) // 7)  # at most seven ticks, or they overlap
         axis.set_xticks(sizes[::every], [str(size) for size in sizes[::every]], fontsize=8)
         axis.tick_params(axis="y", labelsize=8)
         axis.xaxis.set_minor_locator(NullLocator())
@@ -75,9 +81,11 @@ def batches(report: Report) -> bytes:
     return png(figure)
 
 
-def accuracy(report: Report) -> bytes:
-    """A PNG: images a second, medians and quartiles at the best batch, and accuracy; a line an engine and precision,
-    in which every network has a place of its own."""
+def draw_accuracy(report: Report) -> bytes:
+    """Images a second, median and quartiles at the best batch size, and accuracy, as PNG.
+
+    Each engine and precision has a line, and each network a lane in it.
+    """
     measured = [row for row in report["rows"] if row["accuracy"] is not None]
     by_speed = sorted(measured, key=lambda row: row["images_per_second"])
     best = {(row["network"], row["engine"], row["precision"]): row for row in by_speed}
@@ -108,7 +116,7 @@ def accuracy(report: Report) -> bytes:
     left.set(xlim=(0, None), xlabel="images a second, at the best batch")
     left.xaxis.set_major_formatter(EngFormatter(sep=" "))
     found = [row["accuracy"] for row in best.values()]
-    # Half a point at least, so that what is chance does not look large.
+    # Half a percentage point on both sides at least, so that random differences do not look large.
     right.set(xlim=(min(found) - 0.005, min(max(found) + 0.005, 1)), xlabel="test accuracy")
     right.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     _finish(figure, report, measured)
@@ -116,7 +124,7 @@ def accuracy(report: Report) -> bytes:
 
 
 def _quartiles(rows: Sequence[Row]) -> list[list[float]]:
-    """How far the quartiles lie below and above the medians."""
+    """The distances of the quartiles below and above the medians."""
     return [
         [row["images_per_second"] - row["quartile_low"] for row in rows],
         [row["quartile_high"] - row["images_per_second"] for row in rows],
@@ -124,7 +132,7 @@ def _quartiles(rows: Sequence[Row]) -> list[list[float]]:
 
 
 def _finish(figure: Figure, report: Report, shown: Sequence[Row]) -> None:
-    """Title, and a legend of the networks by colour and the engines by marker."""
+    """Add the title, and a legend of networks (colours) and engines (markers)."""
     figure.suptitle(f"{report['task']}, {report['device']}", fontsize=10)
     entries = {}
     for row in shown:

@@ -1,4 +1,4 @@
-"""What `train.bench` measured, as text and CSV. Both take the report of `train.bench.main.bench`."""
+"""The report of `train.bench`, the dict of `train.bench.report.build_report`, as text and as CSV."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train.common.text_table import columns
+from train.common.text_table import format_columns
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 
 def format_csv(report: Report) -> str:
-    """A row a network, engine, precision and batch."""
+    """One row for each network, engine, precision and batch size."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(report["rows"][0]), lineterminator="\n")
     writer.writeheader()
@@ -23,19 +23,19 @@ def format_csv(report: Report) -> str:
 
 
 def format_text(report: Report) -> str:
-    """A table of every batch, the fastest first, and what could not be measured."""
-    about = f"{report['task']} on {report['device']}, {report['trials']} trial{'s' * (report['trials'] > 1)}"
+    """A table for each batch size, the fastest first, and the notes on what could not be measured."""
+    title = f"{report['task']} on {report['device']}, {report['trials']} trial{'s' * (report['trials'] > 1)}"
     if report["peak_fp32"]:
-        about += f"; {report['peak_fp32'] / 1e9:.0f} · 10⁹ operations a second in float32 at most, measured"
-    lines = [about if report["runs"] else f"{about}; weights and crops are random"]
+        title += f"; {report['peak_fp32'] / 1e9:.0f} · 10⁹ operations a second in float32 at most, measured"
+    lines = [title if report["runs"] else f"{title}; weights and crops are random"]
     for batch in dict.fromkeys(row["batch"] for row in report["rows"]):
         rows = [row for row in report["rows"] if row["batch"] == batch]
-        lines += ["", f"batch of {batch}", *_table(sorted(rows, key=lambda row: -row["images_per_second"]))]
+        lines += ["", f"batch of {batch}", *_format_table(sorted(rows, key=lambda row: -row["images_per_second"]))]
     lines += ["", *(f"note: {note}" for note in report["notes"])] if report["notes"] else []
     return "\n".join(lines)
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _format_table(rows: Sequence[Row]) -> list[str]:
     head = ["network", "engine", "", "images", "images/s", "quartiles", "×fastest f=1", "×same engine"]
     tested = any(row["accuracy"] is not None for row in rows)
     utilized = any(row["utilization"] is not None for row in rows)
@@ -50,4 +50,4 @@ def _table(rows: Sequence[Row]) -> list[str]:
         cells.append(f"{row['labels_as_pytorch']:.2%}")
         cells += ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"] * tested
         table.append(cells)
-    return columns(head, table, left=3)
+    return format_columns(head, table, left=3)

@@ -1,4 +1,4 @@
-"""What a training runs on: the device, and the versions and commit that a result names."""
+"""The device and threads that a command uses, and the versions and commit that its result records."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
 
 def select_device(name: str) -> torch.device:
-    """The device that a user names; "auto" takes CUDA where there is one. Raises `UserError`."""
+    """The device of the setting `device`; "auto" is CUDA if available, otherwise the CPU. Raises `UserError`."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
-        raise UserError(f"device={name} is none: give auto, cpu, cuda, cuda:1 or mps")
+        raise UserError(f"device={name} is no device: give auto, cpu, cuda, cuda:1 or mps")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -33,7 +33,7 @@ def select_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """For a person: the GPU, or the processor, its vectors and the threads."""
+    """A description: the name of the GPU, or the processor with its vectors and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     count, vectors = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
@@ -41,7 +41,7 @@ def device_name(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """Its maker's name, where the system tells, or else its kind."""
+    """The model name of the processor where the system reports it, otherwise its architecture."""
     with suppress(OSError):
         if model := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
             return model[1]
@@ -49,14 +49,14 @@ def processor() -> str:
 
 
 @contextmanager
-def torch_threads(wanted: int | None, *, rendering: bool = False) -> Iterator[None]:
-    """Within it PyTorch has so many threads; None: as many as it had, less one where crops are rendered meanwhile.
+def torch_threads(count: int | None, *, rendering: bool = False) -> Iterator[None]:
+    """Within the context PyTorch uses `count` threads; None: as many as before, minus one during `rendering` of crops.
 
-    They wait for each other at every operation, so that one which must share its core holds up all: on two cores, two
-    are slower than one beside rendering.
+    PyTorch's threads synchronise at every operation, so that one which shares its core with another process delays all
+    of them: on two cores, two threads are slower than one while crops are rendered.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(wanted or max(before - rendering, 1))
+    torch.set_num_threads(count or max(before - rendering, 1))
     try:
         yield
     finally:
@@ -64,30 +64,31 @@ def torch_threads(wanted: int | None, *, rendering: bool = False) -> Iterator[No
 
 
 def keep_freed_memory() -> None:
-    """Have malloc keep what tensors give back, as the next step of a training needs as much again.
+    """Let malloc keep the memory of freed tensors, as the next training step needs as much again.
 
-    By default glibc returns large blocks to the system, and every page that comes again is first filled with zeros: one
-    to two thousand pages a step. The process then keeps the memory of its largest step. A user's own settings stand.
+    By default glibc returns large blocks to the system, which must fill every page with zeros when it is allocated
+    again: one to two thousand pages in each step. With this setting the process keeps the memory of its largest step.
+    A user's own settings of malloc are respected.
     """
-    own = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
-    if sys.platform == "linux" and not own and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+    user_settings = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
+    if sys.platform == "linux" and not user_settings and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its maximum
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that can change a result."""
+    """The versions of Python and of the libraries that affect a result."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def commit() -> str | None:
-    """The commit of a checkout that this code lies in, with a + where it has changes; None elsewhere."""
+    """The commit of the checkout that holds this code, with a + if it has changes; None outside a checkout."""
     folder = Path(__file__).resolve().parent
     git = ["git", "-C", os.fspath(folder)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True, timeout=10)
-        hash_ = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10, check=True)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return hash_.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")

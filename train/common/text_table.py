@@ -1,12 +1,12 @@
-"""Aligned columns of text."""
+"""Text tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Aligned, the first columns to the left."""
+def format_columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """The lines of a table with aligned columns: the first `left` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(

@@ -1,0 +1,1 @@
+"""`python -m train.cost`: operations, bytes, arithmetic intensity, roofline."""

@@ -1,4 +1,4 @@
-"""Peak rates of devices, from their makers' data sheets, and those of this machine, measured."""
+"""Peak rates of devices from their data sheets, and the measured rates of this machine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 
 import torch
 
-ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # bytes
-SIDE, COPIED, TRIALS = 1536, 128 << 20, 7  # of what is measured: matrices, bytes, times
+ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # bytes of a number
+SIDE = 1536  # of the matrices that are multiplied
+COPIED = 128 << 20  # bytes that are copied
+TRIALS = 7
 
-
-# Channels in 16 bytes, which tensor cores want whole (NVIDIA, Matrix Multiplication Background User's Guide).
+# Channels in 16 bytes, of which tensor cores need a multiple (NVIDIA, Matrix Multiplication Background User's Guide).
 TENSOR_CORES = {"fp16": 8, "bf16": 8, "int8": 16}
-VECTOR_BITS = {"AVX512": 512, "AVX2": 256}  # by torch.backends.cpu.get_cpu_capability(); oneDNN has a vector a block
+VECTOR_BITS = {"AVX512": 512, "AVX2": 256}  # oneDNN computes blocks of one vector
 
 
 @dataclass(frozen=True)
 class Device:
-    """Operations a second (two a multiply-add) by precision, bytes a second, and where both are from.
+    """Operations a second by precision (a multiply-add is two), bytes a second, and the source of both.
 
-    `tiles` has the number of channels that the device computes at a time, by precision: those of a layer are filled up
-    to a multiple of it (§H of the paper).
+    `tiles` is the number of channels that the device computes at a time, by precision: the channels of a layer are
+    padded to a multiple of it (§H of the paper).
     """
 
     name: str
@@ -32,11 +33,11 @@ class Device:
     tiles: Mapping[str, int] = field(default_factory=dict)
 
     def tile(self, precision: str) -> int:
-        """1 where nothing is filled up."""
+        """Channels in a tile; 1 where nothing is padded."""
         return self.tiles.get(precision, 1)
 
     def ratio(self, precision: str) -> float | None:
-        """Operations a byte that a kernel needs to be bound by arithmetic (the right side of Eq. 1)."""
+        """Operations a byte above which a kernel is bound by arithmetic (the right side of Eq. 1)."""
         return self.peak[precision] / self.bandwidth if precision in self.peak else None
 
 
@@ -57,15 +58,17 @@ DEVICES = {
         "NVIDIA's data sheet, without sparsity",
         TENSOR_CORES,
     ),
-    # The paper's 1350 for it counts multiply-adds a byte (Jouppi et al., 2017); in operations it is twice as much. Its
+    # The paper's ratio of 1350 counts multiply-adds a byte (Jouppi et al., 2017), which are two operations each. The
     # matrix unit is 256×256.
     "tpu_v1": Device("TPUv1", {"int8": 92e12}, 34e9, "Jouppi et al., 2017", {"int8": 256}),
 }
 
 
 def measure_this_machine() -> Device:
-    """This machine's processor with PyTorch's threads, in float32: the best rate of a product of large matrices, and
-    of a copy, of which every byte is read and written."""
+    """Measure this machine's processor with PyTorch's threads, in float32.
+
+    The rates are the best ones of a product of large matrices, and of a copy, which reads and writes every byte.
+    """
     a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
     product = torch.empty(SIDE, SIDE)
     source = torch.zeros(COPIED, dtype=torch.uint8)
@@ -73,18 +76,18 @@ def measure_this_machine() -> Device:
     threads = torch.get_num_threads()
     return Device(
         f"this CPU, {threads} thread{'s' * (threads > 1)}",
-        {"fp32": 2 * SIDE**3 / _best(lambda: torch.mm(a, b, out=product))},
-        2 * COPIED / _best(lambda: target.copy_(source)),
+        {"fp32": 2 * SIDE**3 / _fastest_seconds(lambda: torch.mm(a, b, out=product))},
+        2 * COPIED / _fastest_seconds(lambda: target.copy_(source)),
         "measured now: a product of matrices, a copy",
         {"fp32": VECTOR_BITS.get(torch.backends.cpu.get_cpu_capability(), 128) // 32},
     )
 
 
-def _best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of several times."""
+def _fastest_seconds(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of TRIALS calls."""
     times = []
     for _ in range(TRIALS):
-        begun = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begun)
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
     return min(times)

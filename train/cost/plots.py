@@ -1,11 +1,12 @@
-"""The pictures of `train.cost`: networks under a device's roofline, what they read and write, and batches (Fig. 3).
+"""The plots of `train.cost`: roofline, memory traffic, and intensity by batch size (Fig. 3), as PNGs.
 
-All take the report of `train.cost.Report.to_dict`, and give PNGs.
+All take the report as `train.cost.report.Report.to_dict` returns it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -14,24 +15,37 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from train.common.figures import SKY, YELLOW, color, png
+from textgen.common.atomic import write_atomic
+from train.common.figures import OTHER_PLACE, SKY, YELLOW, color, png
 from train.cost.devices import Device
 
-GRAY = "dimgray"  # of what is no network
+GRAY = "dimgray"  # of everything but networks
 
 
-def roofline(report: Mapping[str, Any], device: Device) -> bytes:
-    """Above, what the device allows a network, layer after layer (Eq. 1), at the network's intensity: below the roof,
-    where some layers are bound by memory. Under it a line a network with every layer at its own intensity."""
+def write_plots(report: Mapping[str, Any], device: Device, folder: Path) -> None:
+    """Write roofline.png, traffic.png and batches.png into `folder`. Raises `UserError`."""
+    pictures = {
+        "roofline.png": draw_roofline(report, device),
+        "traffic.png": draw_traffic(report),
+        "batches.png": draw_batches(report),
+    }
+    for name, picture in pictures.items():
+        write_atomic(folder / name, picture, OTHER_PLACE)
+
+
+def draw_roofline(report: Mapping[str, Any], device: Device) -> bytes:
+    """Above, the roofline of the device, and for each network the rate that it allows layer by layer (Eq. 1). A network
+    lies below the roofline where some of its layers are memory-bound. Below, the intensities of each network's layers.
+    """
     networks = report["networks"]
     rows = 0.24 * len(networks) + 0.3  # inches
     figure, (above, below) = plt.subplots(
         2, 1, sharex=True, figsize=(8, 3.6 + rows), height_ratios=(3, rows), layout="constrained"
     )
-    # Without a rate for the precision there is no flat roof, and the slope says what memory allows.
-    peak, needed = device.peak.get(report["precision"], float("inf")), device.ratio(report["precision"])
+    # Without a rate for the precision only the slope, the limit by memory, is known.
+    peak, ratio = device.peak.get(report["precision"], float("inf")), device.ratio(report["precision"])
     intensities = [layer["intensity"] for network in networks for layer in network["layers"]]
-    ridge = [needed] if needed else []
+    ridge = [ratio] if ratio else []
     low = min([*(x / 1.5 for x in intensities), *(x / 3 for x in ridge)])
     high = max([*(x * 1.5 for x in intensities), *(x * 3 for x in ridge)])
     corners = [low, *ridge, high]
@@ -39,19 +53,19 @@ def roofline(report: Mapping[str, Any], device: Device) -> bytes:
     for number, network in enumerate(networks):
         bound = network["images_per_second_bound"]
         allowed = network["intensity"] * device.bandwidth if bound is None else bound * network["operations"]
-        _mark(above, network, allowed)
-        shares = dict.fromkeys((layer["intensity"] for layer in network["layers"]), 0.0)  # of the operations there
+        _draw_network(above, network, allowed)
+        shares = dict.fromkeys((layer["intensity"] for layer in network["layers"]), 0.0)  # of operations
         for layer in network["layers"]:
             shares[layer["intensity"]] += layer["operations"] / network["operations"]
         areas = [4 + 120 * share for share in shares.values()]
         below.scatter(list(shares), [number] * len(shares), areas, color=color(network), alpha=0.5, linewidth=0)
         below.scatter(network["intensity"], number, 140, color=color(network), marker="|", linewidth=2)
-    if needed:
+    if ratio:
         for axis in (above, below):
-            axis.axvline(needed, color=GRAY, linestyle=(0, (6, 4)), linewidth=1, zorder=0)
+            axis.axvline(ratio, color=GRAY, linestyle=(0, (6, 4)), linewidth=1, zorder=0)
         about = {"xycoords": above.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 8, "color": GRAY}
-        above.annotate("memory-bound", (needed, 0.03), (-6, 0), ha="right", **about)
-        above.annotate("arithmetic-bound", (needed, 0.03), (6, 0), **about)
+        above.annotate("memory-bound", (ratio, 0.03), (-6, 0), ha="right", **about)
+        above.annotate("arithmetic-bound", (ratio, 0.03), (6, 0), **about)
     above.set(xscale="log", yscale="log", ylabel="operations a second, at most")
     above.set_title(f"{report['task']}, batch {report['batch']}, {report['precision']}, {device.name}", fontsize=10)
     below.set_yticks(range(len(networks)), [network["network"] for network in networks], fontsize=8)
@@ -72,16 +86,16 @@ def roofline(report: Mapping[str, Any], device: Device) -> bytes:
     return png(figure)
 
 
-def batches(report: Mapping[str, Any]) -> bytes:
-    """As the paper's Figure 3: arithmetic intensity by images a batch, with what the device needs as a line, and the
-    share of its peak that the roofline leaves (Eq. 1), where it has a rate for the precision."""
-    needed = report["device"]["ratio"]
-    figure, axes = plt.subplots(1, 2 if needed else 1, figsize=(11 if needed else 7, 4.8), layout="constrained")
-    panels = dict(zip(("intensity", "utilization"), axes if needed else [axes], strict=False))
+def draw_batches(report: Mapping[str, Any]) -> bytes:
+    """Figure 3 of the paper: arithmetic intensity by batch size, with the device's ratio as a line, and the share of
+    its peak rate that the roofline allows (Eq. 1), if it has a rate for the precision."""
+    ratio = report["device"]["ratio"]
+    figure, axes = plt.subplots(1, 2 if ratio else 1, figsize=(11 if ratio else 7, 4.8), layout="constrained")
+    panels = dict(zip(("intensity", "utilization"), axes if ratio else [axes], strict=False))
     images = [point["images"] for point in report["networks"][0]["batches"]]
     handles: list[Any] = []
     for number, network in enumerate(report["networks"]):
-        # Slots lie on the control, which is a wider line beneath them.
+        # The curve of the control covers that of slots: it is drawn wider, beneath them.
         line: dict[str, Any] = {"color": color(network), "linestyle": "--" if network["align"] else "-"}
         line |= {"linewidth": 3, "alpha": 0.5, "zorder": 1.9} if network["form"] == "narrow" else {"linewidth": 1.2}
         digit: dict[str, Any] = {
@@ -92,35 +106,35 @@ def batches(report: Mapping[str, Any]) -> bytes:
         }
         digit |= {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
         handles.append((Line2D([], [], **line), *[Line2D([], [], **digit)] * (network["fold"] > 1)))
-        at = len(images) - 1 - number % 5  # neighbours bear their folds at several batches, not over each other
+        at = len(images) - 1 - number % 5  # digits of neighbouring curves must not overlap
         for key, axis in panels.items():
             values = [point[key] for point in network["batches"]]
             axis.plot(images, values, **line)
             if network["fold"] > 1:
                 axis.plot(images[at], values[at], **digit)
     names = [network["network"] for network in report["networks"]]
-    if needed:
-        need = panels["intensity"].axhline(needed, color=GRAY, linestyle=(0, (6, 4)), linewidth=1)
+    if ratio:
+        need = panels["intensity"].axhline(ratio, color=GRAY, linestyle=(0, (6, 4)), linewidth=1)
         handles.append((need,))
-        names.append(f"{report['device']['name']} needs {needed:.0f}")
+        names.append(f"{report['device']['name']} needs {ratio:.0f}")
     for axis in panels.values():
         axis.set(xlabel="images a batch")
         axis.set_xscale("log", base=2)
         axis.set_xticks(images[::2], [str(count) for count in images[::2]])
         axis.grid(alpha=0.2)
     highest = max(point["intensity"] for network in report["networks"] for point in network["batches"])
-    # What a device needs is shown where it leaves room for the networks; the legend has it anyway.
-    top = 1.05 * max(highest, needed if needed and needed < 1.5 * highest else 0)
+    # The device's ratio is left out where it would flatten the curves; the legend states it anyway.
+    top = 1.05 * max(highest, ratio if ratio and ratio < 1.5 * highest else 0)
     panels["intensity"].set(ylabel="arithmetic intensity, operations a byte", ylim=(0, top))
-    if needed:
+    if ratio:
         panels["utilization"].set(ylabel="share of peak operations a second, at most", ylim=(0, 1.05))
     figure.legend(handles, names, loc="outside right center", fontsize=8)
     figure.suptitle(f"{report['task']}, {report['precision']}, {report['device']['name']}", fontsize=10)
     return png(figure)
 
 
-def traffic(report: Mapping[str, Any]) -> bytes:
-    """Bytes of activations and of weights that a network reads and writes for an image of the batch."""
+def draw_traffic(report: Mapping[str, Any]) -> bytes:
+    """Bytes of activations and weights that each network reads and writes for one image of the batch."""
     networks = report["networks"]
     figure, axis = plt.subplots(figsize=(8, 1.2 + 0.27 * len(networks)), layout="constrained")
     rows = range(len(networks))
@@ -139,13 +153,13 @@ def traffic(report: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def _mark(axis: Axes, network: Mapping[str, Any], at: float) -> None:
-    """A network at its intensity: a disc with its fold, or a diamond of aligned widths. The control is a ring, beneath
-    slots, which lie where it does."""
+def _draw_network(axis: Axes, network: Mapping[str, Any], at: float) -> None:
+    """A network at its intensity: a disc with its fold, or a diamond for aligned widths. The control is a ring, as
+    slots lie at the same point."""
     ring, align, own = network["form"] == "narrow", network["align"], color(network)
     style: dict[str, Any] = {"facecolor": "none" if ring else own, "edgecolor": own if ring else "white"}
     style |= {"s": (60 if ring else 35) if align else (180 if ring else 120), "marker": "D" if align else "o"}
-    order = 2.0 if align else 2.2 if ring else 2.4 if network["fold"] == 1 else 2.6  # no fold is covered
+    order = 2.0 if align else 2.2 if ring else 2.4 if network["fold"] == 1 else 2.6  # no number is covered
     axis.scatter(network["intensity"], at, linewidth=1.5 if ring else 0.8, zorder=order, **style)
     if network["fold"] > 1 and not align:
         text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "fontweight": "bold", "zorder": order}

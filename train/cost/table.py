@@ -1,4 +1,4 @@
-"""The report of `train.cost` as text, and as CSV. Both take what `train.cost.Report.to_dict` gives."""
+"""The report of `train.cost`, the dict of `train.cost.report.Report.to_dict`, as text and as CSV."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train.common.text_table import columns
+from train.common.text_table import format_columns
 from train.cost.devices import DEVICES, Device
 
-About = Mapping[str, Any]
+Data = Mapping[str, Any]  # of the report, or of a network or a layer in it
 
 
-def format_csv(about: About) -> str:
-    """A row a layer, and one for the whole of each network."""
+def format_csv(report: Data) -> str:
+    """One row for each layer, and one for each network as a whole."""
     rows: list[dict[str, Any]] = []
-    for network in about["networks"]:
-        whole = {key: value for key, value in network.items() if key not in ("layers", "batches")}
-        rows += [{"network": network["network"], **_flat(layer)} for layer in network["layers"]]
-        rows.append({"layer": "all", **whole})
+    for network in report["networks"]:
+        total = {key: value for key, value in network.items() if key not in ("layers", "batches")}
+        rows += [{"network": network["network"], **_flatten_layer(layer)} for layer in network["layers"]]
+        rows.append({"layer": "all", **total})
     names = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -28,18 +28,18 @@ def format_csv(about: About) -> str:
     return text.getvalue()
 
 
-def format_text(about: About, device: Device) -> str:
-    """A table a network, one of all, and the devices."""
-    precision, tile, needed = about["precision"], about["device"]["tile"], about["device"]["ratio"]
-    needs = f"needs {needed:.0f} operations a byte" if needed else f"has no rate for {precision}, give precision="
-    rates = "" if needed else " or ".join(device.peak)
-    lines = [f"{about['task']}, batch of {about['batch']} images, {precision}; {device.name} {needs}{rates}"]
-    for network in about["networks"]:
-        lines += ["", network["network"], *_of_layers(network, tile, needed is not None)]
-    lines += ["", *_of_networks(about["networks"], tile, needed is not None)]
+def format_text(report: Data, device: Device) -> str:
+    """A table for each network, one of all networks, and the devices."""
+    precision, tile, ratio = report["precision"], report["device"]["tile"], report["device"]["ratio"]
+    needs = f"needs {ratio:.0f} operations a byte" if ratio else f"has no rate for {precision}, give precision="
+    rates = "" if ratio else " or ".join(device.peak)
+    lines = [f"{report['task']}, batch of {report['batch']} images, {precision}; {device.name} {needs}{rates}"]
+    for network in report["networks"]:
+        lines += ["", network["network"], *_layer_table(network, tile, ratio is not None)]
+    lines += ["", *_network_table(report["networks"], tile, ratio is not None)]
     if tile > 1:
         lines.append(
-            f"* channels are no multiple of {tile}; filled up: with all of them filled up to one, as the device does"
+            f"* channels are no multiple of {tile}; filled up: channels padded to multiples of it, as on the device"
         )
     lines += [
         "",
@@ -54,8 +54,8 @@ def format_text(about: About, device: Device) -> str:
     return "\n".join(lines)
 
 
-def _of_layers(network: About, tile: int, rated: bool) -> list[str]:
-    """Without a rate there is nothing to be bound by."""
+def _layer_table(network: Data, tile: int, rated: bool) -> list[str]:
+    """One line for each layer; `rated` says whether the device has a rate for the precision."""
     folded = network["layers"][0]["eq5_least_images"] is not None
     head = ["layer", "channels", "size", "operations", *["filled up"] * (tile > 1)]
     head += ["activations", "weights", "intensity", "limit"]
@@ -65,17 +65,17 @@ def _of_layers(network: About, tile: int, rated: bool) -> list[str]:
         channels = "→".join(map(str, layer["channels"])) + (" " if layer["whole_tiles"] else "*") * (tile > 1)
         row = [layer["layer"], channels, "×".join(map(str, layer["size"]))]
         counts = ["operations", *["padded_operations"] * (tile > 1), "activation_bytes", "weight_bytes"]
-        row += [_short(layer[key]) for key in counts]
+        row += [_format_number(layer[key]) for key in counts]
         row += [f"{layer[key]:.1f}" for key in ("intensity", "intensity_limit")]
         row += [layer["bound_by"]] * rated
         if folded:
             holds = "holds" if layer["eq5_holds"] else "does not"
             row.append(f"{layer['eq5_least_images']:.1f} images: {holds}")
         rows.append(row)
-    return columns(head, rows)
+    return format_columns(head, rows)
 
 
-def _of_networks(networks: Sequence[About], tile: int, rated: bool) -> list[str]:
+def _network_table(networks: Sequence[Data], tile: int, rated: bool) -> list[str]:
     head = ["an image", "operations", *["filled up"] * (tile > 1), "Winograd", "activations", "weights"]
     head += ["intensity", "×original", "limit", "×original", *["images/s at most", "×original"] * rated]
     head += ["filled up", "×original"] * (rated and tile > 1)
@@ -83,22 +83,22 @@ def _of_networks(networks: Sequence[About], tile: int, rated: bool) -> list[str]
     for network in networks:
         counts = ["operations", *["padded_operations"] * (tile > 1), "winograd_operations"]
         row = [network["network"]]
-        row += [_short(network[key]) for key in (*counts, "activation_bytes", "weight_bytes")]
+        row += [_format_number(network[key]) for key in (*counts, "activation_bytes", "weight_bytes")]
         for key in ("intensity", "intensity_limit"):
             row += [f"{network[key]:.1f}", f"{network[f'{key}_ratio']:.2f}"]
         for key in ["images_per_second_bound", *["images_per_second_padded"] * (tile > 1)] if rated else []:
-            row += [_short(network[key]), f"{network[key] / networks[0][key]:.2f}"]
+            row += [_format_number(network[key]), f"{network[key] / networks[0][key]:.2f}"]
         rows.append(row)
-    return columns(head, rows)
+    return format_columns(head, rows)
 
 
-def _flat(layer: About) -> dict[str, Any]:
+def _flatten_layer(layer: Data) -> dict[str, Any]:
     (c_in, c_out), (h, w) = layer["channels"], layer["size"]
-    kept = {key: value for key, value in layer.items() if key not in ("channels", "size")}
-    return {"layer": kept.pop("layer"), "c_in": c_in, "c_out": c_out, "height": h, "width": w, **kept}
+    rest = {key: value for key, value in layer.items() if key not in ("channels", "size")}
+    return {"layer": rest.pop("layer"), "c_in": c_in, "c_out": c_out, "height": h, "width": w, **rest}
 
 
-def _short(number: float) -> str:
+def _format_number(number: float) -> str:
     """12345678 -> 12.3 M."""
     for unit, power in (("G", 9), ("M", 6), ("k", 3)):
         if number >= 10**power:

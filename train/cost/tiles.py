@@ -1,4 +1,4 @@
-"""Tile quantisation (§H): what a device computes that fills up channels to a multiple of its tile."""
+"""Tile quantisation (§H): the operations of a device that pads channels to multiples of its tile."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from train.models.notation import Align
 
 
 def whole_tiles(layer: LayerCost, tile: int, groups: int = 1) -> bool:
-    """Whether the channels of the layer, of each group, are multiples of `tile`, inputs and outputs."""
+    """Whether the input and output channels of each group are multiples of `tile`."""
     return all(channels // groups % tile == 0 for channels in layer.channels)
 
 
 def padded_operations(layer: LayerCost, tile: int, groups: int = 1) -> int:
-    """Operations for one stack with the channels of every group, inputs and outputs, filled up to multiples of `tile`.
+    """Operations for one stack with the input and output channels of each group padded to multiples of `tile`.
 
-    Fully connected layers have features for channels.
+    The channels of a fully connected layer are its features.
     """
-    channels = [of_all // groups for of_all in layer.channels]
+    channels = [total // groups for total in layer.channels]
     return layer.operations // prod(channels) * prod(map(Align(tile, "up"), channels))

@@ -1,7 +1,7 @@
 """Engines that run a trained network on crops: PyTorch, ONNX Runtime, OpenVINO, TensorRT, and foldtext's own code.
 
-All take the same crops, uint8 (n, H, W, 3), and do all that is between them and probabilities: normalisation, folding,
-the network, unfolding, softmax (`train.inference.reader.CropClassifier`).
+All take the same crops, uint8 (n, H, W, 3), and compute everything up to the probabilities: normalisation, folding, the
+network, unfolding, softmax (`train.inference.reader.CropClassifier`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 
 from train.folding.arithmetic import Form
 from train.inference.cpu.fused import FusedCPU
-from train.inference.network import Network
+from train.inference.network import CropArray, Network
 from train.inference.onnx_file import Session
 from train.inference.quantize import quantize_onnx
 from train.inference.reader import INPUT, OUTPUTS, build_classifier, export_onnx
@@ -29,10 +29,9 @@ from train.inference.winograd import with_winograd
 
 Engine = Literal["eager", "winograd", "compile", "onnxruntime", "openvino", "tensorrt", "fused"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int16"]
-Crops = NDArray[np.uint8]
 EXTRAS: dict[Engine, str] = {"onnxruntime": "export", "openvino": "openvino", "tensorrt": "export", "fused": "triton"}
 
-# What an engine computes with, on a CPU and on a GPU.
+# The number formats of each engine, on a CPU and on a GPU.
 PRECISIONS: dict[Engine, dict[str, tuple[Precision, ...]]] = {
     "eager": {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16", "bf16")},
     "winograd": {"cpu": ("fp32",), "cuda": ("fp32",)},  # PyTorch, see train.inference.winograd
@@ -47,24 +46,24 @@ TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Runner:
-    """A network in an engine. `place` brings crops to where they are needed, `run` computes and waits for the end."""
+    """A network in an engine. `place` copies crops to the device; `run` computes and waits for the result."""
 
-    place: Callable[[Crops], Any]
+    place: Callable[[CropArray], Any]
     run: Callable[[Any], Any]
-    probabilities: Callable[[Any], NDArray[np.float32]]  # (n, classes), of what `run` gives
+    probabilities: Callable[[Any], NDArray[np.float32]]  # (n, classes), from the result of `run`
 
-    def labels(self, crops: Crops) -> NDArray[np.int64]:
-        """(n,) numbers of classes."""
+    def labels(self, crops: CropArray) -> NDArray[np.int64]:
+        """The label of each crop, (n,)."""
         labels: NDArray[np.int64] = self.probabilities(self.run(self.place(crops))).argmax(1)
         return labels
 
 
 def reason_missing(engine: Engine, device: torch.device) -> str | None:
-    """Why an engine cannot be used here, or None."""
+    """Why an engine cannot be used on this machine and device, or None."""
     if not PRECISIONS[engine].get(device.type):
         return f"it does not run on {device.type}"
     if engine == "compile" and device.type == "cpu":
-        from torch._inductor import cpp_builder, exc  # noqa: PLC0415, takes a second
+        from torch._inductor import cpp_builder, exc  # noqa: PLC0415, a slow import
 
         try:
             cpp_builder.get_cpp_compiler()
@@ -88,19 +87,21 @@ PROVIDERS = {"onnxruntime": "CUDAExecutionProvider", "tensorrt": "TensorrtExecut
 
 
 class Engines:
-    """Networks made ready for engines on one device, all with the same threads; integers need `calibration` crops.
+    """Prepares networks for engines on one device, with `threads` threads; integers need `calibration` crops.
 
-    PyTorch's threads are the process's own. What several engines read, a file, is written once.
+    PyTorch uses the threads that the process has set. An ONNX file that several engines read is exported once.
     """
 
-    def __init__(self, device: torch.device, *, threads: int = 1, calibration: Crops | None = None):
+    def __init__(self, device: torch.device, *, threads: int = 1, calibration: CropArray | None = None):
         self._device, self._threads, self._calibration = device, threads, calibration
-        self._file, self._integers = cache(export_onnx), cache(self._quantised)
+        self._export_onnx, self._export_int8 = cache(export_onnx), cache(self._quantize)
 
     def prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
-        """`network` in one form, engine and precision; `fused` on a CPU runs slots as their narrow network whatever the
-        form. Raises `UserError` for a network that the engine cannot run, `ValueError` for a precision that it has not
-        and for integers without calibration."""
+        """Prepare `network` in one form for an engine and a precision.
+
+        `fused` runs slots as their narrow network, whatever the form. Raises `UserError` for a network that the engine
+        cannot run, `ValueError` for a precision that it does not have, and for integers without calibration.
+        """
         device, threads = self._device, self._threads
         if precision not in PRECISIONS[engine].get(device.type, ()):
             raise ValueError(f"{engine} has no {precision} on {device.type}")
@@ -110,35 +111,35 @@ class Engines:
             module: nn.Module = build_classifier(network, form)
             if engine == "winograd":
                 module = with_winograd(module)
-            return _torch(module, precision, device, compiled=engine == "compile")
+            return _torch_runner(module, precision, device, compiled=engine == "compile")
         if engine == "fused":
-            return _fused(network, precision, device, threads, self._calibration)
-        file = self._integers(network, form) if precision == "int8" else self._file(network, form)
+            return _fused_runner(network, precision, device, threads, self._calibration)
+        file = self._export_int8(network, form) if precision == "int8" else self._export_onnx(network, form)
         if engine == "openvino":
-            return _openvino(file, precision, threads)
+            return _openvino_runner(file, precision, threads)
         if device.type == "cpu":
             return Runner(lambda crops: crops, Session(file, threads), lambda outputs: outputs[1])
-        return _onnxruntime_gpu(file, PROVIDERS[engine], precision, device)
+        return _onnxruntime_gpu_runner(file, PROVIDERS[engine], precision, device)
 
-    def _quantised(self, network: Network, form: Form) -> bytes:
+    def _quantize(self, network: Network, form: Form) -> bytes:
         assert self._calibration is not None
-        return quantize_onnx(self._file(network, form), self._calibration, "minmax")
+        return quantize_onnx(self._export_onnx(network, form), self._calibration, "minmax")
 
 
-def _torch(module: nn.Module, precision: Precision, device: torch.device, *, compiled: bool) -> Runner:
-    module = deepcopy(module).to(device)  # the network may be the caller's own
+def _torch_runner(module: nn.Module, precision: Precision, device: torch.device, *, compiled: bool) -> Runner:
+    module = deepcopy(module).to(device)  # the caller's network stays on its device
     call: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = module
-    if compiled:  # with CUDA graphs on a GPU; one shape after the other
+    if compiled:  # for each shape anew; with CUDA graphs on a GPU
         mode = "reduce-overhead" if device.type == "cuda" else None
-        # Networks and sizes share the code of one forward pass, and beyond a limit they would run as they are.
+        # All networks and batch sizes share the code object of `forward`; beyond the limit PyTorch stops compiling.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 10_000)
         torch._dynamo.config.accumulated_recompile_limit = torch._dynamo.config.recompile_limit
         call = torch.compile(module, dynamic=False, fullgraph=True, mode=mode)
-    low = precision != "fp32"
+    low_precision = precision != "fp32"
 
     @torch.inference_mode()
     def run(crops: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, TYPES[precision], enabled=low):
+        with torch.autocast(device.type, TYPES[precision], enabled=low_precision):
             _, probabilities = call(crops)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -147,7 +148,7 @@ def _torch(module: nn.Module, precision: Precision, device: torch.device, *, com
     return Runner(lambda crops: torch.from_numpy(crops).to(device), run, lambda outputs: outputs.float().cpu().numpy())
 
 
-def _openvino(file: bytes, precision: Precision, threads: int) -> Runner:
+def _openvino_runner(file: bytes, precision: Precision, threads: int) -> Runner:
     openvino = importlib.import_module("openvino")
     core = openvino.Core()
     config = {
@@ -158,14 +159,14 @@ def _openvino(file: bytes, precision: Precision, threads: int) -> Runner:
     model = core.compile_model(core.read_model(file, b""), "CPU", config)
     request = model.create_infer_request()
 
-    def run(crops: Crops) -> Any:
+    def run(crops: CropArray) -> Any:
         return request.infer([crops], share_inputs=True, share_outputs=True)
 
     return Runner(lambda crops: crops, run, lambda outputs: np.array(outputs[1]))
 
 
-def _onnxruntime_gpu(file: bytes, provider: str, precision: Precision, device: torch.device) -> Runner:
-    """Crops and outputs stay on the GPU, as PyTorch's do."""
+def _onnxruntime_gpu_runner(file: bytes, provider: str, precision: Precision, device: torch.device) -> Runner:
+    """With crops and outputs on the GPU, as in PyTorch."""
     ort = importlib.import_module("onnxruntime")
     options = {"device_id": device.index or 0}
     if provider == PROVIDERS["tensorrt"]:
@@ -173,7 +174,7 @@ def _onnxruntime_gpu(file: bytes, provider: str, precision: Precision, device: t
     session = ort.InferenceSession(file, providers=[(provider, options), "CPUExecutionProvider"])
     binding = session.io_binding()
 
-    def place(crops: Crops) -> Any:
+    def place(crops: CropArray) -> Any:
         value = ort.OrtValue.ortvalue_from_numpy(crops, "cuda", device.index or 0)
         binding.bind_ortvalue_input(INPUT, value)
         binding.bind_output(OUTPUTS[1], "cuda", device.index or 0)
@@ -187,20 +188,20 @@ def _onnxruntime_gpu(file: bytes, provider: str, precision: Precision, device: t
     return Runner(place, run, lambda outputs: outputs.copy_outputs_to_cpu()[0])
 
 
-def _fused(
-    network: Network, precision: Precision, device: torch.device, threads: int, calibration: Crops | None
+def _fused_runner(
+    network: Network, precision: Precision, device: torch.device, threads: int, calibration: CropArray | None
 ) -> Runner:
     if device.type == "cuda":
-        fused_triton = importlib.import_module("train.inference.gpu.fused")
-        on_gpu = fused_triton.FusedNetwork(network, precision=precision, device=device)
+        module = importlib.import_module("train.inference.gpu.fused")
+        on_gpu = module.FusedNetwork(network, precision=precision, device=device)
 
-        def run_there(crops: torch.Tensor) -> torch.Tensor:
+        def run_on_gpu(crops: torch.Tensor) -> torch.Tensor:
             probabilities = on_gpu(crops).softmax(1)
             torch.cuda.synchronize(device)
             return probabilities  # type: ignore[no-any-return]
 
         return Runner(
-            lambda crops: torch.from_numpy(crops).to(device), run_there, lambda outputs: outputs.cpu().numpy()
+            lambda crops: torch.from_numpy(crops).to(device), run_on_gpu, lambda outputs: outputs.cpu().numpy()
         )
     assert precision in ("fp32", "int16", "int8")
     on_cpu = FusedCPU(network, precision=precision, calibration=calibration, threads=threads)
@@ -208,6 +209,6 @@ def _fused(
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    raised: NDArray[np.float32] = np.exp(logits - logits.max(1, keepdims=True))
-    raised /= raised.sum(1, keepdims=True)
-    return raised
+    exponentials: NDArray[np.float32] = np.exp(logits - logits.max(1, keepdims=True))
+    exponentials /= exponentials.sum(1, keepdims=True)
+    return exponentials

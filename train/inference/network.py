@@ -41,7 +41,7 @@ class Network:
     def layers(self) -> tuple[Layer, ...]:
         """The layers in the notation. Raises `UserError` for a network that the notation cannot express."""
         if not self.arch:
-            raise UserError("this network is none of the notation: run it with another engine")
+            raise UserError("the notation cannot express this network: run it with another engine")
         return parse(self.arch, self.pool)
 
     def classify(self, images: Tensor | CropArray | Sequence[NDArray[np.uint8]]) -> list[str]:

@@ -1,6 +1,6 @@
-"""A module as an ONNX file's bytes, and such bytes as something to run; the only place that knows torch.onnx.
+"""Export a module as an ONNX file, and run an ONNX file in onnxruntime.
 
-onnx, onnxscript and onnxruntime are optional: whatever needs one of them asks `require` first.
+onnx, onnxscript and onnxruntime are optional: functions that need one of them call `require` first.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def to_onnx(
     input_name: str = "stacks",
     output_names: Sequence[str] = ("logits",),
 ) -> bytes:
-    """The ONNX file of `module`, in evaluation mode, for inputs as `example` but of any length n (n, …), 0 included.
+    """Export `module`, in evaluation mode, for inputs (n, …) like `example` with any n, 0 included.
 
-    `example` has a length of 2 or more; `output_names` has a name for each tensor that the module gives. Raises
-    `UserError` without the extra "export".
+    `output_names` has a name for each output of the module. Raises `UserError` without the extra "export", `ValueError`
+    for an example with n < 2 and for a module in which n becomes a constant.
     """
     require("onnx", "onnxscript")
     if len(example) < 2:
@@ -62,14 +62,14 @@ def to_onnx(
     assert program is not None
     model = program.model_proto
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise ValueError(f"the module makes the length of {input_name} a constant: it takes len() or int() of it")
-    _forget_sources(model)
+        raise ValueError(f"the module makes the length of {input_name} a constant: use shape[0] without len() or int()")
+    _remove_sources(model)
     return bytes(model.SerializeToString())
 
 
 @contextlib.contextmanager
 def silence_exporters() -> Iterator[None]:
-    """Within it the exporter and the quantiser, which tell of every rewriting, print and log nothing but errors."""
+    """Keep the exporter and the quantiser, which report every rewriting, from printing anything but errors."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -81,7 +81,7 @@ def silence_exporters() -> Iterator[None]:
 
 
 def with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The same ONNX file with `metadata` as its metadata_props."""
+    """The ONNX file `data` with `metadata` as its metadata_props."""
     require("onnx")
     model = importlib.import_module("onnx").load_model_from_string(data)
     del model.metadata_props[:]
@@ -91,25 +91,25 @@ def with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 class Session:
-    """An ONNX file in onnxruntime, on the CPU with `threads` (None: one a core)."""
+    """An ONNX file in onnxruntime, on the CPU with `threads` threads (None: one for each core)."""
 
     def __init__(self, data: bytes, threads: int | None = None):
         require("onnxruntime")
         ort = importlib.import_module("onnxruntime")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3  # errors alone
+        options.log_severity_level = 3  # errors only
         self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         (self._input,) = (each.name for each in self._session.get_inputs())
 
     def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
-        """The outputs, in the order of the file."""
-        found: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
-        return found
+        """Run the network on a batch; the outputs in the order of the file."""
+        outputs: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        return outputs
 
 
-def _forget_sources(model: Any) -> None:
-    """Take out which lines of which files, on whose disk, each node comes from."""
+def _remove_sources(model: Any) -> None:
+    """Remove the source lines, with the paths of this machine, that the exporter stores in each node."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("doc_string")

@@ -1,4 +1,4 @@
-"""A trained network as one module from crops to labels, with all that is between: padding, folding, normalisation."""
+"""A trained network as one module from crops to labels, with padding, folding and normalisation, and its export."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from train.inference.grouped import grouped_network, narrow_network, slot_networ
 from train.inference.network import Network
 from train.inference.onnx_file import silence_exporters, to_onnx
 
-INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # their names in an ONNX file
+INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # names in an ONNX file
 
 
 class CropClassifier(nn.Module):
     """Crops uint8 (n, H, W, 3) in RGB -> labels int64 (n,) and probabilities float32 (n, classes), for any n, 0 too.
 
-    `net` maps stacks (s, f·3, H, W) to logits (s, f·classes). Images that follow each other share a stack, and the last
-    one is filled up with repeats of the last image, as `Network.classify` does.
+    `net` maps stacks (s, f·3, H, W) to logits (s, f·classes). Consecutive images share a stack, and the last stack is
+    completed with copies of the last image, as in `Network.classify`.
     """
 
     def __init__(self, net: nn.Module, f: int):
@@ -29,10 +29,10 @@ class CropClassifier(nn.Module):
         self.net, self.f = net, f
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        n, f = crops.shape[0], self.f  # len() would make n a constant of an exported graph
+        n, f = crops.shape[0], self.f  # len() would make n a constant of the exported graph
         if f > 1:
-            whole = (n + f - 1) // f * f
-            crops = crops[torch.arange(whole, device=crops.device).clamp(max=n - 1)]  # (n, …) -> (s·f, …)
+            padded = (n + f - 1) // f * f
+            crops = crops[torch.arange(padded, device=crops.device).clamp(max=n - 1)]  # (n, …) -> (s·f, …)
         logits = unfold(self.net(fold(to_input(crops), f)), f)[:n]  # (s·f, classes) -> (n, classes)
         return logits.argmax(1), logits.softmax(1)
 
@@ -40,8 +40,8 @@ class CropClassifier(nn.Module):
 def build_classifier(network: Network, form: Form) -> CropClassifier:
     """`network` as a `CropClassifier` in evaluation mode, on the CPU.
 
-    "dense" is the network as it was trained, "grouped" has f groups a layer, "narrow" takes single images: see
-    `train.inference.grouped`. Raises `ValueError` for the latter two where the weights are no slots.
+    "dense" is the network as it was trained, "grouped" has f groups in each layer, "narrow" takes single images, see
+    `train.inference.grouped`. Raises `ValueError` for the latter two if the weights are no slots.
     """
     if form == "dense":
         return CropClassifier(network.net, network.fold).eval()
@@ -51,27 +51,24 @@ def build_classifier(network: Network, form: Form) -> CropClassifier:
 
 
 def available_forms(network: Network) -> tuple[Form, ...]:
-    """The forms that compute what `network` computes: all three for slots, only the dense one otherwise, and for f=1.
-
-    The narrow network of fold=1 is the network itself.
-    """
+    """The forms in which `network` can run: all three if its weights are slots and fold > 1, otherwise only "dense"."""
     return ("dense",) if slot_network(network) is None else ("dense", "grouped", "narrow")
 
 
 def example_crops(network: Network) -> Tensor:
-    """Crops to trace a `CropClassifier` with: more than two stacks, the last one not full."""
+    """Crops to trace a `CropClassifier` with: two complete stacks and an incomplete one."""
     return torch.zeros(2 * network.fold + 1, *network.size, 3, dtype=torch.uint8)
 
 
 def export_onnx(network: Network, form: Form) -> bytes:
-    """The ONNX file of `network` in a form. Raises `UserError` without the extra "export"."""
+    """The ONNX file of `network` in one form. Raises `UserError` without the extra "export"."""
     return to_onnx(build_classifier(network, form), example_crops(network), input_name=INPUT, output_names=OUTPUTS)
 
 
 def export_program(module: CropClassifier, example: Tensor, files: Mapping[str, str]) -> bytes:
-    """The .pt2 of `module` for inputs of any length n (n, …), 0 included, as `torch.export.load` reads it.
+    """The .pt2 file of `module` for inputs (n, …) with any n, 0 included; `torch.export.load` reads it.
 
-    `example` has a length of at least two stacks; `files` are texts that the archive holds beside the program.
+    `example` holds at least two stacks; `files` are texts, by name, that are stored in the archive too.
     """
     with silence_exporters():
         program = torch.export.export(
@@ -80,8 +77,8 @@ def export_program(module: CropClassifier, example: Tensor, files: Mapping[str, 
             dynamic_shapes=({0: torch.export.Dim("n")},),
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-        # Tracing asserts that there are neither no stacks nor one, for which tensors have other strides; the operations
-        # are right for both.
+        # Tracing adds assertions against zero stacks and one, whose tensors have other strides. The operations are
+        # correct for both, so the assertions are removed.
         graph = program.graph_module.graph
         for node in list(graph.nodes):
             if node.target is torch.ops.aten._assert_scalar.default:

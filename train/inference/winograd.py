@@ -1,8 +1,8 @@
 """Winograd's convolution F(2×2, 3×3) in PyTorch's operations (Lavin & Gray, 2016; §D of the paper).
 
-Libraries choose their algorithm by themselves, and not all can be told to take this one. Here it can be had for any
-network, to see what folding is worth where multiplications cost less: an output tile of 2×2 takes 16 of them for each
-pair of channels, not 36, and 16 products of matrices do them all.
+Libraries choose their convolution algorithm, and not all can be made to use this one. This module applies it to any
+network, to measure the gain of folding with fewer multiplications: a 2×2 tile of the output takes 16 instead of 36 for
+each pair of channels, all in 16 matrix products.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ G = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
 
 class WinogradConv(nn.Module):
-    """A 3×3 convolution of stride 1 and padding 1, with groups or without, (n, c, h, w) -> (n, o, h, w).
+    """A 3×3 convolution of stride 1 and padding 1, with any number of groups, (n, c, h, w) -> (n, o, h, w).
 
-    The filters are transformed beforehand. Raises `ValueError` for a convolution of another kind.
+    The filters are transformed once, in advance. Raises `ValueError` for other convolutions.
     """
 
     filters: Tensor  # (16, groups, c / groups, o / groups)
@@ -38,27 +38,29 @@ class WinogradConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        high, wide = (h + 1) // 2, (w + 1) // 2  # tiles
+        tile_rows, tile_columns = (h + 1) // 2, (w + 1) // 2  # tiles
         x = functional.pad(x, (1, 1 + w % 2, 1, 1 + h % 2)).permute(0, 2, 3, 1)  # (n, h', w', c)
-        rows = _differences([x[:, at : at + 2 * high : 2] for at in range(4)])  # 4 of (n, high, w', c)
-        tiles = [_differences([row[:, :, at : at + 2 * wide : 2] for at in range(4)]) for row in rows]
-        data = torch.stack([tile for row in tiles for tile in row])  # (16, n, high, wide, c)
+        rows = _differences([x[:, at : at + 2 * tile_rows : 2] for at in range(4)])  # 4 of (n, tile_rows, w', c)
+        tiles = [_differences([row[:, :, at : at + 2 * tile_columns : 2] for at in range(4)]) for row in rows]
+        data = torch.stack([tile for row in tiles for tile in row])  # (16, n, tile_rows, tile_columns, c)
         data = data.view(16, -1, self.groups, c // self.groups).transpose(1, 2)
-        products = (data @ self.filters).transpose(1, 2).reshape(4, 4, n, high, wide, self.outputs)
-        across = _sums([products[at] for at in range(4)])  # 2 of (4, n, high, wide, o): rows of a tile's outputs
+        products = (data @ self.filters).transpose(1, 2).reshape(4, 4, n, tile_rows, tile_columns, self.outputs)
+        across = _sums([products[at] for at in range(4)])  # 2 rows of a tile's outputs, each (4, n, …, o)
         result = torch.stack([torch.stack(_sums([row[at] for at in range(4)])) for row in across])
-        # (row, column, n, high, wide, o) -> (n, o, high·2, wide·2)
-        result = result.permute(2, 5, 3, 0, 4, 1).reshape(n, self.outputs, 2 * high, 2 * wide)[:, :, :h, :w]
+        # (row, column, n, tile_rows, tile_columns, o) -> (n, o, tile_rows·2, tile_columns·2)
+        result = result.permute(2, 5, 3, 0, 4, 1).reshape(n, self.outputs, 2 * tile_rows, 2 * tile_columns)[
+            :, :, :h, :w
+        ]
         return result if self.bias is None else result + self.bias[:, None, None]
 
 
 def _differences(d: list[Tensor]) -> list[Tensor]:
-    """Bᵀd: four values of the input."""
+    """Bᵀd, for four values of the input."""
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
 def _sums(m: list[Tensor]) -> list[Tensor]:
-    """Aᵀm: two outputs of four products."""
+    """Aᵀm, two outputs from four products."""
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
 
 

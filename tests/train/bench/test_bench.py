@@ -17,11 +17,12 @@ from PIL import Image, ImageColor
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from train.bench import table
-from train.bench.main import Settings, bench
-from train.bench.plots import MARKERS, draw
+from train.bench.plots import MARKERS, write_plots
+from train.bench.report import build_report
+from train.bench.settings import Settings
 from train.common.figures import color
 from train.config.networks import Model
-from train.inference.engines import PRECISIONS, Engine, Engines, _torch, reason_missing
+from train.inference.engines import PRECISIONS, Engine, Engines, _torch_runner, reason_missing
 from train.inference.network import Network
 from train.inference.reader import build_classifier
 from train.models.notation import build, parse
@@ -56,8 +57,8 @@ QUICK = {
 def report():
     """In a process of its own, as libraries that come with the engines meddle with pytest's files."""
     code = (
-        "import json, sys; from train.bench.main import Settings, bench\n"
-        "print(json.dumps(bench(Settings(**json.load(sys.stdin)), None)))"
+        "import json, sys; from train.bench.report import build_report; from train.bench.settings import Settings\n"
+        "print(json.dumps(build_report(Settings(**json.load(sys.stdin)), None)))"
     )
     given = QUICK | {"scaled": True, "model": {"arch": QUICK["model"].arch, "pool": QUICK["model"].pool}}
     done = subprocess.run(
@@ -99,19 +100,19 @@ def test_images_are_those_really_processed_and_ratios_are_of_the_fastest_origina
         assert row["accuracy"] is None, "random weights have none"
 
 
-def test_a_batch_smaller_than_a_stack_is_a_stack_and_what_is_left_out_is_told():
+def test_a_batch_smaller_than_a_stack_is_a_stack_and_what_is_left_out_is_noted():
     given = {"batch": (1,), "forms": ("dense",), "engines": ("eager", "fused"), "precisions": ("fp32",)}
-    report = bench(Settings(**QUICK | given), None)
+    report = build_report(Settings(**QUICK | given), None)
     assert [(row["network"], row["engine"], row["images"]) for row in report["rows"]] == [
         *(("original", "eager", 1), ("original", "fused", 1), ("fold=3", "eager", 3))
     ]
-    assert report["notes"] == ["fused fp32, fold=3: it runs slots as form narrow alone"]
+    assert report["notes"] == ["fused fp32, fold=3: it runs slots only in the form narrow"]
 
 
 def test_the_given_network_stays_where_it_is():
     layers = parse("C8 M F", "2x2 stride 2")
     network = Network(build(layers, size=(8, 8), classes=5), "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 1)
-    _torch(build_classifier(network, "dense"), "fp32", torch.device("meta"), compiled=False)
+    _torch_runner(build_classifier(network, "dense"), "fp32", torch.device("meta"), compiled=False)
     assert {parameter.device.type for parameter in network.net.parameters()} == {"cpu"}
 
 
@@ -124,10 +125,10 @@ def test_tables_and_pictures(report):
 
 
 def test_pictures_have_every_form_in_its_colour(report, tmp_path):
-    draw(report, tmp_path)
+    write_plots(report, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["batches.png"], "random weights have no accuracy"
     rows = [row | {"accuracy": 0.99 + 0.001 * row["fold"]} for row in report["rows"]]
-    draw(report | {"runs": ["a", "b"], "rows": rows}, tmp_path)
+    write_plots(report | {"runs": ["a", "b"], "rows": rows}, tmp_path)
     shown = {color(row): row["network"] for row in rows}
     assert len(shown) == 5, "original, dense, grouped, narrow, EfficientNet"
     for name in ("batches.png", "accuracy.png"):
@@ -152,7 +153,7 @@ def test_a_library_that_is_not_there_is_named():
     code = (
         "import sys, torch; sys.modules['openvino'] = None; import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
-        "from train.inference.engines import missing; print(missing('openvino', torch.device('cpu')))"
+        "from train.inference.engines import reason_missing; print(reason_missing('openvino', torch.device('cpu')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "openvino not installed: pip install 'foldtext[openvino]'"
@@ -174,31 +175,31 @@ def test_the_compiled_network_gives_the_same_labels():
 def test_a_network_that_is_no_row_of_letters_is_folded_densely():
     network = {"name": "resnet18", "size": (16, 16), "classes": 4, "module": "resnet18"}
     changed = {"network": network, "model": Model(None, "2x2 stride 2"), "fold": (2,), "batch": (3,), "trials": 1}
-    report = bench(Settings(**QUICK | changed | {"engines": ("eager", "fused"), "precisions": ("fp32",)}), None)
+    report = build_report(Settings(**QUICK | changed | {"engines": ("eager", "fused"), "precisions": ("fp32",)}), None)
     rows = {row["network"]: row for row in report["rows"]}
     assert set(rows) == {"original", "fold=2"}
     assert [row["images"] for row in rows.values()] == [3, 2]
     assert all(row["labels_as_pytorch"] == 1 for row in rows.values())
     assert rows["fold=2"]["operations"] == pytest.approx(rows["original"]["operations"], rel=0.02)
     assert report["notes"] == [
-        f"fused fp32, {name}: this network is none of the notation: run it with another engine" for name in rows
+        f"fused fp32, {name}: the notation cannot express this network: run it with another engine" for name in rows
     ]
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"network": None}, "of which network"),
         ({"engines": ("tensorrt",)}, "nothing is left to measure: tensorrt is missing"),
         ({"device": "mps"}, "device=mps"),
-        ({"model": Model(None, "2x2 stride 2")}, "names no network: give model.arch=…"),
+        ({"model": Model(None, "2x2 stride 2")}, "has no architecture: give model.arch=…"),
         ({"runs": ("somewhere",)}, "leave out game=…, network=…, model=… and fold=…"),
-        ({"data_dir": Path("data")}, "data_dir=data is where the crops of runs=… are"),
+        ({"data_dir": Path("data")}, "data_dir=data is the place of the crops of runs=…"),
     ],
 )
-def test_mistakes_are_named(changed, told):
-    with pytest.raises(UserError, match=told):
-        bench(Settings(**QUICK | changed), None)
+def test_mistakes_are_named(changed, message):
+    with pytest.raises(UserError, match=message):
+        build_report(Settings(**QUICK | changed), None)
 
 
 def test_the_command(tmp_path):

@@ -22,7 +22,8 @@ from train.common.figures import color
 from train.cost import plots
 from train.cost.devices import DEVICES, measure_this_machine
 from train.cost.intensity import NetworkCost, convolution, intensity, linear, network_cost
-from train.cost.main import BATCHES, Report, Settings, build_report
+from train.cost.report import BATCHES, Report, build_report
+from train.cost.settings import Settings
 from train.cost.table import format_csv, format_text
 from train.cost.tiles import padded_operations, whole_tiles
 from train.models.notation import build, parse
@@ -199,7 +200,7 @@ def test_pictures_have_every_network_in_its_colour() -> None:
     about = made.to_dict()
     colors = {color(network) for network in about["networks"]}
     assert len(colors) == len(about["networks"]) == 6
-    for picture in (plots.roofline(about, made.device), plots.batches(about)):
+    for picture in (plots.draw_roofline(about, made.device), plots.draw_batches(about)):
         seen = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(2**24) or []
         assert {ImageColor.getrgb(each) for each in colors} <= {rgb for _, rgb in seen}
 
