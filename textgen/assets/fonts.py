@@ -114,7 +114,7 @@ def _open_face(path: Path, characters: frozenset[str], location: Location, versi
     top = max((tops[c] for c in tops if c.isdigit()), default=max(tops.values(), default=units))
     if top * 16 < units or not np.isfinite(advances).all() or np.abs(advances).max(initial=0) > 16:
         raise UserError(
-            f"font {path.name} draws the spec's characters almost without height or endlessly wide: use another"
+            f"font {path.name} draws the spec's characters with almost no height or extreme width: use another"
         )
     return Face(path, location, advances, kerning, top / units)
 
@@ -132,20 +132,20 @@ def load_faces(
     weights = dict(fonts) if isinstance(fonts, Mapping) else dict.fromkeys(fonts, 1.0)
     if not weights:
         raise UserError("game.text.fonts is empty: name at least one family, tag, file or folder")
-    chances: dict[Path, float] = {}
+    path_weights: dict[Path, float] = {}
     for item, weight in weights.items():
         paths = resolve_asset("fonts", item, SUFFIXES)
         for path in paths:
-            chances[path] = chances.get(path, 0.0) + weight / len(paths)
-    faces, face_chances = [], []
-    for path, chance in chances.items():
+            path_weights[path] = path_weights.get(path, 0.0) + weight / len(paths)
+    faces, weights_of_faces = [], []
+    for path, weight in path_weights.items():
         locations = _spread_instances(path, axes) if axes else [()]
         faces += [open_face(path, characters, location) for location in locations]
-        face_chances += [chance / len(locations)] * len(locations)
+        weights_of_faces += [weight / len(locations)] * len(locations)
     if axes and not any(face.location for face in faces):
         raise UserError(f"game.text.axes: no font of this game varies along {', '.join(axes)}: name a variable one")
-    weight_of_faces = np.array(face_chances)
-    return faces, weight_of_faces / weight_of_faces.sum()
+    total = np.array(weights_of_faces).sum()
+    return faces, np.array(weights_of_faces) / total
 
 
 def _check_container(path: Path) -> None:

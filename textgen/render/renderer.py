@@ -45,7 +45,7 @@ SPLITS = ("train", "val", "test")  # of every game
 TEST_FONTS, TEST_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further splits, if assets are held out
 MAX_ATTEMPTS = 100  # to draw one text legibly, before the game is refused
 MAX_CHARACTERS, MAX_KERNING_PAIRS = 1000, 32 << 20  # a pair takes four bytes
-BATCH = 512  # samples drawn at a time: scratch memory stays small, and calls cost little beside them
+BATCH = 512  # samples drawn at a time: scratch memory stays small, and the cost of a call negligible
 MAX_CALL_BYTES = 256 << 20  # of masks and video frames in one call; larger batches are drawn in parts
 
 Codes = NDArray[np.uint16]
@@ -98,7 +98,7 @@ class Renderer:
 
         if len(characters) > MAX_CHARACTERS:
             count = f"{len(characters)} different characters, more than {MAX_CHARACTERS}"
-            raise UserError(f"game {game.name} shows {count}")
+            raise UserError(f"game {game.name} shows {count}: use fewer")
         self.faces, self._chances = load_faces(text.fonts, characters, text.axes)
         if text.kerning and len(self.faces) * len(characters) ** 2 > MAX_KERNING_PAIRS:
             pairs = f"{len(characters)} characters in {len(self.faces)} faces make more pairs than"
@@ -106,8 +106,8 @@ class Renderer:
         self.levels = build_style_levels(text, len(self.faces), len(self.alphabet))
         self.backgrounds = Backgrounds(game.backgrounds, game.size, seed)
         icons, planes, self._icon_paths = load_icons(text, game.size[0])
-        self._style = build_style_table(text, icons, planes)
-        self._degradation = build_degradation_table(self.augment, game.size)
+        self._style_table = build_style_table(text, icons, planes)
+        self._degradation_table = build_degradation_table(self.augment, game.size)
         self._transforms = PixelTransforms(self.augment.transforms)
         if self.augment.h264:
             codec.check_h264()
@@ -116,9 +116,9 @@ class Renderer:
         self.held_out_faces = choose_held_out_faces(self.faces, holdout, seed)
         self.held_out_canvases = choose_held_out_canvases(self.backgrounds, holdout, seed)
         self._tables = self._build_split_tables(holdout)
-        self._keys = {split: _derive_key(seed, split) for split in self._tables}
+        self._random_keys = {split: _derive_key(seed, split) for split in self._tables}
         self._atlas = GlyphAtlas(self.faces, self.levels, self.alphabet)
-        self._samples_per_call = self._limit_samples_per_call()
+        self._samples_per_call = self._count_samples_per_call()
 
     @classmethod
     def from_definition(cls, definition: DatasetDefinition) -> Renderer:
@@ -137,7 +137,7 @@ class Renderer:
         return sorted({*paths, *(path for source in self.backgrounds.sources for path in source.paths)})
 
     def asset_usage(self, digest: Callable[[Path], str]) -> dict[str, Any]:
-        """All that decides crops of the assets: files by their digests, chances of fonts, and what is held out."""
+        """The assets as far as they decide crops: digests of files, chances of faces, and what is held out."""
         fonts = [
             [digest(face.path), list(face.location), float(chance), number in self.held_out_faces]
             for number, (face, chance) in enumerate(zip(self.faces, self._chances, strict=True))
@@ -165,7 +165,7 @@ class Renderer:
         return decode_texts(codes, self.alphabet)
 
     def first_rejects(self, split: str, indices: Iterable[int]) -> RenderedCrops:
-        """The first attempts at the samples at `indices`, where `render` rejects them and draws another one.
+        """The first attempts at the samples at `indices`, as far as `render` rejects them and draws again.
 
         `samples["status"]` is the reason, see `textgen.kernels.tables.REJECT_REASONS`. Images of texts that do not fit
         or are too small are black.
@@ -193,7 +193,7 @@ class Renderer:
         return images
 
     def _build_split_tables(self, holdout: Holdout) -> dict[str, tuple[tables.LetterTable, tables.BackgroundTable]]:
-        """What each split draws from."""
+        """The letter and background table of each split."""
         seen_faces = [number for number in range(len(self.faces)) if number not in self.held_out_faces]
         letters, backgrounds = self._build_letters(seen_faces), self.backgrounds.build_table(self.held_out_canvases)
         split_tables = dict.fromkeys(SPLITS, (letters, backgrounds))
@@ -207,8 +207,8 @@ class Renderer:
     def _build_letters(self, usable: list[int]) -> tables.LetterTable:
         return build_letter_table(self.faces, self._chances, usable, self.levels, self.alphabet, self.game.text.kerning)
 
-    def _limit_samples_per_call(self) -> int:
-        """The samples whose masks and frames fit in MAX_CALL_BYTES; few where letters are huge."""
+    def _count_samples_per_call(self) -> int:
+        """How many samples' masks and video frames fit in MAX_CALL_BYTES: few if letters are huge."""
         em = max(face.pixels_per_em(float(self.levels.heights.max())) for face in self.faces)
         side = 1.2 * em + 2 * float(self.levels.strokes.max())
         lean = float(np.tan(np.radians(np.abs(self.levels.slants).max())))
@@ -269,47 +269,48 @@ class Renderer:
             self._draw_part(split, samples[part], codes[part], images[part])
 
     def _draw_part(self, split: str, samples: NDArray[Any], codes: Codes, images: U8) -> None:
-        key = self._keys[split]
+        """Draw, degrade and measure at most `_samples_per_call` samples."""
+        key = self._random_keys[split]
         fills = np.empty((len(samples), *self.game.size), np.uint8)
         self._compose(split, samples, codes, images, fills)
         qualities = np.zeros(len(samples), np.int64)
-        degrade(samples, images, key, self._degradation, qualities)
+        degrade(samples, images, key, self._degradation_table, qualities)
         codec.apply_jpeg(images, qualities)
-        if self._transforms:
-            for image, sample in zip(images, samples, strict=True):
-                if sample["status"] == tables.OK:
-                    # A generator per sample and attempt: streams with different counters never overlap.
-                    counter = [0, 0, int(sample["attempt"]), int(sample["index"])]
-                    rng = np.random.Generator(np.random.Philox(key=int(key), counter=counter))
-                    image[:] = self._transforms(image, rng)
+        for image, sample in zip(images, samples, strict=True) if self._transforms else ():
+            if sample["status"] == tables.OK:
+                # A random stream per sample and attempt: streams with different counters never overlap.
+                counter = [0, 0, int(sample["attempt"]), int(sample["index"])]
+                rng = np.random.Generator(np.random.Philox(key=int(key), counter=counter))
+                image[:] = self._transforms(image, rng)
         measure_contrasts(samples, images, fills, self.game.text.contrast)
 
     def _compose(self, split: str, samples: NDArray[Any], codes: Codes, images: U8, fills: U8) -> None:
-        """Draw texts on backgrounds; with H.264, some as the last frame of a video of the text."""
+        """Draw texts on backgrounds; with H.264, some are the last frame of a video whose background moves."""
         neighbour_codes, glyph_keys = self._plan(split, samples, codes)
-        key, (letters, backgrounds) = self._keys[split], self._tables[split]
+        key, (letters, backgrounds) = self._random_keys[split], self._tables[split]
         planned = samples, codes, neighbour_codes, glyph_keys
-        shared = key, self._style, letters, self._atlas.get_glyphs(glyph_keys), backgrounds
-        draw_crops(*planned, *shared, np.zeros((len(samples), 2), np.int64), images, fills)
+        sources = key, self._style_table, letters, self._atlas.get_glyphs(glyph_keys), backgrounds
+        draw_crops(*planned, *sources, np.zeros((len(samples), 2), np.int64), images, fills)
         h264 = self.augment.h264
-        if h264:
-            videos = choose_videos(samples, key, h264)
-            frames = np.empty((h264.frames, len(videos.chosen), *self.game.size, 3), np.uint8)
-            scratch = np.empty((len(videos.chosen), *self.game.size), np.uint8)
-            in_videos = [rows[videos.chosen] for rows in planned]
-            for number, frame in enumerate(frames):
-                shifts = videos.velocities * (number + 1 - len(frames))  # none in the last frame, which is the crop
-                draw_crops(*in_videos, *shared, shifts, frame, scratch)
-            for k, at in enumerate(videos.chosen.tolist()):
-                images[at] = codec.apply_h264(frames[:, k], int(videos.crfs[k]), h264.preset, videos.corners[k])
+        if not h264:
+            return
+        videos = choose_videos(samples, key, h264)
+        frames = np.empty((h264.frames, len(videos.chosen), *self.game.size, 3), np.uint8)
+        scratch = np.empty((len(videos.chosen), *self.game.size), np.uint8)
+        planned_videos = [rows[videos.chosen] for rows in planned]
+        for number, frame in enumerate(frames):
+            shifts = videos.velocities * (number + 1 - len(frames))  # zero in the last frame, which is the crop
+            draw_crops(*planned_videos, *sources, shifts, frame, scratch)
+        for k, at in enumerate(videos.chosen.tolist()):
+            images[at] = codec.apply_h264(frames[:, k], int(videos.crfs[k]), h264.preset, videos.corners[k])
 
     def _plan(self, split: str, samples: NDArray[Any], codes: Codes) -> tuple[Codes, NDArray[np.int64]]:
         """Draw texts and styles in place. Returns the codes of neighbouring texts and the keys of all glyphs."""
         programs = self._program, self._neighbour_program
         neighbour_codes = np.zeros((len(samples), self._neighbour_program.max_length), np.uint16)
         glyph_keys = np.empty((len(samples), sum(program.max_length for program in programs)), np.int64)
-        letters, _ = self._tables[split]
-        plan_samples(samples, codes, neighbour_codes, glyph_keys, self._keys[split], self._style, letters, *programs)
+        key, (letters, _) = self._random_keys[split], self._tables[split]
+        plan_samples(samples, codes, neighbour_codes, glyph_keys, key, self._style_table, letters, *programs)
         return neighbour_codes, glyph_keys
 
 

@@ -52,14 +52,14 @@ def patches(folder: Path, count: int, *sources: dict[str, Any]) -> tuple[np.ndar
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file that a game names; it names the file."""
+    """The error for a background file; it names the file."""
     with pytest.raises(UserError, match=re.escape(path.name)) as caught:
         opened(source=str(path))
     assert "\n" not in caught.value.summary
     return caught.value.summary
 
 
-def test_the_catalogue_has_files_and_licences_and_says_whose_they_are() -> None:
+def test_entries_of_the_catalogue_have_files_authors_and_licences() -> None:
     assert len(PICTURES) >= 10
     for picture in PICTURES.values():
         assert picture.paths
@@ -79,7 +79,7 @@ def test_every_picture_and_licence_is_in_the_catalogue() -> None:
 
 
 def test_no_name_or_tag_hides_a_procedural_kind() -> None:
-    """Kinds are looked up first: a picture of that name could never be had."""
+    """Kinds are looked up first, so a picture of the same name could not be used."""
     assert not KINDS.keys() & PICTURES.keys()
 
 
@@ -94,9 +94,9 @@ def test_a_picture_of_the_catalogue_can_be_read(name: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [CANVAS_SIZE, (128, 512), (511, 192)])
-def test_a_kind_paints_from_its_generator_alone(kind: str, size: tuple[int, int]) -> None:
-    paint = KINDS[kind]
-    one, again, other = (paint(np.random.default_rng(seed), *size) for seed in (1, 1, 2))
+def test_a_canvas_of_a_kind_depends_on_its_generator_alone(kind: str, size: tuple[int, int]) -> None:
+    generate = KINDS[kind]
+    one, again, other = (generate(np.random.default_rng(seed), *size) for seed in (1, 1, 2))
     assert one.dtype == np.uint8
     assert one.shape == (*size, 3)
     np.testing.assert_array_equal(one, again)
@@ -162,7 +162,7 @@ def test_zoom_is_source_pixels_a_crop_pixel(tmp_path: Path) -> None:
         assert all(len(edge) >= 30 // period for edge in edges)
 
 
-def test_light_and_tint_do_what_they_say(tmp_path: Path) -> None:
+def test_light_multiplies_and_tint_is_blended_over(tmp_path: Path) -> None:
     path = tmp_path / "flat.png"
     Image.new("RGB", (64, 64), (100, 60, 20)).save(path)
 
@@ -176,7 +176,7 @@ def test_light_and_tint_do_what_they_say(tmp_path: Path) -> None:
     assert patch(light=(3, 3)) == [255, 180, 60]
     assert patch(light=(1, 1), tint=("#ff8000",), tint_opacity=(1, 1)) == [255, 128, 0]
     assert patch(light=(1, 1), tint=("#0000f0",), tint_opacity=(0.5, 0.5)) == [50, 30, 130]
-    assert patch(light=(3, 3), tint=("#000000",), tint_opacity=(0.5, 0.5)) == [128, 90, 30], "light first, cut at white"
+    assert patch(light=(3, 3), tint=("#000000",), tint_opacity=(0.5, 0.5)) == [128, 90, 30], "light first, then clipped"
 
 
 def test_light_and_tints_are_drawn_from_their_ranges(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_sources_are_drawn_by_their_weights(tmp_path: Path) -> None:
     assert white.mean() == pytest.approx(0.75, abs=0.06)  # 4 standard deviations
 
 
-def test_held_out_canvases_are_left_out_or_alone() -> None:
+def test_a_table_is_without_held_out_canvases_or_has_only_these() -> None:
     made = Backgrounds((Background(source="noise"), Background(source="panel", weight=3)), SIZE, 0)
     held = [frozenset({1, 5}), frozenset(range(48))]
     rest, only = made.build_table(held), made.build_table(held, held_out_only=True)
@@ -226,7 +226,7 @@ def test_the_digest_and_the_names_depend_on_the_canvases() -> None:
     assert shown == [[path.name for path in picture.paths]]
 
 
-def test_many_pictures_are_held_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pictures_are_scaled_down_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         noise(200, 300).save(tmp_path / f"{number}.png")
     monkeypatch.setattr(backgrounds, "MAX_BYTES", 200_000)
@@ -235,7 +235,7 @@ def test_many_pictures_are_held_smaller(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(canvas.shape[1] == pytest.approx(canvas.shape[0] * 1.5, abs=2) for canvas in made.sources[0].canvases)
 
 
-def test_a_folder_of_the_user_is_read_whole_in_order(tmp_path: Path) -> None:
+def test_a_folder_of_the_user_is_read_recursively_in_order(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     for name in ("b.png", "a.JPG", "deeper/c.webp", "d.bmp"):
         noise(40, 50).save(tmp_path / name)
@@ -282,7 +282,7 @@ def test_a_header_that_claims_too_many_pixels_is_refused_without_a_warning(tmp_p
     path = tmp_path / "bomb.png"
     path.write_bytes(png(side, side, bytes(1000)))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Pillow's own would be a second line on stderr
+        warnings.simplefilter("error")  # a warning of Pillow would be a second line on stderr
         assert "scale it down" in refusal(path)
 
 
@@ -303,13 +303,13 @@ def test_a_picture_smaller_than_the_crop_is_refused_with_both_sizes(tmp_path: Pa
     assert "22×30" in summary
 
 
-def test_a_picture_of_just_the_size_of_a_crop_will_do(tmp_path: Path) -> None:
+def test_a_picture_may_have_the_size_of_a_crop(tmp_path: Path) -> None:
     noise(*SIZE).save(tmp_path / "just.png")
     images, _ = patches(tmp_path, 20, {"source": str(tmp_path / "just.png"), "zoom": [0.5, 4]})
     assert len({image.tobytes() for image in images}) > 10
 
 
-def test_what_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
+def test_a_missing_source_is_named_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"did you mean noise\?"):
         opened(source="niose")
     with pytest.raises(UserError, match=r"no file or folder .*gone\.png"):

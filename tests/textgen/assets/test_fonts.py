@@ -97,7 +97,7 @@ def test_a_weight_is_shared_by_the_files_of_its_item() -> None:
 @pytest.mark.parametrize(
     ("item", "word"), [("oswlad", "did you mean oswald?"), ("zzz", "bebas-neue"), ("./nowhere/", "nowhere")]
 )
-def test_an_unknown_font_is_named_with_what_there_is(item: str, word: str) -> None:
+def test_an_unknown_font_is_named_with_a_hint(item: str, word: str) -> None:
     with pytest.raises(UserError, match=re.escape(word)):
         load_faces([item], DIGITS)
 
@@ -116,7 +116,7 @@ def test_a_font_that_lacks_a_glyph_is_refused_by_name_and_glyph(tmp_path: Path) 
         load_faces([str(path)], frozenset("0129k"))
 
 
-def test_a_glyph_without_ink_is_lacking_but_a_space_is_not(tmp_path: Path) -> None:
+def test_a_glyph_without_ink_is_missing_but_a_space_is_not(tmp_path: Path) -> None:
     path = built(tmp_path / "blank.ttf", "01", blank="2 ")
     open_face(path, frozenset("01 "))
     with pytest.raises(UserError, match=r"blank\.ttf has no glyph for 2,"):
@@ -129,7 +129,7 @@ def test_a_glyph_without_ink_is_lacking_but_a_space_is_not(tmp_path: Path) -> No
     + [OSWALD.read_bytes()[: OSWALD.stat().st_size * part // 12] for part in (1, 3, 6)],
     ids=["empty", "text", "truetype-magic", "opentype-magic", "png", "twelfth", "quarter", "half"],
 )
-def test_a_file_that_is_no_whole_font_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_complete_font_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.ttf"
     path.write_bytes(content)
     with pytest.raises(UserError, match=re.escape(str(path))) as caught:
@@ -139,14 +139,14 @@ def test_a_file_that_is_no_whole_font_is_refused_by_name(tmp_path: Path, content
 
 @pytest.mark.parametrize("start", range(0, 60, 10))
 def test_a_font_of_wrong_bytes_is_refused_by_name_or_drawn(tmp_path: Path, start: int) -> None:
-    """Some wrong bytes show no sooner than in drawing."""
+    """Some wrong bytes are detected only in drawing."""
     refusals = []
     for seed in range(start, start + 10):
         rng = np.random.default_rng(seed)
         content = bytearray(OSWALD.read_bytes())
         for _ in range(8):
             content[int(rng.integers(len(content)))] = int(rng.integers(256))
-        path = tmp_path / f"{seed}.ttf"  # a new name, as glyphs are cached by path
+        path = tmp_path / f"{seed}.ttf"  # a new name, since glyphs are cached by path
         path.write_bytes(content)
         try:
             face = open_face(path, DIGITS)
@@ -161,7 +161,7 @@ def test_a_font_of_wrong_bytes_is_refused_by_name_or_drawn(tmp_path: Path, start
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.ttf"
     with path.open("wb") as file:
-        file.truncate(1 << 40)  # sparse: a terabyte that takes no room
+        file.truncate(1 << 40)  # sparse: a terabyte that takes no disk space
     with pytest.raises(UserError, match=r"huge\.ttf is larger"):
         open_face(path, DIGITS)
 
@@ -180,7 +180,7 @@ def test_ink_is_cropped_tight(path: Path, outline: float, slant: float) -> None:
 def test_digits_have_the_height_that_was_asked_for(name: str, height: float) -> None:
     for path in FAMILIES[name].paths:
         face = open_face(path, DIGITS)
-        glyphs = [face.draw_glyph(digit, face.pixels_per_em(height)) for digit in "1247"]  # they end on the line
+        glyphs = [face.draw_glyph(digit, face.pixels_per_em(height)) for digit in "1247"]  # they end on the baseline
         assert max(height_of(glyph.fill) for glyph in glyphs) == pytest.approx(height, abs=0.5)
 
 
@@ -225,15 +225,15 @@ def test_a_slant_shears_to_the_right_about_the_baseline(tmp_path: Path, angle: f
     assert slanted.top == upright.top
     weights = slanted.fill.astype(float)
     center = slanted.left + (weights * (np.arange(weights.shape[1]) + 0.5)).sum(1) / weights.sum(1)
-    above = -(slanted.top + np.arange(len(weights)))  # of each row over the baseline
+    above = -(slanted.top + np.arange(len(weights)))  # the baseline, by row
     moved = center - (upright.left + upright.fill.shape[1] / 2)
-    np.testing.assert_allclose(moved, math.tan(math.radians(angle)) * above, atol=0.6)  # of a quarter pixel
+    np.testing.assert_allclose(moved, math.tan(math.radians(angle)) * above, atol=0.6)  # quarter pixels
     np.testing.assert_allclose(weights.sum(1), 255 * upright.fill.shape[1], rtol=0.03)
 
 
-def test_a_slant_takes_nothing_off_a_letter_with_an_outline() -> None:
+def test_a_slant_cuts_nothing_off_a_letter_with_an_outline() -> None:
     face = open_face(OSWALD, CHARACTERS)
-    for character in sorted(CHARACTERS):  # the comma reaches below the line
+    for character in sorted(CHARACTERS):  # the comma reaches below the baseline
         upright, slanted = (face.draw_glyph(character, 40, 1, slant) for slant in (0, 20))
         for one, other in ((upright.fill, slanted.fill), (upright.outer, slanted.outer)):
             assert float(other.sum()) == pytest.approx(float(one.sum()), rel=0.01), character
@@ -246,11 +246,11 @@ def test_a_space_has_a_width_and_no_pixels() -> None:
     assert glyph.fill.size == glyph.outer.size == glyph.fill_height == 0
 
 
-# Advances and kerning, which HarfBuzz reads, against the tables themselves.
+# Advances and kerning, which HarfBuzz reads, against the font's tables.
 
 
-def pair_of(font: TTFont, first: str, second: str) -> float:
-    """What the font's GPOS table, its feature kern, puts between two glyphs, in units."""
+def gpos_kerning(font: TTFont, first: str, second: str) -> float:
+    """The kerning of two glyphs in the font's GPOS table, in font units."""
     gpos = font["GPOS"].table
     features = [record.Feature for record in gpos.FeatureList.FeatureRecord if record.FeatureTag == "kern"]
     lookups = {number for feature in features for number in feature.LookupListIndex}
@@ -274,7 +274,7 @@ def pair_of(font: TTFont, first: str, second: str) -> float:
 
 
 @pytest.mark.parametrize("name", ["oswald", "cinzel", "philosopher"])
-def test_letters_stand_as_the_tables_of_the_font_say(name: str) -> None:
+def test_advances_and_kerning_are_those_of_the_tables(name: str) -> None:
     path, characters = FAMILIES[name].paths[0], sorted("AVTo0147.,:k ")
     face = open_face(path, frozenset(characters))
     with TTFont(path) as font:
@@ -282,7 +282,7 @@ def test_letters_stand_as_the_tables_of_the_font_say(name: str) -> None:
         for i, first in enumerate(characters):
             assert face.advances[i] * units == pytest.approx(widths[names[ord(first)]][0], abs=0.01)
             for j, second in enumerate(characters):
-                expected = pair_of(font, names[ord(first)], names[ord(second)])
+                expected = gpos_kerning(font, names[ord(first)], names[ord(second)])
                 assert face.kerning[i, j] * units == pytest.approx(expected, abs=0.01), first + second
     assert face.kerning[characters.index("A"), characters.index("V")] < -0.03
 
@@ -307,7 +307,7 @@ def test_stems_grow_along_the_axis_of_weight(name: str) -> None:
     assert len({face.name for face in faces}) == INSTANCES
 
 
-def test_two_axes_do_not_go_together() -> None:
+def test_two_axes_are_not_correlated() -> None:
     faces, _ = load_faces(["archivo-variable"], DIGITS, {"wght": (300, 700), "wdth": (62, 125)})
     weights, widths = np.array([[dict(face.location)[axis] for axis in ("wght", "wdth")] for face in faces]).T
     assert len(set(widths)) == INSTANCES

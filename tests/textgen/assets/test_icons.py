@@ -13,12 +13,12 @@ from textgen.schema.game import Game
 
 
 def made(folder: Path, crop_height: int = 22, **icon: Any) -> Any:
-    """The sprites of texts 8 to 14 pixels high."""
+    """The icons for texts 8 to 14 pixels high."""
     return load_icons(Game.from_config(flat_game(folder / "flat", height=[8, 14], icon=icon)).text, crop_height)
 
 
 def pixels(table: np.ndarray, planes: np.ndarray, number: int, level: int) -> np.ndarray:
-    """A sprite as (h, w, 4)."""
+    """An icon as (h, w, 4)."""
     offset, h, w = table[number, level]
     return planes[offset : offset + 4 * h * w].reshape(4, h, w).transpose(1, 2, 0)
 
@@ -31,22 +31,22 @@ def refusal(folder: Path, **icon: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_painted_kind_is_opaque_inside_and_clear_outside_at_every_height(tmp_path: Path, kind: str) -> None:
+def test_a_drawn_kind_is_opaque_inside_and_clear_outside_at_every_height(tmp_path: Path, kind: str) -> None:
     table, planes, paths = made(tmp_path, source=[kind])
     assert not paths
     assert len(table) == 1
     for level in range(table.shape[1]):
-        sprite = pixels(table, planes, 0, level)
-        assert sprite.shape[0] == sprite.shape[1], "they are square"
-        assert (sprite[..., :3] <= sprite[..., 3:]).all(), "colours are multiplied by alpha"
-        corners = sprite[[0, 0, -1, -1], [0, -1, 0, -1], 3]
+        icon_pixels = pixels(table, planes, 0, level)
+        assert icon_pixels.shape[0] == icon_pixels.shape[1], "they are square"
+        assert (icon_pixels[..., :3] <= icon_pixels[..., 3:]).all(), "colours are multiplied by alpha"
+        corners = icon_pixels[[0, 0, -1, -1], [0, -1, 0, -1], 3]
         assert corners.max() < 200
-        assert sprite[..., 3].max() > 200
-        assert 0.2 < sprite[..., 3].mean() / 255 < 0.95
+        assert icon_pixels[..., 3].max() > 200
+        assert 0.2 < icon_pixels[..., 3].mean() / 255 < 0.95
 
 
 @pytest.mark.parametrize("wanted", [(0.9, 1.4), (1, 1), (2, 2)])
-def test_heights_cover_what_a_text_can_ask_for(tmp_path: Path, wanted: tuple[float, float]) -> None:
+def test_heights_cover_those_that_a_text_can_need(tmp_path: Path, wanted: tuple[float, float]) -> None:
     table, _, _ = made(tmp_path, 60, source=["coin"], height=list(wanted))
     heights = table[0, :, 1]
     assert (np.diff(heights) > 0).all()
@@ -85,7 +85,7 @@ def test_a_game_without_icons_has_none(tmp_path: Path) -> None:
     assert not paths
 
 
-def test_what_is_no_icon_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_no_icon_is_refused_by_name(tmp_path: Path) -> None:
     assert "coin, clock, heart, star" in refusal(tmp_path, source=["cion"])
     assert "nowhere" in refusal(tmp_path, source=[f"{tmp_path}/nowhere/"])
     (tmp_path / "empty").mkdir()

@@ -98,7 +98,7 @@ def test_a_crop_is_the_text_laid_over_its_background(tmp_path: Path, spec: Confi
 
 
 def test_a_text_of_boxes_covers_as_much_as_its_boxes(tmp_path: Path) -> None:
-    """Whatever the quarter pixel on which it lies: two boxes of 5 by 7, one pixel apart and then one more."""
+    """Two boxes of 5 by 7 pixels, two pixels apart, at any quarter-pixel position."""
     path = built(tmp_path / "boxes.ttf", "0123456789")
     game = flat_game(tmp_path / "ground", fonts=[str(path)], height=[7, 7], spacing=[1, 1], colors=["#ffffff"])
     _, crops = drawn({**game, "spec": "XY", "label": "X", "size": [16, 24]}, 40)
@@ -124,7 +124,7 @@ def test_places_are_drawn_evenly_from_their_ranges(tmp_path: Path) -> None:
     assert set(samples["height"].tolist()) == set(range(9))
 
 
-def test_colours_spread_as_the_jitter_says(tmp_path: Path) -> None:
+def test_the_spread_of_colours_is_the_jitter(tmp_path: Path) -> None:
     game = flat_game(tmp_path, colors=["#6482a0"], color_jitter=10, contrast=0)
     _, crops = drawn(game, 660)
     colors = np.array(
@@ -139,7 +139,7 @@ def test_colours_spread_as_the_jitter_says(tmp_path: Path) -> None:
     assert shown.max() == 255
 
 
-def test_opacity_is_that_of_the_fill(tmp_path: Path) -> None:
+def test_opacity_applies_to_the_fill(tmp_path: Path) -> None:
     path = built(tmp_path / "boxes.ttf", "0123456789")
     game = flat_game(tmp_path / "ground", "#204060", fonts=[str(path)], height=[8, 8], opacity=[0.25, 0.25], contrast=0)
     _, crops = drawn({**game, "text": {**game["text"], "x": [0.5, 0.5], "y": [0.5, 0.5]}}, 10)
@@ -160,7 +160,7 @@ def contrast(image: np.ndarray, fill: np.ndarray) -> float:
 
 
 def plain_contrast(image: np.ndarray, fill: np.ndarray) -> float:
-    """The step in luma between strokes and what is next to them, less the standard deviation of the latter."""
+    """The difference in luma between strokes and their surroundings, minus the standard deviation of the latter."""
     luma = image @ np.array([77, 150, 29]) / 256
     cover = fill.astype(int)
     near = cv2.dilate(fill, np.ones((3, 3), np.uint8)) > 25  # a tenth of a pixel
@@ -200,16 +200,16 @@ def test_contrast_of_a_crop_is_that_of_its_formula(tmp_path: Path) -> None:
         assert sample["contrast"] == pytest.approx(shown, abs=0.5)
 
 
-def test_contrast_is_the_step_of_clean_text_and_zero_without_one() -> None:
+def test_contrast_is_the_step_in_luma_of_clean_text_and_zero_without_text() -> None:
     for strength in (0, 10, 60, 200):
         assert contrast(*stripes(strength)) == pytest.approx(strength, abs=0.5)
     image, fill = stripes(100)
     assert contrast(255 - image, fill) == pytest.approx(100, abs=0.5)
     assert contrast(image, np.zeros_like(fill)) == 0
-    assert contrast(image, np.full_like(fill, 255)) == 0, "without any ground there is no step"
+    assert contrast(image, np.full_like(fill, 255)) == 0, "without surroundings there is no difference"
 
 
-def test_clutter_and_blur_take_contrast_away(rng: Any) -> None:
+def test_clutter_and_blur_reduce_contrast(rng: Any) -> None:
     image, fill = stripes(100)
     cluttered = [np.clip(image + rng.normal(0, sd, image.shape), 0, 255).astype(np.uint8) for sd in (0, 20, 60)]
     blurred = [cv2.GaussianBlur(image, (0, 0), sd) for sd in (0.4, 0.8, 1.6)]

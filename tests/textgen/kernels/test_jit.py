@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from textgen.kernels import jit
+from textgen.kernels import jit, philox
 
 CODE = """
 import numpy as np
@@ -18,7 +19,7 @@ print(philox.word(state))
 
 
 def drawn(package: Path, **environment: str) -> str:
-    """A random number of a copy of the package, in a process of its own."""
+    """The random number that a copy of the package prints in a process of its own."""
     there = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     run = subprocess.run(
         [sys.executable, "-c", CODE],
@@ -38,7 +39,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_changed_code_is_compiled_anew_although_the_calling_file_is_as_it_was(package: Path) -> None:
+def test_changed_code_is_compiled_again_although_the_calling_file_is_unchanged(package: Path) -> None:
     first = drawn(package)
     cached = [path.name for path in (package / "textgen" / "kernels" / "__pycache__").glob("foldtext-numba-*")]
     assert drawn(package) == first
@@ -49,11 +50,21 @@ def test_changed_code_is_compiled_anew_although_the_calling_file_is_as_it_was(pa
     assert [now] != cached
 
 
-def test_a_cache_is_kept_where_the_user_says_or_in_their_own_folder_or_nowhere(package: Path) -> None:
+def test_the_cache_is_in_the_given_folder_or_the_users_or_nowhere(package: Path) -> None:
     first = drawn(package, NUMBA_CACHE_DIR=str(package / "given"))
     assert any((package / "given").rglob("*.nbc"))
     shutil.rmtree(package / "textgen" / "kernels" / "__pycache__", ignore_errors=True)
-    (package / "textgen" / "kernels" / "__pycache__").write_text("no folder")  # as where nobody may write
+    (package / "textgen" / "kernels" / "__pycache__").write_text("no folder")  # like a folder without write permission
     assert drawn(package, XDG_CACHE_HOME=str(package / "home")) == first
     assert any((package / "home" / "foldtext").rglob("*.nbc"))
     assert drawn(package, XDG_CACHE_HOME=str(package / "textgen" / "kernels" / "philox.py")) == first
+
+
+def test_a_function_is_cached_once_it_has_been_compiled() -> None:
+    @jit.compiled
+    def never_called(x: int) -> int:
+        return x
+
+    philox.word(np.full(philox.STATE, 4, np.uint64))
+    assert jit.is_cached(philox.word)
+    assert not jit.is_cached(never_called)

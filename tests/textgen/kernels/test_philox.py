@@ -19,7 +19,7 @@ def words(state: np.ndarray, count: int) -> list[int]:
 
 
 def reference(key: int, counter: list[int]) -> list[int]:
-    """One block of Philox4x32-10 in whole numbers, as the paper has it: key (2) and counter (4) of 32 bits each."""
+    """One block of Philox4x32-10 in Python integers, as in the paper: key (2) and counter (4) of 32 bits each."""
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):
         first, second = counter[0] * 0xD2511F53, counter[2] * 0xCD9E8D57
@@ -72,7 +72,7 @@ def test_uniform_fills_the_unit_interval_and_leaves_one_out() -> None:
     state[6:10], state[10] = 0xFFFFFFFF, 0  # the largest word there is
     assert philox.uniform(state) == 1 - 2.0**-32
     assert philox.below(state, 2**31) == 2**31 - 1
-    assert philox.weighted(state, np.array([0.5, 1.0 - 2**-20])) == 1, "cumulative chances that fall short of 1"
+    assert philox.weighted(state, np.array([0.5, 1.0 - 2**-20])) == 1, "cumulative chances below 1"
 
 
 @settings(max_examples=50, deadline=None)
@@ -85,7 +85,7 @@ def test_draws_keep_their_bounds(n: int, low: float, width: float, seed: int) ->
     assert philox.between(state, low, low) == low
 
 
-def test_below_and_weighted_have_the_chances_that_were_asked_for() -> None:
+def test_below_and_weighted_have_the_given_chances() -> None:
     state, chances = begun(2), np.array([0.1, 0.0, 0.6, 0.3])
     even = np.bincount([philox.below(state, 7) for _ in range(14_000)], minlength=7)
     assert ((even - 2000) ** 2 / 2000).sum() < 6 + 5 * 12**0.5

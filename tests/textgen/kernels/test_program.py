@@ -15,7 +15,7 @@ from textgen.spec.parser import Spec, parse_texts
 
 
 class Uniforms:
-    """The uniform numbers of a philox stream, for what asks a generator for `random`."""
+    """A philox stream with the method `random` of a NumPy generator."""
 
     def __init__(self, index: int):
         self.state = np.zeros(philox.STATE, np.uint64)
@@ -26,7 +26,7 @@ class Uniforms:
 
 
 def assert_same_texts(spec: Spec, times: int = 4) -> None:
-    """The program writes the texts that the spec samples, and takes as many random numbers for them."""
+    """The program writes the texts that the spec samples, from the same random numbers."""
     alphabet = build_alphabet(spec.characters)
     program = compile_spec(spec, alphabet)
     for label, name in enumerate(spec.classes):
@@ -86,7 +86,7 @@ def test_texts_without_a_label_are_drawn_by_their_weights(texts: object) -> None
         assert {*alphabet} >= set(decode_texts(out[None], alphabet)[0])
 
 
-def test_a_wrong_text_without_a_label_is_told_by_its_name() -> None:
+def test_an_error_in_texts_without_a_label_names_their_key() -> None:
     for texts, word in (("a[b", "never closed"), ([], "empty"), (5, "in quotes"), ({"a": -1}, "weight")):
         with pytest.raises(UserError, match=word) as caught:
             parse_texts("text.neighbour.texts", texts)
@@ -95,7 +95,7 @@ def test_a_wrong_text_without_a_label_is_told_by_its_name() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), max_size=6))
-def test_texts_return_from_their_codes(texts: list[str]) -> None:
+def test_codes_are_decoded_to_their_texts(texts: list[str]) -> None:
     """Trailing spaces and characters beyond the first 65536 among them."""
     texts = [*texts, "a  ", "\U0001f600", " \U0010ffff ", ""]
     alphabet = build_alphabet(frozenset("".join(texts)))

@@ -1,6 +1,6 @@
 """Every effect on a flat background, against the coverage of the same text without it.
 
-Styles are drawn from a stream of their own, so a text stands where it stood whatever is drawn around it.
+Styles have a random stream of their own, so an effect does not change the position of the text.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ def coverage(folder: Path, **text: Any) -> np.ndarray:
 
 
 def over(canvas: np.ndarray, cover: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """A colour laid over canvases (n, H, W, 3) with opacity (n, H, W)."""
+    """A colour blended over canvases (n, H, W, 3) with opacity (n, H, W)."""
     return canvas + cover[..., None] * (np.array(color) - canvas)
 
 
@@ -113,7 +113,8 @@ def test_an_outline_lies_around_the_fill_and_below_it(tmp_path: Path) -> None:
     style: Config = {"outline": {"width": [1, 1], "colors": ["#000000"]}, "height": [14, 14]}
     black = crops_of(tmp_path, "#000000", **style).images[..., 0] / 255  # the outline does not show on its own colour
     drawn = crops_of(tmp_path, **style)
-    around = grey(black) * (1 - black[..., None]) + 255 * black[..., None] - drawn.images  # what it has taken away
+    without_outline = grey(black) * (1 - black[..., None]) + 255 * black[..., None]
+    around = without_outline - drawn.images
     outer = around[..., 0] / (GREY * np.maximum(1 - black, 0.02))
     for fill, ring, box in zip(black, outer, boxes(drawn), strict=True):
         inside = np.pad(fill, 3)[:, :, None] > 0.98
@@ -193,7 +194,7 @@ def test_layers_lie_in_their_order(tmp_path: Path, outlined: bool) -> None:
     assert all(place in corners for place in wrong), "but for the outline's corners, which are round"
 
 
-# Icon and neighbour stand beside the text.
+# Icon and neighbour, beside the text.
 
 BESIDE: dict[str, Config] = {"icon": {"source": ["coin"]}, "neighbour": {"texts": "XX"}}
 
@@ -201,10 +202,10 @@ BESIDE: dict[str, Config] = {"icon": {"source": ["coin"]}, "neighbour": {"texts"
 @pytest.mark.parametrize("side", ["left", "right", "above", "below"])
 @pytest.mark.parametrize("effect", BESIDE)
 @pytest.mark.parametrize("gap", [0, 2])
-def test_what_stands_beside_a_text_leaves_it_and_its_place_alone(
+def test_an_icon_or_neighbour_does_not_change_the_text_or_its_position(
     tmp_path: Path, effect: str, side: str, gap: int
 ) -> None:
-    """However little room there is: it is cut off at the edge, and the text stays where it is."""
+    """If there is no space, it is cut off at the edge of the crop, and the text keeps its position."""
     without = crops_of(tmp_path)
     drawn = crops_of(tmp_path, **{effect: {**BESIDE[effect], "sides": [side], "gap": [gap, gap]}})
     assert boxes(drawn) == boxes(without)
@@ -216,7 +217,7 @@ def test_what_stands_beside_a_text_leaves_it_and_its_place_alone(
         assert not changed[k, top + rim : bottom - rim, left + rim : right - rim].any()
         rows, columns = np.argwhere(changed[k]).T
         if not len(rows):
-            cut += 1  # there was no room at all
+            cut += 1  # outside of the crop
         elif side == "left":
             assert columns.max() < left + rim - gap + 1
         elif side == "right":
@@ -229,7 +230,7 @@ def test_what_stands_beside_a_text_leaves_it_and_its_place_alone(
 
 
 @pytest.mark.parametrize("side", ["left", "right", "above", "below"])
-def test_a_picture_stands_at_its_gap_in_its_colours_with_its_alpha(tmp_path: Path, side: str) -> None:
+def test_an_icon_has_its_gap_colours_and_alpha(tmp_path: Path, side: str) -> None:
     folder = tmp_path / "icons"
     folder.mkdir()
     Image.new("RGBA", (40, 40), (255, 0, 64, 128)).save(folder / "square.png")
@@ -279,7 +280,7 @@ def test_a_painted_icon_is_that_of_its_table(tmp_path: Path, kind: str) -> None:
         assert min(errors) <= 1
 
 
-def test_icons_have_the_heights_and_kinds_that_were_asked_for(tmp_path: Path) -> None:
+def test_icons_have_the_given_heights_and_kinds(tmp_path: Path) -> None:
     place: Config = {"x": [0.5, 0.5], "y": [0.5, 0.5], "height": [8, 8], "size": (60, 80), "count": 110}
     icon = {"source": ["coin", "heart"], "sides": ["left", "right"], "gap": [1, 6], "height": [1, 2]}
     without, drawn = crops_of(tmp_path, **place), crops_of(tmp_path, **place, icon=icon)
@@ -321,7 +322,7 @@ def test_a_neighbour_is_a_text_in_the_same_style_at_its_gap(tmp_path: Path, side
         np.testing.assert_allclose(drawn.images[k], expected, atol=1.5)
         assert other[k].sum() == pytest.approx(without[1].sum(), rel=0.03)
         if side in ("left", "right") and alone.texts[k] in "147":
-            assert rows.max() + 1 == bottom, "both stand on one line"
+            assert rows.max() + 1 == bottom, "both are on one baseline"
 
 
 def test_neighbours_are_drawn_from_their_texts_sides_and_gaps(tmp_path: Path) -> None:
@@ -358,7 +359,7 @@ def test_a_neighbour_has_outline_shadow_and_gradient_of_its_text(tmp_path: Path)
         assert {(255, 0, 0)} < {tuple(pixel) for pixel in image[:, left + 12 : left + 20].reshape(-1, 3).tolist()}
 
 
-# How letters are shaped and placed.
+# Shapes and positions of letters.
 
 
 def widths(crops: RenderedCrops) -> np.ndarray:
@@ -370,7 +371,7 @@ def test_a_slant_leans_the_text_to_the_right(tmp_path: Path) -> None:
     upright, slanted = (coverage(tmp_path, **style, slant=[angle, angle])[1] for angle in (0, 20))  # a 1
 
     def lean(cover: np.ndarray) -> float:
-        """Columns a row, of the stem's middle."""
+        """Columns per row by which the centre of the stem moves."""
         rows = np.flatnonzero(cover.sum(1) > 1)[3:-3]
         centers = [(cover[y] * np.arange(cover.shape[1])).sum() / cover[y].sum() for y in rows]
         return float(-np.polyfit(rows, centers, 1)[0])
@@ -384,7 +385,8 @@ def test_kerning_draws_a_known_pair_together(tmp_path: Path) -> None:
         crops = Renderer(Game.from_config({**game, "spec": r"\A\VX", "size": (40, 120)})).render("train", range(10))
         return float(np.mean(widths(crops)))
 
-    assert width(False) - width(True) == pytest.approx(0.109 * 20 * 1.40056, abs=0.6)  # 1.40056 ems a digit's height
+    ems_per_height = 1.40056  # of a digit
+    assert width(False) - width(True) == pytest.approx(0.109 * 20 * ems_per_height, abs=0.6)
 
 
 def test_spacing_is_added_between_letters(tmp_path: Path) -> None:
@@ -417,7 +419,7 @@ def test_small_letters_are_refused_and_counted(tmp_path: Path) -> None:
     assert min(bottom - top for top, _, bottom, _ in boxes(everything) if bottom) < 8
 
 
-def test_least_is_asked_of_letters_and_digits_alone(tmp_path: Path) -> None:
+def test_least_applies_to_letters_and_digits_alone(tmp_path: Path) -> None:
     """A comma is always small; an x is smaller than the digits."""
     game = flat_game(tmp_path, height=[8, 9], least=7, contrast=0, fonts=["spectral"])
     renderer = Renderer(Game.from_config({**game, "spec": "X,"}))

@@ -66,7 +66,7 @@ def test_a_sample_is_the_same_in_every_batch_and_order(game_name: str, indices: 
 
 
 def test_a_sample_is_the_same_from_every_renderer() -> None:
-    """A renderer has caches; one that has drawn nothing yet gives the same."""
+    """The caches of a used renderer change nothing."""
     used = renderer("sot_coin")
     used.render("train", range(30))
     fresh = Renderer(Game.from_config(load("game", "sot_coin")), 0, STREAMS["light"])
@@ -91,7 +91,7 @@ RICH: Config = {
 def rich(stream: str, train: int = 2) -> Renderer:
     """All effects at once."""
     game = load("game", "sot_time")
-    game["text"] = {**game["text"], **RICH, "contrast": 60}  # so that some are drawn again
+    game["text"] = {**game["text"], **RICH, "contrast": 60}  # so that some are rejected
     return Renderer(Game.from_config({**game, "images": {"train": train, "val": 1, "test": 1}}), 3, STREAMS[stream])
 
 
@@ -131,7 +131,7 @@ def test_streams_change_pictures_and_neither_texts_nor_colours() -> None:
     assert change["albumentations"] > 0
 
 
-def test_texts_need_no_drawing(game_name: str) -> None:
+def test_texts_can_be_drawn_without_images(game_name: str) -> None:
     drawn = renderer(game_name)
     assert drawn.draw_texts("val", range(40)) == drawn.render("val", range(40)).texts
 
@@ -225,7 +225,7 @@ def test_texts_of_every_game_are_complete(game_name: str) -> None:
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 1), (0, 1), (1, 0)])
-def test_a_text_goes_where_x_and_y_say(tmp_path: Path, x: int, y: int) -> None:
+def test_the_position_of_a_text_is_that_of_x_and_y(tmp_path: Path, x: int, y: int) -> None:
     game = flat_game(tmp_path, colors=["#ffffff"], x=[x, x], y=[y, y])
     for image in Renderer(Game.from_config(game)).render("train", range(10)).images:
         rows, columns = np.argwhere(image.max(2) > 0).T
@@ -233,7 +233,7 @@ def test_a_text_goes_where_x_and_y_say(tmp_path: Path, x: int, y: int) -> None:
         assert columns.min() == 1 if x == 0 else columns.max() == 28, (columns.min(), columns.max())
 
 
-def test_heights_fill_the_range_that_was_asked_for(tmp_path: Path) -> None:
+def test_heights_fill_their_range(tmp_path: Path) -> None:
     game = flat_game(tmp_path, colors=["#ffffff"], height=[8, 14])
     crops = Renderer(Game.from_config(game)).render("train", [i for i in range(600) if i % 11 in (1, 4, 7)])
     heights = [np.argwhere(image.max(2) > 127)[:, 0] for image in crops.images]
@@ -254,7 +254,7 @@ def test_colours_of_the_fill_and_the_outline_are_those_of_the_game(tmp_path: Pat
         assert all(green == 0 for _, green, _ in pixels)
 
 
-def test_a_crop_has_the_contrast_that_the_game_asks_for(game_name: str) -> None:
+def test_a_crop_has_the_contrast_that_the_game_demands(game_name: str) -> None:
     drawn = renderer(game_name, stream="strong")
     crops = drawn.render("train", range(4 * len(drawn.classes)))
     shown = crops.samples["contrast"][crops.samples["length"] > 0]

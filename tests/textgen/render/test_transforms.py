@@ -39,7 +39,7 @@ def test_a_crop_keeps_its_shape_and_type(seed: int, height: int, width: int) -> 
 def test_the_generator_alone_decides() -> None:
     seeds = range(40)
     first = [PIPELINE(crop(), np.random.default_rng(seed)).tobytes() for seed in seeds]
-    other = PixelTransforms(TRANSFORMS)  # without the history of the first
+    other = PixelTransforms(TRANSFORMS)  # a new pipeline without history
     second = [other(crop(), np.random.default_rng(seed)).tobytes() for seed in reversed(seeds)][::-1]
     assert first == second
     assert len(set(first)) > len(seeds) // 2
@@ -84,11 +84,11 @@ def test_a_wrong_entry_is_named(entry: Any, words: list[str]) -> None:
     assert all(word in caught.value.summary for word in words), caught.value.summary
 
 
-# The streams behind conf/augment/.
+# The files of conf/augment/.
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_stream_of_the_configuration_is_valid(name: str) -> None:
+def test_every_file_of_the_configuration_is_valid(name: str) -> None:
     stream = validate(Augment, load("augment", name), "augment")
     assert (stream == Augment()) == (name == "off")
 
@@ -116,7 +116,7 @@ def test_every_stream_of_the_configuration_is_valid(name: str) -> None:
         ({"transforms": 3}, ["augment.transforms"]),
     ],
 )
-def test_a_wrong_stream_is_named_by_its_key(config: Config, words: list[str]) -> None:
+def test_a_wrong_setting_is_named_by_its_key(config: Config, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         validate(Augment, config, "augment")
     summary = caught.value.summary
