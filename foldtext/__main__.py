@@ -28,17 +28,18 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
         print(f"foldtext {__version__}")
-    elif not arguments or arguments[0] in ("--help", "-h"):
+        sys.exit(0)
+    if not arguments or arguments[0] in ("--help", "-h"):
         print(_help())
-    elif arguments[0] not in COMMANDS:
+        sys.exit(0)
+    if arguments[0] not in COMMANDS:
         near = difflib.get_close_matches(arguments[0], COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
         print(f"error: there is no command {arguments[0]!r}; {hint}", file=sys.stderr)
         sys.exit(2)
-    else:
-        module, _ = COMMANDS[arguments[0]]
-        sys.argv = [f"foldtext {arguments[0]}", *arguments[1:]]
-        import_module(module).main()
+    module, _ = COMMANDS[arguments[0]]
+    sys.argv = [f"foldtext {arguments[0]}", *arguments[1:]]
+    import_module(module).main()
 
 
 def _help() -> str:
