@@ -1,1 +1,1 @@
-"""Architectures, built from the paper's notation."""
+"""Networks: the paper's notation, scaling, ResNet-18, and layers that exist only during training."""

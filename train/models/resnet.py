@@ -1,4 +1,4 @@
-"""ResNet-18 in the form for CIFAR (He et al., 2016; §5.4 of the paper): for single images, `fold_model` folds it."""
+"""ResNet-18 in the variant for CIFAR (He et al., 2016; §5.4 of the paper), for single images; `fold_model` folds it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn import functional
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions and a sum with what goes in: (b, c_in, H, W) -> (b, c_out, ⌈H/stride⌉, ⌈W/stride⌉).
+    """Two 3×3 convolutions whose output is added to the input: (b, c_in, H, W) -> (b, c_out, ⌈H/stride⌉, ⌈W/stride⌉).
 
-    Where the sizes of both differ, what goes in passes a 1×1 convolution of the same stride.
+    Where the sizes of both differ, the input passes through a 1×1 convolution of the same stride.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int):
@@ -32,10 +32,10 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3×3 stem of stride 1 without a pool, four stages of two blocks, one average over all places, a linear layer.
+    """A 3×3 stem of stride 1 without a pool, four stages of two blocks, global average pooling, a linear layer.
 
-    Images (b, 3, H, W) -> logits (b, classes). The stages are `width`, 2·`width`, 4·`width` and 8·`width` wide, and
-    from the second on begin with a stride of 2.
+    Images (b, 3, H, W) -> logits (b, classes). The stages are `width`, 2·`width`, 4·`width` and 8·`width` wide; all
+    but the first begin with a stride of 2.
     """
 
     def __init__(self, classes: int, width: int):
@@ -56,7 +56,7 @@ class ResNet(nn.Module):
 
 
 def resnet18(classes: int, width: int = 64) -> nn.Module:
-    """ResNet-18 for images (b, 3, H, W) of any size, 32×32 of CIFAR: logits (b, classes); PyTorch's own weights.
+    """Build ResNet-18 for images (b, 3, H, W) of any size, such as CIFAR's 32×32, with PyTorch's initial weights.
 
     >>> sum(p.numel() for p in resnet18(10).parameters())
     11173962

@@ -14,7 +14,7 @@ from train.config.settings import Settings
 from train.data.tasks import TrainingTask
 from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
-from train.models.architecture import architecture
+from train.models.architecture import resolve_architecture
 from train.models.notation import build, parse
 from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
@@ -22,7 +22,7 @@ from train.trainer.curriculum import class_count, class_order
 
 def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     """Raise `UserError` for whatever can be known to be wrong before the data set is built."""
-    arch, pool = architecture(settings, task.arch, task.size)
+    arch, pool = resolve_architecture(settings, task.arch, task.size)
     build(parse(arch, pool), size=task.size, classes=len(task.classes), fold=settings.fold)
     _check_images(settings, recipe, task)
     if recipe.distill and settings.fold > 1 and not recipe.slots:

@@ -18,7 +18,7 @@ from train.config.renamed import rename_recipe_keys
 from train.config.settings import Settings
 from train.data.tasks import TaskData, TrainingTask
 from train.inference.network import weights_path
-from train.models.architecture import architecture
+from train.models.architecture import resolve_architecture
 
 TRAINER = 5  # raise it when the same settings train another network, so that no older run passes for the new one
 
@@ -32,7 +32,7 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
             name: _digest(split.images, *[split.labels] * (name == "real"))  # a data set's labels are in its hash
             for name, split in data.tests.items()
         },
-        "network": [*architecture(settings, task.arch, task.size), settings.fold],
+        "network": [*resolve_architecture(settings, task.arch, task.size), settings.fold],
         "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
         "teacher": teacher,
         "start": settings.start and sha256(weights_path(settings.start)),

@@ -32,7 +32,7 @@ from train.config.settings import Settings
 from train.data.tasks import TaskData, TrainingTask, define_task, open_data
 from train.inference.network import Network, load, weights_path
 from train.metrics.evaluate import Evaluation, evaluate
-from train.models.architecture import architecture
+from train.models.architecture import resolve_architecture
 from train.models.notation import parse
 from train.report import page, plots
 from train.report.result import measured_result, summary
@@ -162,7 +162,7 @@ class _Run:
 
     def _train(self, folder: Path, teacher: nn.Module | None, log: loggers.Log) -> Trained:
         s, task = self.settings, self.task
-        arch, pool = architecture(s, task.arch, task.size)
+        arch, pool = resolve_architecture(s, task.arch, task.size)
 
         def keep(net: nn.Module) -> None:
             network = Network(net, arch, pool, task.size, task.classes, s.fold)
@@ -222,7 +222,7 @@ class _Run:
             "width": s.width,
             "scaling": s.scaling,
             "align": s.align,
-            "arch": architecture(s, task.arch, task.size)[0],
+            "arch": resolve_architecture(s, task.arch, task.size)[0],
             "original_arch": s.model.arch or task.arch,
             "model.arch": s.model.arch,
             "train_images": task.train_images,

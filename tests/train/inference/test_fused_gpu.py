@@ -170,7 +170,7 @@ def test_networks_in_training_are_refused_by_name(kernels: ModuleType) -> None:
     given: dict[str, Any] = {"size": (8, 9), "classes": 3}
     network = random_network("C8 M F", N, (8, 9), 3, 1)
     normed = build(parse("C8 M F", N), **given, norm=True)
-    with pytest.raises(UserError, match="the fused kernel has no Norm"):
+    with pytest.raises(UserError, match="the fused kernel has no PositiveBatchNorm"):
         kernels.resources(Network(normed, *vars_of(network)))
     wide = build(parse("C16 M F", N), **given)
     with pytest.raises(UserError, match=r"conv1 with weights \(8, 3, 3, 3\) and a bias, not \(16, 3, 3, 3\), a bias"):

@@ -17,9 +17,10 @@ from train.config.settings import Settings
 from train.folding.arithmetic import fold, unfold
 from train.folding.slots import assemble_slots
 from train.inference.network import load
-from train.models.architecture import architecture
+from train.models.architecture import resolve_architecture
 from train.models.notation import Align, build, parse, size_layers
-from train.models.scaling import ResizeImages, prepend_resize, scale_network
+from train.models.resize import ResizeImages
+from train.models.scaling import prepend_resize, scale_network
 from train.runs.run import run
 
 V = "3x3 strides 2,1,2"
@@ -157,12 +158,12 @@ def test_a_run_trains_and_its_network_is_loaded_as_it_was(
 
 def test_settings_at_their_default_leave_the_network_and_the_name_as_they_were() -> None:
     settings = Settings.from_config(composed("game=apex_count"))
-    assert architecture(settings, V1, (19, 25)) == (V1, V)
+    assert resolve_architecture(settings, V1, (19, 25)) == (V1, V)
     assert settings.variant == ""
     other = Settings.from_config(
         composed("game=apex_count", "scaling=reference", "align=16", "align_to=up", "width=0.5")
     )
-    arch, pool = architecture(other, V1, (19, 25))
+    arch, pool = resolve_architecture(other, V1, (19, 25))
     assert arch == "R21x16 C14/16+ M C14/16+ C14/16+ C14/16+ M F"
     assert pool == "3x3 strides 2,1,1"
     assert other.variant == "_w0.5_reference_a16up"

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from train.models.notation import build, initialise, parse
-from train.models.training_layers import AuxiliaryHead, CharacterLinear, Norm, reparameterise, shared_characters
+from train.models.training_layers import (
+    AuxiliaryHead,
+    CharacterLinear,
+    PositiveBatchNorm,
+    reparameterise,
+    shared_characters,
+)
 
 V = "3x3 strides 2,1,2"
 CLASSES = ("7", "17", "18", "none")
@@ -21,7 +27,7 @@ def test_what_training_adds_is_taken_out_and_the_network_computes_as_before(pool
     trained = build(layers, size=(21, 24), classes=4, norm=True, dropout=0.3, pool_first=pool_first, shares=shares)
     x = torch.randn(64, 3, 21, 24)
     for module in trained.modules():
-        if isinstance(module, Norm):
+        if isinstance(module, PositiveBatchNorm):
             nn.init.normal_(module.weight)  # negative ones too
             nn.init.normal_(module.bias)
     for _ in range(20):
@@ -57,7 +63,7 @@ def test_classes_that_share_everything_begin_alike_and_can_be_told_apart() -> No
     initialise(layer, "reference")
     assert not layer.weight.any()
     assert layer.shared.weight.std() < 0.02
-    weight, bias = CharacterLinear.whole(layer)
+    weight, bias = CharacterLinear.combine_weights(layer)
     before = layer(x)
     assert torch.equal(nn.functional.linear(x, weight, bias), before)
 
@@ -82,7 +88,7 @@ def test_a_second_end_leaves_the_first_as_it_is_and_teaches_what_both_share() ->
 @pytest.mark.parametrize("arch", ["F8 F", "C8 M F"])
 def test_two_ends_need_something_to_share(arch: str) -> None:
     net = build(parse(arch, V), size=(9, 9), classes=3)
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="two or more convolutions"):
         AuxiliaryHead(net, net)
 
 
