@@ -1,0 +1,1 @@
+"""`python -m train.export`: a trained network as one file."""

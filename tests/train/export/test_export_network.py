@@ -25,7 +25,9 @@ from textgen.common.validation import validate
 from textgen.dataset.build import ensure_dataset
 from textgen.export.formats import export as export_data
 from textgen.schema.definition import parse_definition
-from train.export.main import CALIBRATIONS, Measured, Settings, _check_equal, export, text
+from train.export.deploy import CALIBRATIONS, export, format_summary
+from train.export.runners import Predictions, check_same_labels
+from train.export.settings import Settings
 from train.folding.arithmetic import Form
 from train.folding.slots import assemble_slots
 from train.inference.network import Network, load
@@ -177,7 +179,7 @@ def test_an_export_says_what_it_is_and_what_it_measured(folder: Path, exported: 
     onnx.checker.check_model(model, full_check=True)
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [output.name for output in model.graph.output] == ["labels", "probabilities"]
-    assert f"{about['form']} is taken" in text(about, file)
+    assert f"{about['form']} is taken" in format_summary(about, file)
 
 
 def test_int8_computes_with_integers_and_its_accuracy_is_that_of_the_file(folder: Path) -> None:
@@ -219,11 +221,11 @@ def test_divergence_is_zero_for_what_is_the_same() -> None:
 
 
 def test_a_file_that_reads_another_label_is_not_written() -> None:
-    right = Measured(np.arange(5), np.eye(5, dtype=np.float32))
-    _check_equal(right, right)
+    right = Predictions(np.arange(5), np.eye(5, dtype=np.float32))
+    check_same_labels(right, right)
     wrong = replace(right, labels=np.array([0, 1, 2, 4, 4]))
     with pytest.raises(UserError, match="1 of 5 test crops, the first is number 3"):
-        _check_equal(wrong, right)
+        check_same_labels(wrong, right)
 
 
 WITHOUT = (
@@ -318,10 +320,10 @@ def test_what_cannot_be_is_told_before_any_work(folder: Path, tmp_path: Path) ->
             {"run": str(folder.parent), "out": str(tmp_path / "a.onnx")},
             "it is a folder of runs, give one of them: run$",
         ),
-        ({"out": str(there)}, "exists: choose another file .* overwrite=true"),
+        ({"out": str(there)}, "exists: choose another place .* overwrite=true"),
         ({"out": str(tmp_path / "result.json")}, r"ends in \.onnx"),
         ({"out": str(tmp_path / "none" / "a.onnx")}, "cannot write"),
-        ({"int8": True, "format": "torch", "out": None}, "for format=onnx alone"),
+        ({"int8": True, "format": "torch", "out": None}, "only for format=onnx"),
         ({"calibration": "minmax"}, "calibration=minmax is for int8=true"),
         ({"path": str(tmp_path), "out": str(tmp_path / "a.onnx")}, "is for runs with data=folder"),
     ):

@@ -1,0 +1,36 @@
+"""The settings of conf/deploy.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, StrictBool
+from pydantic import dataclasses as checked
+
+from textgen.common.validation import Positive, Seed, UserPath
+
+
+@checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """All settings of the command."""
+
+    run: UserPath
+    out: UserPath | None
+    overwrite: StrictBool
+    format: Literal["onnx", "torch"]
+    form: Literal["auto", "dense", "grouped", "narrow"]
+    batch: Positive
+    threads: Positive | None
+    int8: StrictBool
+    calibration: Literal["auto", "minmax", "percentile"]
+    calibration_crops: Positive
+    seed: Seed
+    data_dir: UserPath | None
+    path: UserPath | None
+
+    @property
+    def file(self) -> Path:
+        """The path of the exported file."""
+        name = {"onnx": "model_int8.onnx" if self.int8 else "model.onnx", "torch": "model.pt2"}[self.format]
+        return self.out or self.run / name
