@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from textgen.common.atomic import write_atomic
-from train.common.figures import OTHER_PLACE, color, png
+from train.common.figures import OTHER_PLACE, choose_color, render_png
 from train.inference.engines import Engine
 
 Report = Mapping[str, Any]
@@ -59,7 +59,7 @@ def draw_batches(report: Report) -> bytes:
             )
             points = sorted({row["batch"]: row for row in by_speed}.values(), key=lambda row: row["batch"])
             at, speeds = ([row[key] for row in points] for key in ("images", "images_per_second"))
-            own = color(points[0])
+            own = choose_color(points[0])
             axis.errorbar(at, speeds, _quartiles(points), color=own, linewidth=1.2, elinewidth=0.8)
             for row, *point in zip(points, at, speeds, strict=True):
                 axis.plot(*point, color=own, marker=MARKERS[row["engine"]], markersize=5)
@@ -78,7 +78,7 @@ def draw_batches(report: Report) -> bytes:
         axis.set_xlabel("images a batch", fontsize=9)
     figure.supylabel("images a second, fastest engine", fontsize=9)
     _finish(figure, report, shown)
-    return png(figure)
+    return render_png(figure)
 
 
 def draw_accuracy(report: Report) -> bytes:
@@ -99,8 +99,8 @@ def draw_accuracy(report: Report) -> bytes:
     for (network, engine, precision), row in best.items():
         lane = (networks.index(network) + 0.5) / len(networks) - 0.5
         at = lines.index((engine, precision)) + 0.8 * lane
-        style: dict[str, Any] = {"color": color(row), "marker": MARKERS[row["engine"]], "markersize": 4.5}
-        left.hlines(at, 0, row["images_per_second"], color=color(row), linewidth=0.6, alpha=0.5)
+        style: dict[str, Any] = {"color": choose_color(row), "marker": MARKERS[row["engine"]], "markersize": 4.5}
+        left.hlines(at, 0, row["images_per_second"], color=choose_color(row), linewidth=0.6, alpha=0.5)
         left.errorbar(row["images_per_second"], at, xerr=_quartiles([row]), **style, elinewidth=1.2)
         right.plot(row["accuracy"], at, **style, clip_on=False)
         if len(folds) > 1 and row["fold"] > 1:
@@ -120,7 +120,7 @@ def draw_accuracy(report: Report) -> bytes:
     right.set(xlim=(min(found) - 0.005, min(max(found) + 0.005, 1)), xlabel="test accuracy")
     right.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     _finish(figure, report, measured)
-    return png(figure)
+    return render_png(figure)
 
 
 def _quartiles(rows: Sequence[Row]) -> list[list[float]]:
@@ -138,7 +138,7 @@ def _finish(figure: Figure, report: Report, shown: Sequence[Row]) -> None:
     for row in shown:
         several = len({other["fold"] for other in report["rows"]} - {1}) > 1
         name = row["network"].replace(f"fold={row['fold']}", "folded") if several else row["network"]
-        entries[name] = Line2D([], [], color=color(row), linewidth=3)
+        entries[name] = Line2D([], [], color=choose_color(row), linewidth=3)
     for engine in MARKERS:
         if any(row["engine"] == engine for row in shown):
             entries[engine] = Line2D([], [], color="dimgray", marker=MARKERS[engine], linestyle="", markersize=5)

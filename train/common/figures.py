@@ -28,13 +28,13 @@ COLORS = {
 }
 
 
-def color(network: Mapping[str, Any]) -> str:
+def choose_color(network: Mapping[str, Any]) -> str:
     """The colour of a network or row of a report of `train.cost` or `train.bench`, the same in every figure."""
     name = network["network"].removesuffix(f", align={network.get('align')}")
     return COLORS[name if name in COLORS else network["form"]]
 
 
-def png(figure: Figure) -> bytes:
+def render_png(figure: Figure) -> bytes:
     """The figure as PNG; closes the figure."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DPI)

@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from textgen.common.atomic import write_atomic
-from train.common.figures import OTHER_PLACE, SKY, YELLOW, color, png
+from train.common.figures import OTHER_PLACE, SKY, YELLOW, choose_color, render_png
 from train.cost.devices import Device
 
 GRAY = "dimgray"  # of everything but networks
@@ -58,8 +58,8 @@ def draw_roofline(report: Mapping[str, Any], device: Device) -> bytes:
         for layer in network["layers"]:
             shares[layer["intensity"]] += layer["operations"] / network["operations"]
         areas = [4 + 120 * share for share in shares.values()]
-        below.scatter(list(shares), [number] * len(shares), areas, color=color(network), alpha=0.5, linewidth=0)
-        below.scatter(network["intensity"], number, 140, color=color(network), marker="|", linewidth=2)
+        below.scatter(list(shares), [number] * len(shares), areas, color=choose_color(network), alpha=0.5, linewidth=0)
+        below.scatter(network["intensity"], number, 140, color=choose_color(network), marker="|", linewidth=2)
     if ratio:
         for axis in (above, below):
             axis.axvline(ratio, color=GRAY, linestyle=(0, (6, 4)), linewidth=1, zorder=0)
@@ -71,7 +71,7 @@ def draw_roofline(report: Mapping[str, Any], device: Device) -> bytes:
     below.set_yticks(range(len(networks)), [network["network"] for network in networks], fontsize=8)
     below.set(ylim=(len(networks) - 0.4, -0.6), xlim=(low, high), xlabel="arithmetic intensity, operations a byte")
     for label, network in zip(below.get_yticklabels(), networks, strict=True):
-        label.set_color(color(network))
+        label.set_color(choose_color(network))
     for scale in (above.xaxis, above.yaxis):  # 10, 20, 50, 100
         scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
         scale.set_major_formatter(EngFormatter(sep=" "))
@@ -83,7 +83,7 @@ def draw_roofline(report: Mapping[str, Any], device: Device) -> bytes:
     for align in {network["align"]: 0 for network in networks if network["align"]}:
         above.scatter([], [], 40, color=GRAY, marker="D", label=f"align={align}")
     figure.legend(fontsize=8, ncols=3, loc="outside lower center")
-    return png(figure)
+    return render_png(figure)
 
 
 def draw_batches(report: Mapping[str, Any]) -> bytes:
@@ -96,10 +96,10 @@ def draw_batches(report: Mapping[str, Any]) -> bytes:
     handles: list[Any] = []
     for number, network in enumerate(report["networks"]):
         # The curve of the control covers that of slots: it is drawn wider, beneath them.
-        line: dict[str, Any] = {"color": color(network), "linestyle": "--" if network["align"] else "-"}
+        line: dict[str, Any] = {"color": choose_color(network), "linestyle": "--" if network["align"] else "-"}
         line |= {"linewidth": 3, "alpha": 0.5, "zorder": 1.9} if network["form"] == "narrow" else {"linewidth": 1.2}
         digit: dict[str, Any] = {
-            "color": color(network),
+            "color": choose_color(network),
             "marker": f"${network['fold']}$",
             "markersize": 6,
             "zorder": 3,
@@ -130,7 +130,7 @@ def draw_batches(report: Mapping[str, Any]) -> bytes:
         panels["utilization"].set(ylabel="share of peak operations a second, at most", ylim=(0, 1.05))
     figure.legend(handles, names, loc="outside right center", fontsize=8)
     figure.suptitle(f"{report['task']}, {report['precision']}, {report['device']['name']}", fontsize=10)
-    return png(figure)
+    return render_png(figure)
 
 
 def draw_traffic(report: Mapping[str, Any]) -> bytes:
@@ -150,13 +150,13 @@ def draw_traffic(report: Mapping[str, Any]) -> bytes:
     axis.set_axisbelow(True)
     axis.set_title(f"{report['task']}, batch {report['batch']}, {report['precision']}", fontsize=10)
     figure.legend(fontsize=8, ncols=2, loc="outside lower center")
-    return png(figure)
+    return render_png(figure)
 
 
 def _draw_network(axis: Axes, network: Mapping[str, Any], at: float) -> None:
     """A network at its intensity: a disc with its fold, or a diamond for aligned widths. The control is a ring, as
     slots lie at the same point."""
-    ring, align, own = network["form"] == "narrow", network["align"], color(network)
+    ring, align, own = network["form"] == "narrow", network["align"], choose_color(network)
     style: dict[str, Any] = {"facecolor": "none" if ring else own, "edgecolor": own if ring else "white"}
     style |= {"s": (60 if ring else 35) if align else (180 if ring else 120), "marker": "D" if align else "o"}
     order = 2.0 if align else 2.2 if ring else 2.4 if network["fold"] == 1 else 2.6  # no number is covered

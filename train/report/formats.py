@@ -10,7 +10,7 @@ from itertools import cycle
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, png
+from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, render_png
 from train.report.paper import ACCURACY, IDS
 from train.report.tables import COLUMNS, Table, differences
 
@@ -59,7 +59,7 @@ def draw_figure(tables: Sequence[Table]) -> bytes:
         _draw_game(axis, game, tables)
     handles = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, fontsize=7, loc="outside lower center")
-    return png(figure)
+    return render_png(figure)
 
 
 def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from train.common.figures import BLUE, GREEN, ORANGE, png
+from train.common.figures import BLUE, GREEN, ORANGE, render_png
 from train.metrics.evaluate import Evaluation
 
 
@@ -34,7 +34,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     right.yaxis.set_major_formatter(PercentFormatter(1))
     left.legend()
     right.legend()
-    return png(figure)
+    return render_png(figure)
 
 
 def confusion(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
@@ -51,7 +51,7 @@ def confusion(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
     axes.set_yticks(ticks, [classes[i] for i in ticks], fontsize=7, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {evaluation.accuracy:.2%}; mistakes by class")
     figure.colorbar(picture, format=PercentFormatter(1), shrink=0.7, label="of the true class's images")
-    return png(figure)
+    return render_png(figure)
 
 
 def orders(evaluation: Evaluation) -> bytes:
@@ -69,7 +69,7 @@ def orders(evaluation: Evaluation) -> bytes:
         ylabel="share of the images",
         title=f"order agreement {evaluation.order_agreement:.2%}; all agree on {evaluation.order_all_agree:.2%}",
     )
-    return png(figure)
+    return render_png(figure)
 
 
 def mistakes(
@@ -100,4 +100,4 @@ def mistakes(
     axes.imshow(sheet, interpolation="nearest", aspect="auto")
     axes.axis("off")
     figure.suptitle(f"{len(wrong)} mistakes of {len(labels)}; the surest of them", fontsize=9, y=0.99)
-    return png(figure)
+    return render_png(figure)

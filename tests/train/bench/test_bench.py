@@ -20,7 +20,7 @@ from train.bench import table
 from train.bench.plots import MARKERS, write_plots
 from train.bench.report import build_report
 from train.bench.settings import Settings
-from train.common.figures import color
+from train.common.figures import choose_color
 from train.config.networks import Model
 from train.inference.engines import PRECISIONS, Engine, Engines, _torch_runner, reason_missing
 from train.inference.network import Network
@@ -129,7 +129,7 @@ def test_pictures_have_every_form_in_its_colour(report, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["batches.png"], "random weights have no accuracy"
     rows = [row | {"accuracy": 0.99 + 0.001 * row["fold"]} for row in report["rows"]]
     write_plots(report | {"runs": ["a", "b"], "rows": rows}, tmp_path)
-    shown = {color(row): row["network"] for row in rows}
+    shown = {choose_color(row): row["network"] for row in rows}
     assert len(shown) == 5, "original, dense, grouped, narrow, EfficientNet"
     for name in ("batches.png", "accuracy.png"):
         colors = {rgb for _, rgb in Image.open(tmp_path / name).convert("RGB").getcolors(2**24)}

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.schema.game import Game
-from train.common.figures import color
+from train.common.figures import choose_color
 from train.cost import plots
 from train.cost.devices import DEVICES, measure_this_machine
 from train.cost.intensity import NetworkCost, convolution, intensity, linear, network_cost
@@ -198,7 +198,7 @@ def test_a_device_without_a_rate_gives_no_bound() -> None:
 def test_pictures_have_every_network_in_its_colour() -> None:
     made = report(scaling=["efficientnet", "reference"])
     about = made.to_dict()
-    colors = {color(network) for network in about["networks"]}
+    colors = {choose_color(network) for network in about["networks"]}
     assert len(colors) == len(about["networks"]) == 6
     for picture in (plots.draw_roofline(about, made.device), plots.draw_batches(about)):
         seen = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(2**24) or []
@@ -342,7 +342,7 @@ def test_an_aligned_original_stands_beside_the_original() -> None:
     assert [row.name for row in made.networks] == ["original", "original, align=16", "fold=4"]
     before, after, _ = made.to_dict()["networks"]
     assert after["operations"] > before["operations"]
-    assert color(after) == color(before)
+    assert choose_color(after) == choose_color(before)
 
 
 def test_aligned_networks_stand_beside_those_that_are_not() -> None:
