@@ -1,4 +1,4 @@
-"""The blocks of which a data set is built: which there are, where they lie, how one is filled and marked as done."""
+"""The blocks of a data set: runs of samples that are rendered, written and marked as done one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textgen.render.renderer import Renderer
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `index` (from 0) of `count`; one of one is the whole data set."""
+    """Shard `index` (from 0) of `count`; shard 0 of 1 is the whole data set."""
 
     index: int = 0
     count: int = 1
@@ -27,7 +27,7 @@ WHOLE = Shard()
 
 
 class Block(NamedTuple):
-    """A task: the samples `first` to `last` of a split, which begin at row `row` of the file."""
+    """The samples `first` to `last` (exclusive) of a split, stored from row `row` of the file on."""
 
     split: str
     number: int
@@ -37,68 +37,68 @@ class Block(NamedTuple):
 
 
 def split_into_blocks(split: str, count: int, rows: int, shard: Shard) -> list[Block]:
-    """The blocks of a split that a shard holds."""
-    number = -(-count // rows)
-    first, last = (number * part // shard.count for part in (shard.index, shard.index + 1))
+    """Split `count` samples into blocks of `rows`; return those that belong to the shard."""
+    blocks = -(-count // rows)
+    first, last = (blocks * part // shard.count for part in (shard.index, shard.index + 1))
     return [Block(split, n, n * rows, min((n + 1) * rows, count), (n - first) * rows) for n in range(first, last)]
 
 
-ShardBlocks = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # by split and block: file, row, rejects
+ShardBlocks = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # (split, block number): (file, row, rejects)
 
 
 class BlockFiles(NamedTuple):
-    """Where blocks are written: a folder whose arrays of crops `size` hold `counts` samples."""
+    """The files in `folder` to which blocks are written: crops of `size` (H, W), `counts` samples by split."""
 
-    part: Path
+    folder: Path
     size: tuple[int, int]
     counts: Mapping[str, int]
 
-    def images(self, split: str) -> Path:
-        """The file of a split's images."""
-        return self.part / file_names(split)[0]
+    def images_path(self, split: str) -> Path:
+        """The .npy file of the images of a split."""
+        return self.folder / file_names(split)[0]
 
     def header(self, split: str) -> bytes:
-        """The beginning of that file."""
+        """The .npy header of that file."""
         return npy_header((self.counts[split], *self.size, 3), np.dtype(np.uint8))
 
     def offset(self, block: Block) -> int:
-        """The byte in that file at which a block begins."""
+        """The byte offset of a block in that file."""
         return len(self.header(block.split)) + block.row * self.size[0] * self.size[1] * 3
 
-    def mark(self, block: Block) -> Path:
-        """The file that says that a block is done, with its digest, rejects and texts."""
-        return self.part / "done" / f"{block.split}-{block.number}.json"
+    def done_path(self, block: Block) -> Path:
+        """The file that marks a block as done; it holds its digest, rejects and texts."""
+        return self.folder / "done" / f"{block.split}-{block.number}.json"
 
 
-def write_block(target: BlockFiles, held: ShardBlocks, renderer: Renderer, block: Block) -> int:
-    """Render a block, or copy it from a shard, into its place, and mark it as done. Returns its number of samples."""
+def write_block(files: BlockFiles, shard_blocks: ShardBlocks, renderer: Renderer, block: Block) -> int:
+    """Render a block or copy it from a shard, write it, and mark it as done. Return its number of samples."""
     indices = range(block.first, block.last)
-    if (block.split, block.number) in held:
-        path, row, rejects = held[block.split, block.number]
+    if (block.split, block.number) in shard_blocks:
+        path, row, rejects = shard_blocks[block.split, block.number]
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
         images = np.ascontiguousarray(stored[row : row + len(indices)])
-        texts = renderer.texts(block.split, indices)  # to draw them anew is quicker than to look for their lines
+        texts = renderer.draw_texts(block.split, indices)  # faster than finding their lines in a file
     else:
         crops = renderer.render(block.split, indices)
         images, texts, rejects = crops.images, crops.texts, dict(sorted(crops.rejects.items()))
-    with target.images(block.split).open("r+b") as file:
-        file.seek(target.offset(block))
+    with files.images_path(block.split).open("r+b") as file:
+        file.seek(files.offset(block))
         file.write(images.data)
     digest = xxhash.xxh3_128_hexdigest(images.data)
-    mark = target.mark(block)
-    temporary = mark.with_suffix(".tmp")
+    done = files.done_path(block)
+    temporary = done.with_suffix(".tmp")
     temporary.write_text(json.dumps({"xxh3": digest, "rejects": rejects, "texts": texts}), encoding="utf-8")
-    temporary.rename(mark)
+    temporary.rename(done)
     return block.last - block.first
 
 
-def block_is_intact(target: BlockFiles, block: Block) -> bool:
-    """Whether a block that was marked as done is there: after a power cut it need not be."""
+def block_is_intact(files: BlockFiles, block: Block) -> bool:
+    """Whether the bytes of a block that is marked as done are on the disk; after a power cut they may be missing."""
     try:
-        expected = json.loads(target.mark(block).read_text(encoding="utf-8"))["xxh3"]
-        with target.images(block.split).open("rb") as file:
-            file.seek(target.offset(block))
-            data = file.read((block.last - block.first) * target.size[0] * target.size[1] * 3)
+        expected = json.loads(files.done_path(block).read_text(encoding="utf-8"))["xxh3"]
+        with files.images_path(block.split).open("rb") as file:
+            file.seek(files.offset(block))
+            data = file.read((block.last - block.first) * files.size[0] * files.size[1] * 3)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return bool(xxhash.xxh3_128_hexdigest(data) == expected)

@@ -1,7 +1,8 @@
-"""Build a data set: blocks rendered on all cores, each marked when it is done, renamed into place when all are.
+"""Build a data set: render its blocks on all cores, mark each as done, rename the folder when all are done.
 
-A build that is stopped, even killed, leaves its blocks beside the data set's place, and the same command goes on.
-A shard is a run of the blocks of every split, built alone anywhere; a whole build takes blocks from shards it finds.
+A build that was stopped or killed leaves its blocks in the folder `.<name>.part`; the same command resumes it.
+A shard is a contiguous part of the blocks of every split, built independently; a full build copies the blocks of
+shards that it finds.
 """
 
 from __future__ import annotations
@@ -52,32 +53,32 @@ from textgen.dataset.store import (
 from textgen.render.renderer import SPLITS, Renderer
 from textgen.schema.definition import DatasetDefinition
 
-GENERATOR = 2  # raise it when the same definition gives other pixels, so that no older data set passes for the new one
+GENERATOR = 2  # part of the hash: increment it when the same definition gives different pixels
 OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"
-# Whose versions can change a pixel.
+# Their versions are part of the hash, since they can change pixels.
 LIBRARIES = ("numpy", "pillow", "fonttools", "uharfbuzz", "opencv-python-headless", "numba")
 
 
 def ensure_dataset(
     definition: DatasetDefinition,
-    out: Path,
+    out: str | Path,
     *,
     shard: Shard = WHOLE,
     workers: int | None = None,
     rebuild: bool = False,
     quiet: bool = False,
 ) -> Dataset:
-    """The data set of `definition` below `out`, or a shard of it, built if it is not there (or again, if `rebuild`).
+    """Open the data set of `definition` (or a shard of it) below `out`; build it if missing or if `rebuild`.
 
-    `workers` threads render, by default one a core; their number changes nothing in the bytes. Another process that
-    builds the same is waited for. Raises `UserError` for what the user can mend: a folder without write permission, a
-    full disk, a damaged data set.
+    `workers` is the number of rendering threads, by default one per core; it does not change the bytes. If another
+    process builds the same data set, wait for it. Raises `UserError` for a wrong definition, a folder without write
+    permission, a full disk or a damaged data set.
     """
-    renderer = Renderer.of(definition)  # also the check that everything in the definition can be drawn at all
+    renderer = Renderer.from_definition(definition)  # raises for what cannot be drawn
     identity = _identity(definition, renderer)
     name = identity["hash"][:16] + (f".shard-{shard.index}-of-{shard.count}" if shard.count > 1 else "")
-    path = out / definition.game.name / name
-    build = _Build(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
+    path = Path(out) / definition.game.name / name
+    build = _DatasetBuild(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
     built = False
     with os_errors_as_user_errors(path, OTHER_DATA_FOLDER):
         if rebuild or not path.exists():
@@ -86,16 +87,16 @@ def ensure_dataset(
                     build.run(rebuild)
                     built = True
     dataset = open_dataset(path, verify=not built)
-    wrong = {split: len(arrays.labels) for split, arrays in dataset.splits.items()} != build.counts
-    if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or wrong:
-        raise damaged_error(path, "its manifest is that of another definition")
+    counts = {split: len(arrays.labels) for split, arrays in dataset.splits.items()}
+    if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or counts != build.counts:
+        raise damaged_error(path, "its manifest belongs to another definition")
     return dataset
 
 
 def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, Any]:
-    """What the manifest says before a pixel is drawn, with the hash of it all."""
+    """The part of the manifest that decides the pixels, and its hash."""
     game, augment = asdict(definition.game), definition.augment
-    digest = cache(sha256)  # of a file, which stands in both lists below
+    digest = cache(sha256)  # "assets" and "use" below list the same files
     libraries = [*LIBRARIES, *(["albumentations"] if augment.transforms else []), *(["av"] if augment.h264 else [])]
     identity = {
         "format": FORMAT,
@@ -105,18 +106,18 @@ def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, An
         "augment": asdict(augment),
         "seed": definition.seed,
         "holdout": asdict(definition.holdout),
-        "assets": _digests(renderer.assets, digest),
-        "use": renderer.use(digest),
-        "canvases": renderer.backgrounds.painted,  # as this machine's libraries paint and scale them
+        "assets": _digest_files(renderer.assets, digest),
+        "use": renderer.asset_usage(digest),
+        "canvases": renderer.backgrounds.digest,  # painted and scaled by this machine's libraries
         "versions": {name: importlib.metadata.version(name) for name in libraries},
     }
-    identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
-    # Not sorted by key: the order of a user's mapping, of fonts or a field's values, decides classes and pixels.
+    identity = json.loads(json.dumps(identity))  # as it is read back: lists instead of tuples
+    # Keys are not sorted: the order of fonts and of a field's values decides classes and pixels.
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
 
 
-def _digests(assets: list[Path], digest: Callable[[Path], str]) -> dict[str, str]:
-    """File names and digests; where files of several folders share a name, it is numbered in their order."""
+def _digest_files(assets: list[Path], digest: Callable[[Path], str]) -> dict[str, str]:
+    """The digests of files by file name; equal names from several folders are numbered in order."""
     digests: dict[str, str] = {}
     for path in assets:
         name, number = path.name, 1
@@ -127,8 +128,8 @@ def _digests(assets: list[Path], digest: Callable[[Path], str]) -> dict[str, str
     return digests
 
 
-class _Build:
-    """One build of a data set or shard at `path`, in the folder `.<name>.part` beside it until it is whole."""
+class _DatasetBuild:
+    """The build of a data set or shard at `path`, in the folder `.<name>.part` beside it until it is complete."""
 
     def __init__(
         self,
@@ -150,32 +151,32 @@ class _Build:
             for split, per_class in self.per_class.items()
         }
         self.counts = {split: sum(b.last - b.first for b in blocks) for split, blocks in self.blocks.items()}
-        self.target = BlockFiles(self.part, definition.game.size, self.counts)
+        self.files = BlockFiles(self.part, definition.game.size, self.counts)
 
     def run(self, replace: bool) -> None:
-        """Render what is missing and put the data set in its place."""
+        """Render the missing blocks and move the finished data set to `path`; `replace` an existing one."""
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
-        shards = {} if replace or self.shard.count > 1 else self._shards()
+        shard_blocks = {} if replace or self.shard.count > 1 else self._find_shard_blocks()
         if replace:
             shutil.rmtree(self.part, ignore_errors=True)
-        self._begin()
-        todo = [block for blocks in self.blocks.values() for block in blocks if not self.target.mark(block).exists()]
-        total, left = sum(self.counts.values()), sum(block.last - block.first for block in todo)
-        task = partial(write_block, self.target, shards)
+        self._prepare_folder()
+        pending = [b for blocks in self.blocks.values() for b in blocks if not self.files.done_path(b).exists()]
+        total, remaining = sum(self.counts.values()), sum(block.last - block.first for block in pending)
+        task = partial(write_block, self.files, shard_blocks)
         name = f"data set {self.definition.game.name}"
-        with progress_bar(total, name, done=total - left, quiet=self.quiet) as shown:
+        with progress_bar(total, name, done=total - remaining, quiet=self.quiet) as progress:
             try:
-                for count in self._each(task, todo):
-                    shown.update(count)
+                for count in self._render_blocks(task, pending):
+                    progress.update(count)
             except UserError:
-                shutil.rmtree(self.part)  # a text that cannot be drawn: there is nothing to go on with
+                shutil.rmtree(self.part)  # a text cannot be drawn: resuming would fail again
                 raise
             except KeyboardInterrupt:
-                told = f"stopped: the same command goes on with what is done, in {self.part}"
-                shown.write(told, file=sys.stderr)
+                message = f"stopped: the same command resumes from the finished blocks in {self.part}"
+                progress.write(message, file=sys.stderr)
                 raise
-        manifest = {**self.identity, "splits": {split: self._finish(split) for split in self.blocks}}
+        manifest = {**self.identity, "splits": {split: self._finish_split(split) for split in self.blocks}}
         if self.shard.count > 1:
             manifest["shard"] = asdict(self.shard)
         (self.part / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -187,88 +188,88 @@ class _Build:
         self.part.rename(self.path)
         shutil.rmtree(old, ignore_errors=True)
 
-    def _begin(self) -> None:
-        """Make the folder and room for all images, or go on with what a stopped build has left."""
+    def _prepare_folder(self) -> None:
+        """Create the folder and reserve space for all images, or keep the intact blocks of a stopped build."""
         done = self.part / "done"
         if not done.is_dir():
             shutil.rmtree(self.part, ignore_errors=True)
             self.part.mkdir()
             try:
                 for split in self.blocks:
-                    self._allocate(split)
+                    self._reserve_space(split)
                 done.mkdir()
             except OSError:
                 shutil.rmtree(self.part, ignore_errors=True)
                 raise
         for block in (block for blocks in self.blocks.values() for block in blocks):
-            if self.target.mark(block).exists() and not block_is_intact(self.target, block):
-                self.target.mark(block).unlink()
+            if self.files.done_path(block).exists() and not block_is_intact(self.files, block):
+                self.files.done_path(block).unlink()
 
-    def _allocate(self, split: str) -> None:
-        """All room that the images of a split need, so that a disk that is too small says so before any work."""
-        header = self.target.header(split)
-        with self.target.images(split).open("wb", buffering=0) as file:
+    def _reserve_space(self, split: str) -> None:
+        """Allocate the file of the images of a split, so that a full disk is an error before any rendering."""
+        header = self.files.header(split)
+        with self.files.images_path(split).open("wb", buffering=0) as file:
             file.write(header)
-            size = len(header) + int(np.prod((self.counts[split], *self.target.size, 3)))
+            size = len(header) + int(np.prod((self.counts[split], *self.files.size, 3)))
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
-            except (AttributeError, OSError) as error:  # not on every system, nor in every file system
+            except (AttributeError, OSError) as error:  # unsupported by some systems and file systems
                 if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
                 file.truncate(size)
 
-    def _shards(self) -> ShardBlocks:
-        """The blocks that the shards beside the data set's place hold. One that is damaged is told and left out."""
-        held: ShardBlocks = {}
+    def _find_shard_blocks(self) -> ShardBlocks:
+        """Find the blocks of the shards beside `path`; report and skip damaged shards."""
+        found: ShardBlocks = {}
         for folder in sorted(self.path.parent.glob(f"{self.path.name}.shard-*")):
             if not re.fullmatch(r"shard-\d+-of-\d+", folder.name.removeprefix(f"{self.path.name}.")):
                 continue
             try:
                 shard = open_dataset(folder)
-                which = Shard(int(shard.manifest["shard"]["index"]), int(shard.manifest["shard"]["count"]))
+                part = Shard(int(shard.manifest["shard"]["index"]), int(shard.manifest["shard"]["count"]))
                 if shard.hash != self.identity["hash"]:
                     continue
-                for split, about in shard.manifest["splits"].items():
+                for split, entry in shard.manifest["splits"].items():
                     count = self.per_class[split] * len(self.renderer.classes)
-                    blocks = split_into_blocks(split, count, block_rows(self.definition.game.size), which)
-                    for block, mark in zip(blocks, about["blocks"], strict=True):
-                        held[split, block.number] = folder / file_names(split)[0], block.row, mark["rejects"]
+                    blocks = split_into_blocks(split, count, block_rows(self.definition.game.size), part)
+                    for block, stored in zip(blocks, entry["blocks"], strict=True):
+                        found[split, block.number] = folder / file_names(split)[0], block.row, stored["rejects"]
             except (UserError, KeyError, TypeError, ValueError) as error:
-                print(f"{folder} is left out: {error}", file=sys.stderr)
-        return held
+                print(f"shard {folder} is skipped: {error}", file=sys.stderr)
+        return found
 
-    def _each(self, task: Callable[..., int], todo: list[Block]) -> Iterator[int]:
-        """Run `task` on all blocks; yields the number of samples of each as it is done."""
-        if not self.definition.augment.transforms or self.workers == 1 or len(todo) == 1:
+    def _render_blocks(self, task: Callable[..., int], pending: list[Block]) -> Iterator[int]:
+        """Run `task` on all pending blocks; yield the number of samples of each finished block."""
+        if not self.definition.augment.transforms or self.workers == 1 or len(pending) == 1:
             with ThreadPoolExecutor(self.workers) as threads:
-                futures = [threads.submit(task, self.renderer, block) for block in todo]
+                futures = [threads.submit(task, self.renderer, block) for block in pending]
                 try:
                     yield from (future.result() for future in futures)
                 except BaseException:
                     threads.shutdown(cancel_futures=True)
                     raise
             return
-        # albumentations holds Python's lock: processes, fresh ones, for a fork of one with torch's threads can hang.
+        # albumentations holds the GIL, so use processes: spawned ones, since a fork can hang when torch has threads.
         parallel = joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)
         key = joblib.hash(self.definition)
-        yield from parallel(joblib.delayed(_in_process)(key, self.definition, task, block) for block in todo)
+        yield from parallel(joblib.delayed(_run_in_process)(key, self.definition, task, block) for block in pending)
 
-    def _finish(self, split: str) -> dict[str, Any]:
-        """Labels and texts of a split in order, and its entry in the manifest."""
-        rest = LabelAndTextWriter(self.part, split, self.counts[split])
+    def _finish_split(self, split: str) -> dict[str, Any]:
+        """Write the labels and texts of a split; return its entry of the manifest."""
+        writer = LabelAndTextWriter(self.part, split, self.counts[split])
         blocks: list[dict[str, Any]] = []
         rejects: Counter[str] = Counter()
         for block in self.blocks[split]:
-            mark = json.loads(self.target.mark(block).read_text(encoding="utf-8"))
+            done = json.loads(self.files.done_path(block).read_text(encoding="utf-8"))
             labels = np.arange(block.first, block.last, dtype=np.int64) % len(self.renderer.classes)
-            rest.add(labels, mark.pop("texts"))
-            rejects.update(mark["rejects"])
-            blocks.append(mark)
-        about = manifest_entry(self.part, split, self.counts[split], blocks, rest.close())
-        return {**about, "per_class": self.per_class[split], "rejects": dict(sorted(rejects.items()))}
+            writer.add(labels, done.pop("texts"))
+            rejects.update(done["rejects"])
+            blocks.append(done)
+        entry = manifest_entry(self.part, split, self.counts[split], blocks, writer.close())
+        return {**entry, "per_class": self.per_class[split], "rejects": dict(sorted(rejects.items()))}
 
 
-def _in_process(key: str, definition: DatasetDefinition, task: Callable[..., int], block: Block) -> int:
+def _run_in_process(key: str, definition: DatasetDefinition, task: Callable[..., int], block: Block) -> int:
     return task(_cached_renderer(key, definition), block)
 
 
@@ -276,8 +277,8 @@ _renderers: dict[str, Renderer] = {}
 
 
 def _cached_renderer(key: str, definition: DatasetDefinition) -> Renderer:
-    """The renderer of a worker, made once: it holds parsed fonts, canvases and glyphs."""
+    """The renderer of this worker process, built once: it holds parsed fonts, canvases and glyphs."""
     if key not in _renderers:
         _renderers.clear()
-        _renderers[key] = Renderer.of(definition)
+        _renderers[key] = Renderer.from_definition(definition)
     return _renderers[key]

@@ -1,6 +1,6 @@
-"""Folders of the user's own crops into the arrays that the trainer memory-maps.
+"""Import folders of pictures as data sets.
 
-A folder holds `<split>/<class>/*`, or `<class>/*`, which is then divided 80/10/10. docs/formats.md describes both.
+A folder holds `<split>/<class>/*`, or `<class>/*`, which is split 80/10/10. docs/how-to/formats.md describes both.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from textgen.common.pictures import Size, inspect_picture, map_in_threads, read_
 from textgen.dataset.imagefolder import MAX_IMAGES, PictureFile, find_classes, find_splits, list_pictures
 from textgen.dataset.store import FORMAT, Dataset, SplitWriter, StoredSplit, damaged_error, open_dataset
 
-IMPORTER = 1  # raise it when the same folder gives other arrays, so that no older data set passes for the new one
-MAX_SIDE = 512  # of a crop, as in games
-MAX_TEST_BYTES = 4 << 30  # of a test set, which is held in memory
-SHOWN = 6  # classes that a message names
-SHARE = 10  # one image in so many goes to a split that the folder does not have
-CHUNK, CHUNK_BYTES = 64, 4 << 20  # images a task
-LIBRARIES = ("numpy", "pillow", "opencv-python-headless")  # whose versions can change a pixel
+IMPORTER = 1  # part of the hash: increment it when the same folder gives different arrays
+MAX_SIDE = 512  # maximum height and width of a crop in pixels, as in games
+MAX_TEST_BYTES = 4 << 30  # size limit of a test set, which is held in memory
+MAX_CLASSES_SHOWN = 6  # in a message
+SPLIT_DIVISOR = 10  # a missing split gets 1 / SPLIT_DIVISOR of the training images
+CHUNK, CHUNK_BYTES = 64, 4 << 20  # images per thread task
+# Their versions are part of the hash, since they can change pixels.
+LIBRARIES = ("numpy", "pillow", "opencv-python-headless")
 
 
 def import_folder(
@@ -46,97 +47,100 @@ def import_folder(
     seed: int = 0,
     rebuild: bool = False,
 ) -> Dataset:
-    """The pictures of a folder as a data set, written to `<out>/<name>/<hash>/` if it is not there, and verified.
+    """Import the pictures of a folder as a data set at `<out>/<name>/<hash>/`, unless it exists, and verify it.
 
-    `size` (height, width) is that of the crops, by default the most frequent one; other pictures are scaled to it, and
-    the manifest counts them. `classes` are the names in their order, by default those of `classes.txt`, or the folders'
-    names in natural order. `name` is by default the folder's. `seed` draws the splits that the folder does not have;
-    `rebuild` imports again.
-    Raises `UserError` that names the file, folder or class to blame.
+    `size` (height, width) is the size of the crops, by default the most frequent one; other pictures are scaled to it,
+    and the manifest counts them. `classes` are the class names in order, by default those of `classes.txt`, else the
+    folder names in natural order. `name` is by default the folder's name. `seed` decides which images go to missing
+    splits. `rebuild` imports again. Raises `UserError` that names the wrong file, folder or class.
     """
     path = Path(path).expanduser()
-    name = _name(name, path)
+    name = _dataset_name(name, path)
     folders = find_splits(path)
-    names, of_folder = find_classes(path, folders.values(), classes)
-    listed = {split: list_pictures(folder, names, of_folder) for split, folder in folders.items()}
+    names, class_of_folder = find_classes(path, folders.values(), classes)
+    listed = {split: list_pictures(folder, names, class_of_folder) for split, folder in folders.items()}
     count = sum(map(len, listed.values()))
     if not 0 < count <= MAX_IMAGES:
-        raise UserError(f"{path} holds {count:,} pictures: give 1 to {MAX_IMAGES:,}, in one folder a class")
-    read = {split: list(chain(*map_in_threads(_inspected, _chunks(rows)))) for split, rows in listed.items()}
-    size = _checked(size or _most_frequent(row.size for row in chain(*read.values())))
-    rows = _divided(path, read, names, seed)
+        raise UserError(f"{path} holds {count:,} pictures: give 1 to {MAX_IMAGES:,}, in one folder per class")
+    inspected = {
+        split: list(chain.from_iterable(map_in_threads(_inspect_chunk, _split_into_chunks(rows))))
+        for split, rows in listed.items()
+    }
+    size = _check_size(size or _most_frequent_size(row.size for row in chain(*inspected.values())))
+    rows = _assign_splits(path, inspected, names, seed)
     identity = _identity(name, names, size, rows)
     target = Path(out).expanduser() / name / identity["hash"][:16]
     if rebuild or not os.path.lexists(target):
         with atomic_folder(target, "another folder (out)", "replace" if rebuild else "keep") as folder:
-            _write(folder, identity, rows, size)
+            _write_dataset(folder, identity, rows, size)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:
-        raise damaged_error(target, "its manifest is that of another folder")
+        raise damaged_error(target, "its manifest belongs to another folder")
     return dataset
 
 
 def load_test_folder(path: str | Path, classes: Sequence[str], size: Size) -> StoredSplit:
-    """Real crops, a folder a class, as one further test set of a game with these `classes` and crops of this `size`.
+    """Load real crops, one folder per class, as a test set of a game with these `classes` and crops of this `size`.
 
-    The images, uint8 (n, H, W, 3), are held in memory. Not every class need have some. Raises `UserError` for a folder
-    that is none of the classes, and as `import_folder` does.
+    The images, uint8 (n, H, W, 3), are held in memory. Classes may have no images. Raises `UserError` for a folder that
+    is not one of the classes, and as `import_folder` does.
     """
     path = Path(path).expanduser()
-    height, width = _checked(size)
-    names, of_folder = find_classes(path, [path], classes)
-    rows = list_pictures(path, names, of_folder)
+    height, width = _check_size(size)
+    names, class_of_folder = find_classes(path, [path], classes)
+    rows = list_pictures(path, names, class_of_folder)
     if not 0 < len(rows) * height * width * 3 <= MAX_TEST_BYTES:
         raise UserError(f"{path} holds {len(rows):,} pictures: give at least one, and at most 4 GiB of crops")
-    images, labels, texts, _ = zip(*_decoded(rows, size), strict=True)
+    images, labels, texts, _ = zip(*_decode_in_chunks(rows, size), strict=True)
     return StoredSplit(np.concatenate(images), np.concatenate(labels), list(chain(*texts)))
 
 
-load_test_folder.__test__ = False  # type: ignore[attr-defined]  # pytest would take its name for that of a test
+load_test_folder.__test__ = False  # type: ignore[attr-defined]  # or pytest would collect it as a test
 
 
-def _divided(
+def _assign_splits(
     path: Path, given: Mapping[str, list[PictureFile]], classes: Sequence[str], seed: int
 ) -> dict[str, list[PictureFile]]:
-    """The rows of every split; the splits that are not given are taken off the training images, class by class.
+    """Assign the rows to splits; missing splits get a share of the training images of each class.
 
-    Files of one content stay together where no split is given: a test image that was trained on tells nothing.
+    Without given splits, files with the same content go to the same split, so that no test image was trained on.
     """
     key: Callable[[PictureFile], str] = (lambda row: row.digest) if "" in given else (lambda row: row.file.name)
-    whole = given["" if "" in given else "train"]
+    training = given["" if "" in given else "train"]
     missing = [split for split in ("val", "test") if split not in given]
-    of_class: dict[int, set[str]] = defaultdict(set)
-    for row in whole:
-        of_class[row.label].add(key(row))
-    counts = [(name, len(of_class[label])) for label, name in enumerate(classes)]
+    keys_of_class: dict[int, set[str]] = defaultdict(set)
+    for row in training:
+        keys_of_class[row.label].add(key(row))
+    counts = [(name, len(keys_of_class[label])) for label, name in enumerate(classes)]
     few = [f"{name!r} ({count})" for name, count in counts if count <= len(missing)]
     if few:
-        shown = ", ".join(few[:SHOWN]) + (f" and {len(few) - SHOWN} more" if len(few) > SHOWN else "")
+        shown = ", ".join(few[:MAX_CLASSES_SHOWN])
+        more = f" and {len(few) - MAX_CLASSES_SHOWN} more" if len(few) > MAX_CLASSES_SHOWN else ""
         raise UserError(
-            f"{path} has too few different images of class {shown}: give at least {len(missing) + 1} of each,"
+            f"{path} has too few different images of class {shown}{more}: give at least {len(missing) + 1} of each,"
             f" for {' and '.join(['train', *missing])}"
         )
-    drawn: dict[tuple[int, str], str] = {}
+    split_of_key: dict[tuple[int, str], str] = {}
     for label in range(len(classes)):
-        keys = sorted(of_class[label], key=lambda k: hashlib.sha256(f"{seed}/{k}".encode("utf-8", "replace")).digest())
-        share = max((len(keys) + SHARE // 2) // SHARE, 1)
+        keys = sorted(keys_of_class[label], key=lambda k: _sha256(f"{seed}/{k}"))
+        share = max((len(keys) + SPLIT_DIVISOR // 2) // SPLIT_DIVISOR, 1)
         for number, split in enumerate(missing):
-            drawn |= {(label, k): split for k in keys[number * share : (number + 1) * share]}
-    divided: dict[str, list[PictureFile]] = {split: [] for split in ("train", "val", "test")}
-    for row in whole:
-        divided[drawn.get((row.label, key(row)), "train")].append(row)
-    divided |= {split: rows for split, rows in given.items() if split not in ("", "train")}
-    if empty := [split for split, rows in divided.items() if not rows]:
+            split_of_key |= {(label, k): split for k in keys[number * share : (number + 1) * share]}
+    rows_of_split: dict[str, list[PictureFile]] = {split: [] for split in ("train", "val", "test")}
+    for row in training:
+        rows_of_split[split_of_key.get((row.label, key(row)), "train")].append(row)
+    rows_of_split |= {split: rows for split, rows in given.items() if split not in ("", "train")}
+    if empty := [split for split, rows in rows_of_split.items() if not rows]:
         raise UserError(f"{path}/{empty[0]} holds no pictures: fill it, or remove it")
-    return divided
+    return rows_of_split
 
 
 def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, list[PictureFile]]) -> dict[str, Any]:
-    """What the manifest says before a picture is decoded, with the hash of it all."""
+    """The part of the manifest that decides the arrays, and its hash."""
     files = {}
-    for split, of_split in rows.items():
+    for split, split_rows in rows.items():
         digest = hashlib.sha256()
-        for row in of_split:
+        for row in split_rows:
             digest.update(json.dumps([row.name, row.digest, row.label, row.text]).encode())
         files[split] = digest.hexdigest()
     identity = {
@@ -151,25 +155,29 @@ def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, 
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
 
 
-def _write(folder: Path, identity: dict[str, Any], rows: Mapping[str, list[PictureFile]], size: Size) -> None:
-    about = {}
-    for split, of_split in rows.items():
-        writer = SplitWriter(folder, split, len(of_split), size)
+def _write_dataset(folder: Path, identity: dict[str, Any], rows: Mapping[str, list[PictureFile]], size: Size) -> None:
+    entries = {}
+    for split, split_rows in rows.items():
+        writer = SplitWriter(folder, split, len(split_rows), size)
         resized = 0
-        for images, labels, texts, count in _decoded(of_split, size):
+        for images, labels, texts, count in _decode_in_chunks(split_rows, size):
             writer.add(images, labels, texts)
             resized += count
-        about[split] = {**writer.close(), "resized": resized}
-    manifest = json.dumps({**identity, "repeated": _repeated(rows), "splits": about}, indent=1)
+        entries[split] = {**writer.close(), "resized": resized}
+    manifest = json.dumps({**identity, "repeated": _count_repeated(rows), "splits": entries}, indent=1)
     (folder / "manifest.json").write_text(manifest, encoding="utf-8")
 
 
-def _repeated(rows: Mapping[str, list[PictureFile]]) -> dict[str, int]:
-    """How many contents stand in two splits, and how many in two classes, one of which is wrong."""
+def _sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def _count_repeated(rows: Mapping[str, list[PictureFile]]) -> dict[str, int]:
+    """Count the file contents that occur in more than one split, and in more than one class."""
     in_splits: dict[str, set[str]] = defaultdict(set)
     in_classes: dict[str, set[int]] = defaultdict(set)
-    for split, of_split in rows.items():
-        for row in of_split:
+    for split, split_rows in rows.items():
+        for row in split_rows:
             in_splits[row.digest].add(split)
             in_classes[row.digest].add(row.label)
     return {
@@ -181,41 +189,41 @@ def _repeated(rows: Mapping[str, list[PictureFile]]) -> dict[str, int]:
 Decoded = tuple[U8, NDArray[np.int64], list[str], int]
 
 
-def _decoded(rows: Sequence[PictureFile], size: Size) -> Iterator[Decoded]:
-    """Images, labels and texts in order, a chunk at a time, and how many of a chunk were resized."""
-    per = max(1, min(CHUNK, CHUNK_BYTES // (size[0] * size[1] * 3)))
-    return map_in_threads(partial(_decode, size=size), _chunks(rows, per))
+def _decode_in_chunks(rows: Sequence[PictureFile], size: Size) -> Iterator[Decoded]:
+    """Yield images, labels, texts and the number of resized images, in order and in chunks."""
+    count = max(1, min(CHUNK, CHUNK_BYTES // (size[0] * size[1] * 3)))
+    return map_in_threads(partial(_decode_chunk, size=size), _split_into_chunks(rows, count))
 
 
-def _decode(rows: Sequence[PictureFile], size: Size) -> Decoded:
-    made = [read_pixels(row.file, size, row.digest) for row in rows]
+def _decode_chunk(rows: Sequence[PictureFile], size: Size) -> Decoded:
+    decoded = [read_pixels(row.file, size, row.digest) for row in rows]
     labels = np.array([row.label for row in rows], np.int64)
-    images = np.stack([image for image, _ in made])
-    return images, labels, [row.text for row in rows], sum(resized for _, resized in made)
+    images = np.stack([image for image, _ in decoded])
+    return images, labels, [row.text for row in rows], sum(resized for _, resized in decoded)
 
 
-def _inspected(rows: Sequence[PictureFile]) -> list[PictureFile]:
-    made = [inspect_picture(row.file) for row in rows]
-    return [row._replace(digest=digest, size=size) for row, (digest, size) in zip(rows, made, strict=True)]
+def _inspect_chunk(rows: Sequence[PictureFile]) -> list[PictureFile]:
+    inspected = [inspect_picture(row.file) for row in rows]
+    return [row._replace(digest=digest, size=size) for row, (digest, size) in zip(rows, inspected, strict=True)]
 
 
-def _chunks(rows: Sequence[PictureFile], per: int = CHUNK) -> Iterator[Sequence[PictureFile]]:
-    return (rows[start : start + per] for start in range(0, len(rows), per))
+def _split_into_chunks(rows: Sequence[PictureFile], count: int = CHUNK) -> Iterator[Sequence[PictureFile]]:
+    return (rows[start : start + count] for start in range(0, len(rows), count))
 
 
-def _most_frequent(sizes: Iterator[Size]) -> Size:
-    """Of equally frequent sizes the largest."""
+def _most_frequent_size(sizes: Iterator[Size]) -> Size:
+    """The most frequent size; among equally frequent ones the largest."""
     return max(Counter(sizes).items(), key=lambda entry: (entry[1], entry[0][0] * entry[0][1], entry[0]))[0]
 
 
-def _checked(size: Size) -> Size:
+def _check_size(size: Size) -> Size:
     height, width = size
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise UserError(f"crops of {height}×{width} pixels: a side has 1 to {MAX_SIDE}; give size=(height, width)")
+        raise UserError(f"crops of {height}×{width} pixels: a side may have 1 to {MAX_SIDE}; give size=(height, width)")
     return height, width
 
 
-def _name(given: str | None, path: Path) -> str:
+def _dataset_name(given: str | None, path: Path) -> str:
     name = given or re.sub(r"[^A-Za-z0-9_.-]+", "_", path.resolve().name).lstrip("_.-")[:64]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise UserError(f'name {name!r} names a folder: letters, digits, ".", "_" and "-", at most 64; give name=…')

@@ -1,7 +1,7 @@
-"""A data set on disk: plain arrays beside a manifest, so that a folder that is there is whole and says what it is.
+"""A data set on disk: .npy arrays, texts and a manifest that describes them.
 
-Images are written and checked in blocks of rows, each with its xxh3 digest in the manifest, so that several threads can
-do both, and a build that was stopped knows what it has. The digests are against damage; they prove no origin.
+Images are written and checked in blocks of rows, each with its xxh3 digest in the manifest, so that threads share the
+work and a stopped build can be resumed. The digests detect damage, not forgery.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from textgen.common.arrays import U8
 from textgen.common.errors import UserError
 
 FORMAT = 2
-BLOCK_BYTES = 8 << 20  # of images at most, unless one is larger
+BLOCK_BYTES = 8 << 20  # maximum size of a block of images; at least one image
 MAX_MANIFEST_BYTES = 64 << 20
 
 
 class StoredSplit(NamedTuple):
-    """One split: images uint8 (n, H, W, 3) and labels int64 (n,) that index the classes, memory-mapped, and texts."""
+    """One split: images uint8 (n, H, W, 3) and labels int64 (n,), indices of the classes, both memory-mapped; texts."""
 
     images: U8
     labels: NDArray[np.int64]
@@ -39,7 +39,7 @@ class StoredSplit(NamedTuple):
 
 
 class Texts(Sequence[str]):
-    """The lines of a file, read when they are first asked for: training never does."""
+    """The lines of a file, read at the first access."""
 
     def __init__(self, path: Path, count: int):
         self._path, self._count = path, count
@@ -75,7 +75,7 @@ class Texts(Sequence[str]):
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """A verified data set. `splits` maps train, val, test and whatever else there is; `manifest` is what went in."""
+    """An opened data set: its splits by name (train, val, test, test_…) and its manifest."""
 
     path: Path
     classes: tuple[str, ...]
@@ -84,7 +84,7 @@ class Dataset:
 
     @property
     def hash(self) -> str:
-        """Of all that went in; the folder's name is its beginning."""
+        """The hash of everything that decides the bytes; its beginning is the folder's name."""
         return str(self.manifest["hash"])
 
     def __repr__(self) -> str:
@@ -93,47 +93,47 @@ class Dataset:
 
 
 def open_dataset(path: str | Path, verify: bool = True) -> Dataset:
-    """Open a data set and check every byte of it against its manifest (a second for a gigabyte).
+    """Open a data set and check every byte of it against its manifest (about one second per gigabyte).
 
-    Without `verify` images are not read, only their number and size compared: for what was written a moment ago.
-    Nothing in the folder is executed. Raises `UserError` that names the file which is missing, cut or changed.
+    Without `verify`, only the number and size of the images are checked, for a data set that was just written. Nothing
+    in the folder is executed. Raises `UserError` that names the missing, truncated or changed file.
     """
     path = Path(path)
     try:
-        return _open(path, verify)
+        return _open_and_check(path, verify)
     except OSError as error:
         raise UserError(f"data set {path} cannot be read: {error.strerror} ({error.filename})") from None
 
 
 def block_rows(size: tuple[int, int]) -> int:
-    """Samples in a block of images of `size` (H, W): a power of two."""
+    """The number of samples in a block of images of `size` (H, W), a power of two."""
     rows = max(BLOCK_BYTES // max(size[0] * size[1] * 3, 1), 1)
     return 1 << (rows.bit_length() - 1)
 
 
-def _open(path: Path, verify: bool) -> Dataset:
+def _open_and_check(path: Path, verify: bool) -> Dataset:
     manifest = _read_manifest(path)
     splits = {}
-    for name, about in manifest["splits"].items():
-        for kind, expected in about["bytes"].items():
-            file = path / kind
+    for name, entry in manifest["splits"].items():
+        for file_name, expected in entry["bytes"].items():
+            file = path / file_name
             if not file.is_file():
                 raise damaged_error(path, f"{file.name} is missing")
             if file.stat().st_size != expected:
                 raise damaged_error(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
         images, labels, texts = file_names(name)
-        for kind in (labels, texts):
-            if _digest(path / kind) != about["xxh3"][kind]:
-                raise damaged_error(path, f"{kind} does not have the bytes that were written")
+        for file_name in (labels, texts):
+            if _file_digest(path / file_name) != entry["xxh3"][file_name]:
+                raise damaged_error(path, f"{file_name} does not have the bytes that were written")
         splits[name] = StoredSplit(
-            _array(path, images, about["images"]),
-            _array(path, labels, about["images"]),
-            Texts(path / texts, about["images"]),
+            _load_array(path, images, entry["images"]),
+            _load_array(path, labels, entry["images"]),
+            Texts(path / texts, entry["images"]),
         )
         if verify:
-            _check_blocks(path, images, splits[name].images, about["blocks"])
-        numbers = splits[name].labels
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(manifest["classes"]):
+            _check_blocks(path, images, splits[name].images, entry["blocks"])
+        values = splits[name].labels
+        if len(values) and not 0 <= values.min() <= values.max() < len(manifest["classes"]):
             raise damaged_error(path, f"{labels} holds labels of classes that manifest.json does not name")
     return Dataset(path, tuple(manifest["classes"]), splits, manifest)
 
@@ -141,25 +141,26 @@ def _open(path: Path, verify: bool) -> Dataset:
 def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, Any]]) -> None:
     rows = block_rows(images.shape[1:3])
     if len(blocks) != -(-len(images) // rows):
-        raise damaged_error(path, f"{name} has {len(images):,} images, which are not {len(blocks):,} blocks")
+        raise damaged_error(path, f"{name} has {len(images):,} images, which do not fit its {len(blocks):,} blocks")
 
     start = (path / name).stat().st_size - images.nbytes
     size = rows * int(np.prod(images.shape[1:]))
 
-    def whole(number: int) -> bool:
-        with (path / name).open("rb", buffering=0) as file:  # mapped, the pages would count as ours
+    def is_intact(number: int) -> bool:
+        # Reading through the memory map would count the pages as memory of this process.
+        with (path / name).open("rb", buffering=0) as file:
             file.seek(start + number * size)
             return bool(xxhash.xxh3_128_hexdigest(file.read(size)) == blocks[number]["xxh3"])
 
     with ThreadPoolExecutor() as threads:
-        if not all(threads.map(whole, range(len(blocks)))):
+        if not all(threads.map(is_intact, range(len(blocks)))):
             raise damaged_error(path, f"{name} does not have the bytes that were written")
 
 
-def _array(path: Path, name: str, count: int) -> NDArray[Any]:
+def _load_array(path: Path, name: str, count: int) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's of headers that Python 2 wrote; ours were not
+            warnings.simplefilter("ignore")  # numpy warns of headers written by Python 2
             array: NDArray[Any] = np.load(path / name, mmap_mode="r" if count else None, allow_pickle=False)
     except (
         ValueError,
@@ -176,15 +177,15 @@ def _array(path: Path, name: str, count: int) -> NDArray[Any]:
     images = name.endswith("images.npy")
     shape_fits = array.ndim == 4 and array.shape[3] == 3 if images else array.ndim == 1
     if not shape_fits or len(array) != count or array.dtype != (np.uint8 if images else np.int64):
-        raise damaged_error(path, f"{name} holds another array than was written")
+        raise damaged_error(path, f"{name} does not hold the array that was written")
     return array
 
 
-def _digest(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -203,12 +204,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise TypeError
         if not all(isinstance(name, str) for name in classes):
             raise TypeError
-        for name, about in manifest["splits"].items():
-            if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in about["bytes"].values()):
+        for name, entry in manifest["splits"].items():
+            if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in entry["bytes"].values()):
                 raise TypeError(name)
-            if set(about["bytes"]) != set(file_names(name)) or set(about["xxh3"]) != set(file_names(name)[1:]):
+            if set(entry["bytes"]) != set(file_names(name)) or set(entry["xxh3"]) != set(file_names(name)[1:]):
                 raise KeyError(name)
-            if not isinstance(about["images"], int) or not all(isinstance(b["xxh3"], str) for b in about["blocks"]):
+            if not isinstance(entry["images"], int) or not all(isinstance(b["xxh3"], str) for b in entry["blocks"]):
                 raise TypeError(name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
@@ -217,52 +218,52 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def damaged_error(path: Path, what: str) -> UserError:
-    """The error for a data set that is not what was written."""
-    return UserError(f"data set {path} is damaged: {what}; build it again with rebuild=true, or remove the folder")
+def damaged_error(path: Path, problem: str) -> UserError:
+    """Return the error for a data set whose files differ from what was written."""
+    return UserError(f"data set {path} is damaged: {problem}; build it again with rebuild=true, or remove the folder")
 
 
 def file_names(split: str) -> tuple[str, str, str]:
-    """The files of a split: images, labels, texts."""
+    """The file names of a split: images, labels, texts."""
     return f"{split}.images.npy", f"{split}.labels.npy", f"{split}.texts.txt"
 
 
 class SplitWriter:
-    """Writes one split in order, piece by piece, and digests it on the way: memory stays that of a piece."""
+    """Writes the samples of one split in order, in chunks, and computes the digests of its blocks."""
 
     def __init__(self, folder: Path, split: str, count: int, size: tuple[int, int]):
         self._folder, self._split, self._count, self._written = folder, split, count, 0
         self._rows = block_rows(size)
         self._blocks: list[dict[str, Any]] = []
         self._digest = xxhash.xxh3_128()
-        self._rest = LabelAndTextWriter(folder, split, count)
+        self._labels_and_texts = LabelAndTextWriter(folder, split, count)
         self._images = (folder / file_names(split)[0]).open("wb")
         self._images.write(npy_header((count, *size, 3), np.dtype(np.uint8)))
 
     def add(self, images: U8, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
-        """The next images uint8 (n, H, W, 3), labels (n,) and texts."""
+        """Append images uint8 (n, H, W, 3), labels (n,) and texts."""
         start = 0
         while start < len(images):
-            piece = np.ascontiguousarray(images[start : start + self._rows - self._written % self._rows])
-            self._images.write(piece.data)
-            self._digest.update(piece.data)
-            self._written += len(piece)
-            start += len(piece)
+            chunk = np.ascontiguousarray(images[start : start + self._rows - self._written % self._rows])
+            self._images.write(chunk.data)
+            self._digest.update(chunk.data)
+            self._written += len(chunk)
+            start += len(chunk)
             if self._written % self._rows == 0 or self._written == self._count:
                 self._blocks.append({"xxh3": self._digest.hexdigest()})
                 self._digest.reset()
-        self._rest.add(labels, texts)
+        self._labels_and_texts.add(labels, texts)
 
     def close(self) -> dict[str, Any]:
-        """The manifest's entry for this split."""
+        """Close the files and return the entry of this split for the manifest."""
         self._images.close()
         if self._written != self._count:
             raise RuntimeError(f"{self._written} of {self._count} samples were written")
-        return manifest_entry(self._folder, self._split, self._count, self._blocks, self._rest.close())
+        return manifest_entry(self._folder, self._split, self._count, self._blocks, self._labels_and_texts.close())
 
 
 class LabelAndTextWriter:
-    """The labels and texts of a split, written in order."""
+    """Writes the labels and texts of a split in order and computes the digests of their files."""
 
     def __init__(self, folder: Path, split: str, count: int):
         self._names = file_names(split)[1:]
@@ -271,31 +272,31 @@ class LabelAndTextWriter:
         self._write(0, npy_header((count,), np.dtype("<i8")))
 
     def add(self, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
-        """The next labels (n,) and texts."""
+        """Append labels (n,) and texts."""
         self._write(0, labels.astype("<i8").tobytes())
         self._write(1, "".join(f"{text}\n" for text in texts).encode())
 
     def close(self) -> dict[str, str]:
-        """Digests by file."""
+        """Close the files and return their digests by file name."""
         for file in self._files:
             file.close()
         return {name: digest.hexdigest() for name, digest in zip(self._names, self._digests, strict=True)}
 
-    def _write(self, which: int, data: bytes) -> None:
-        self._files[which].write(data)
-        self._digests[which].update(data)
+    def _write(self, index: int, data: bytes) -> None:
+        self._files[index].write(data)
+        self._digests[index].update(data)
 
 
 def manifest_entry(
     folder: Path, split: str, count: int, blocks: list[dict[str, Any]], digests: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the manifest says of a split whose files are in `folder`."""
+    """The entry of the manifest for a split whose files are in `folder`."""
     sizes = {name: (folder / name).stat().st_size for name in file_names(split)}
     return {"images": count, "bytes": sizes, "xxh3": dict(digests), "blocks": blocks}
 
 
 def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """The beginning of an .npy file."""
+    """The header of an .npy file."""
     buffer = io.BytesIO()
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, header)

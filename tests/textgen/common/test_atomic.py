@@ -33,7 +33,7 @@ def tree(folder: Path) -> list[str]:
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    code = f"import os, signal\nfrom pathlib import Path\nfrom textgen.common.atomic import whole_folder\n{code}"
+    code = f"import os, signal\nfrom pathlib import Path\nfrom textgen.common.atomic import atomic_folder\n{code}"
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
 
 
@@ -167,7 +167,7 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out", "**[ö] t"])
 def test_a_killed_process_leaves_no_folder_and_the_next_one_cleans_up(tmp_path: Path, name: str) -> None:
     out = tmp_path / name
-    code = f"with whole_folder(Path({str(out)!r}), 'x') as folder: os.kill(os.getpid(), signal.SIGKILL)"
+    code = f"with atomic_folder(Path({str(out)!r}), 'x') as folder: os.kill(os.getpid(), signal.SIGKILL)"
     assert run(code).returncode == -signal.SIGKILL
     (half,) = tmp_path.iterdir()
     assert half.name.endswith(".tmp")

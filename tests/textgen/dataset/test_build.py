@@ -250,7 +250,7 @@ def test_a_failing_rebuild_leaves_the_old_data_set(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(build.SmallFiles, "close", stop)
+        patched.setattr(build.LabelAndTextWriter, "close", stop)
         with pytest.raises(KeyboardInterrupt):
             made(tiny, out, rebuild=True)
     assert contents(dataset.path) == before
@@ -286,10 +286,11 @@ import sys, yaml
 from dataclasses import asdict
 from pathlib import Path
 from textgen.dataset import build, store
+from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 store.BLOCK_BYTES = 8 * 22 * 30 * 3
 game = Game.from_config(yaml.safe_load(sys.argv[1]))
-build.ensure(build.Definition(game), Path(sys.argv[2]), workers=2, quiet=True)
+build.ensure_dataset(DatasetDefinition(game), Path(sys.argv[2]), workers=2, quiet=True)
 """
 
 
@@ -338,7 +339,7 @@ def test_a_block_that_was_lost_after_its_mark_is_rendered_again(
     """As a power cut can leave it."""
     whole = contents(made(tiny, out.with_name("whole")).path)
     with monkeypatch.context() as patched:
-        patched.setattr(build.SmallFiles, "close", lambda *_: pytest.fail("stopped"))
+        patched.setattr(build.LabelAndTextWriter, "close", lambda *_: pytest.fail("stopped"))
         with pytest.raises(pytest.fail.Exception):
             made(tiny, out)
     (images,) = out.rglob("train.images.npy")
@@ -360,7 +361,7 @@ def test_two_builds_at_once_do_no_harm(tmp_path: Path, out: Path, small_blocks: 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path, out: Path) -> None:
     game = {**flat_game(tmp_path / "flat"), "images": {"train": 2000, "val": 1, "test": 1}}
     process = child(game, out)
-    while not any(out.rglob("done/*.json")):
+    while process.poll() is None and not any(out.rglob("done/*.json")):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     assert process.wait() != 0

@@ -240,7 +240,7 @@ def test_a_data_set_is_built_once_and_opens_as_any_other(crops: Path, monkeypatc
     dataset = made(crops)
     assert dataset.path == crops.parent / "sets" / "crops" / dataset.hash[:16]
     assert isinstance(dataset.splits["train"].images, np.memmap)
-    monkeypatch.setattr(importer, "_write", None)
+    monkeypatch.setattr(importer, "_write_dataset", None)
     assert made(crops).manifest == dataset.manifest == open_dataset(dataset.path).manifest
 
 
@@ -342,14 +342,14 @@ def test_sixteen_bits_are_refused_and_not_cut_off(crops: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda path: (path / "0.png").write_bytes(b""), ["0.png", "beside the folders"]),
-        (lambda path: fill(path / "b" / "inner", {"c": 1}), ["inner", "folder within"]),
+        (lambda path: (path / "0.png").write_bytes(b""), ["0.png", "beside the class folders"]),
+        (lambda path: fill(path / "b" / "inner", {"c": 1}), ["inner", "inside a class folder"]),
         (lambda path: (path / "b" / "0.png").unlink(), ["class 'b' (2): give at least 3 of each"]),
         (
             lambda path: shutil.copy(path / "b" / "0.png", path / "b" / "1.png"),
             ["too few different images of class 'b' (2)"],
         ),
-        (lambda path: (path / "classes.txt").write_text("2\n10\nother\n"), ["'b'", "none of the classes"]),
+        (lambda path: (path / "classes.txt").write_text("2\n10\nother\n"), ["'b'", "not one of the classes"]),
         (lambda path: (path / "classes.txt").write_text("2\n10\nothr\nb\n"), ["'other'", "did you mean 'othr'?"]),
         (lambda path: (path / "classes.txt").write_text("2\n2\n10\nother\nb\n"), ["'2'", "twice"]),
         (lambda path: (path / "classes.txt").write_text("2\n\n10\nother\nb\n"), ["''", "empty"]),
@@ -382,9 +382,9 @@ def test_a_mistake_in_a_folder_is_named(crops: Path, change: Callable[[Path], ob
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda path: fill(path / "extra", {"a": 1}), ["extra", "no split"]),
-        (lambda path: fill(path / "test_é", {"a": 1}), ["test_é", "no split"]),
-        (lambda path: fill(path / "valid", {"a": 1}), ["valid", "val", "one split"]),
+        (lambda path: fill(path / "extra", {"a": 1}), ["extra", "not a split"]),
+        (lambda path: fill(path / "test_é", {"a": 1}), ["test_é", "not a split"]),
+        (lambda path: fill(path / "valid", {"a": 1}), ["valid", "val", "names of one split"]),
         (lambda path: shutil.rmtree(path / "train"), ["no train"]),
         (lambda path: fill(path / "test", {"c": 1}), ["too few different images of class 'c' (0)"]),
         (lambda path: [file.unlink() for file in (path / "val").rglob("*.png")], ["val", "no pictures"]),
@@ -410,13 +410,13 @@ def test_wrong_arguments_are_named(crops: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_file_that_changes_meanwhile_is_named(crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    divide = importer._divided
+    divide = importer._assign_splits
 
     def later(*arguments: Any) -> Any:
         picture(crops / "10" / "3.png", 77)
         return divide(*arguments)
 
-    monkeypatch.setattr(importer, "_divided", later)
+    monkeypatch.setattr(importer, "_assign_splits", later)
     assert "3.png changed" in refusal(crops)
 
 
