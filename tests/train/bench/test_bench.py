@@ -1,4 +1,4 @@
-"""train.bench: every engine that is here, on the same crops, in real processes."""
+"""train.bench: all installed engines on the same crops, in separate processes."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ from train.inference.network import Network
 from train.inference.reader import build_classifier
 from train.models.notation import build, parse
 
-QUICK = {
+SMALL = {
     "model": Model("C16 M C8 F", "2x2 stride 2"),
     "runs": (),
     "fold": (3,),
@@ -55,12 +55,12 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def report():
-    """In a process of its own, as libraries that come with the engines meddle with pytest's files."""
+    """Measured in a separate process, as the libraries of some engines interfere with pytest's capture."""
     code = (
         "import json, sys; from train.bench.report import build_report; from train.bench.settings import Settings\n"
         "print(json.dumps(build_report(Settings(**json.load(sys.stdin)), None)))"
     )
-    given = QUICK | {"scaled": True, "model": {"arch": QUICK["model"].arch, "pool": QUICK["model"].pool}}
+    given = SMALL | {"scaled": True, "model": {"arch": SMALL["model"].arch, "pool": SMALL["model"].pool}}
     done = subprocess.run(
         [sys.executable, "-c", code], input=json.dumps(given), cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -72,14 +72,14 @@ def test_every_engine_gives_the_labels_of_pytorch(report):
     for row in report["rows"]:
         assert row["labels_as_pytorch"] >= (0.8 if row["precision"].startswith("int") else 1), row
     kinds = {(row["engine"], row["precision"]) for row in report["rows"]}
-    assert kinds == {(e, p) for e in QUICK["engines"] for p in PRECISIONS[e]["cpu"] if p != "bf16"}
+    assert kinds == {(e, p) for e in SMALL["engines"] for p in PRECISIONS[e]["cpu"] if p != "bf16"}
     assert report["notes"] == ["tensorrt is missing: it does not run on cpu"] + [
         f"fused {precision}, EfficientNet: this network does not begin with a convolution: run it with another engine"
         for precision in ("fp32", "int8", "int16")
     ]
 
 
-def test_images_are_those_really_processed_and_ratios_are_of_the_fastest_original(report):
+def test_rows_count_processed_images_and_compare_with_the_fastest_original(report):
     rows = report["rows"]
     assert {row["images"] for row in rows if row["batch"] == 32 and row["form"] != "narrow" and row["fold"] == 3} == {
         30
@@ -97,26 +97,26 @@ def test_images_are_those_really_processed_and_ratios_are_of_the_fastest_origina
         assert row["quartile_low"] <= row["images_per_second"] <= row["quartile_high"]
         expected = row["images_per_second"] * row["operations"] / report["peak_fp32"]
         assert row["utilization"] == pytest.approx(expected)
-        assert row["accuracy"] is None, "random weights have none"
+        assert row["accuracy"] is None, "random weights have no accuracy"
 
 
-def test_a_batch_smaller_than_a_stack_is_a_stack_and_what_is_left_out_is_noted():
+def test_a_batch_smaller_than_a_stack_becomes_one_stack_and_omissions_are_noted():
     given = {"batch": (1,), "forms": ("dense",), "engines": ("eager", "fused"), "precisions": ("fp32",)}
-    report = build_report(Settings(**QUICK | given), None)
+    report = build_report(Settings(**SMALL | given), None)
     assert [(row["network"], row["engine"], row["images"]) for row in report["rows"]] == [
         *(("original", "eager", 1), ("original", "fused", 1), ("fold=3", "eager", 3))
     ]
     assert report["notes"] == ["fused fp32, fold=3: it runs slots only in the form narrow"]
 
 
-def test_the_given_network_stays_where_it_is():
+def test_the_network_stays_on_its_device():
     layers = parse("C8 M F", "2x2 stride 2")
     network = Network(build(layers, size=(8, 8), classes=5), "C8 M F", "2x2 stride 2", (8, 8), tuple("abcde"), 1)
     _torch_runner(build_classifier(network, "dense"), "fp32", torch.device("meta"), compiled=False)
     assert {parameter.device.type for parameter in network.net.parameters()} == {"cpu"}
 
 
-def test_tables_and_pictures(report):
+def test_tables(report):
     rows = list(csv.DictReader(io.StringIO(table.format_csv(report))))
     assert [float(row["images_per_second"]) for row in rows] == [row["images_per_second"] for row in report["rows"]]
     text = table.format_text(report)
@@ -124,7 +124,7 @@ def test_tables_and_pictures(report):
     assert "weights and crops are random" in text
 
 
-def test_pictures_have_every_form_in_its_colour(report, tmp_path):
+def test_plots_show_every_form_in_its_colour(report, tmp_path):
     write_plots(report, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["batches.png"], "random weights have no accuracy"
     rows = [row | {"accuracy": 0.99 + 0.001 * row["fold"]} for row in report["rows"]]
@@ -141,7 +141,7 @@ def test_every_engine_has_a_marker_of_its_own():
     assert len({*MARKERS.values()}) == len(MARKERS)
 
 
-def test_an_engine_that_cannot_be_used_says_why():
+def test_reasons_for_unavailable_engines():
     cuda = torch.device("cuda")
     assert reason_missing("tensorrt", torch.device("cpu")) == "it does not run on cpu"
     assert reason_missing("openvino", cuda) == "it does not run on cuda"
@@ -149,7 +149,7 @@ def test_an_engine_that_cannot_be_used_says_why():
     assert reason_missing("onnxruntime", torch.device("cpu")) is None
 
 
-def test_a_library_that_is_not_there_is_named():
+def test_a_missing_library_is_named():
     code = (
         "import sys, torch; sys.modules['openvino'] = None; import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
@@ -167,15 +167,15 @@ def test_the_compiled_network_gives_the_same_labels():
     crops = np.random.default_rng(0).integers(0, 256, (31, 8, 8, 3), np.uint8)
     engines = Engines(torch.device("cpu"))
     run = {name: engines.prepare(name, "fp32", network, "dense") for name in ("eager", "compile")}
-    for n in (31, 8):  # two sizes, of which each is compiled
+    for n in (31, 8):  # two sizes, each compiled separately
         np.testing.assert_array_equal(run["eager"].labels(crops[:n]), run["compile"].labels(crops[:n]))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
 
 
-def test_a_network_that_is_no_row_of_letters_is_folded_densely():
+def test_resnet18_is_folded_densely():
     network = {"name": "resnet18", "size": (16, 16), "classes": 4, "module": "resnet18"}
     changed = {"network": network, "model": Model(None, "2x2 stride 2"), "fold": (2,), "batch": (3,), "trials": 1}
-    report = build_report(Settings(**QUICK | changed | {"engines": ("eager", "fused"), "precisions": ("fp32",)}), None)
+    report = build_report(Settings(**SMALL | changed | {"engines": ("eager", "fused"), "precisions": ("fp32",)}), None)
     rows = {row["network"]: row for row in report["rows"]}
     assert set(rows) == {"original", "fold=2"}
     assert [row["images"] for row in rows.values()] == [3, 2]
@@ -197,9 +197,9 @@ def test_a_network_that_is_no_row_of_letters_is_folded_densely():
         ({"data_dir": Path("data")}, "data_dir=data is the place of the crops of runs=…"),
     ],
 )
-def test_mistakes_are_named(changed, message):
+def test_wrong_settings_are_named(changed, message):
     with pytest.raises(UserError, match=message):
-        build_report(Settings(**QUICK | changed), None)
+        build_report(Settings(**SMALL | changed), None)
 
 
 def test_the_command(tmp_path):
@@ -238,4 +238,4 @@ def test_the_command(tmp_path):
 def test_one_value_is_a_list_of_one():
     given = {"fold": 3, "batch": 32, "runs": "a", "engines": "fused", "precisions": "int8", "forms": "dense"}
     listed = {key: [value] for key, value in given.items()}
-    assert validate(Settings, QUICK | given) == validate(Settings, QUICK | listed)
+    assert validate(Settings, SMALL | given) == validate(Settings, SMALL | listed)

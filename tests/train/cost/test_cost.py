@@ -1,4 +1,4 @@
-"""What networks cost: the paper's own figures, and the networks as they are built."""
+"""The computed cost of networks against the figures of the paper, and against networks that are built."""
 
 import csv
 import io
@@ -64,13 +64,13 @@ def test_intensities_of_table_5(task: str, fold: int, ratio: float) -> None:
 
 
 def test_intensities_of_the_originals_are_those_of_the_text() -> None:
-    """88 to 102 at large batch sizes (§2.2); V1, whose 87.04 is just below, is among them."""
+    """88 to 102 at large batch sizes (§2.2); V1 has 87.04."""
     found = {task: of_game(game).intensity(1024, 2) for task, game in IDS.items()}
     assert {task: round(value) for task, value in found.items()} == {"V1": 87, "V2": 88, "V3": 88, "V4": 102}
 
 
 def test_traffic_of_figure_4() -> None:
-    """At 1024 images folding N1 by 4 takes 66.7 M elements of activations away and adds 3.9 M of weights (§3)."""
+    """At 1024 images, folding N1 by 4 saves 66.7 M elements of activations and adds 3.9 M of weights (§3)."""
     (before, weights), (after, more) = (of_coral(f).traffic(1024, 1) for f in (1, 4))
     assert (before - after) / 1e6 == pytest.approx(66.7, abs=0.05)
     assert (more - weights) / 1e6 == pytest.approx(3.9, abs=0.05)
@@ -87,7 +87,7 @@ def test_group_convolutions_of_table_7(channels: int, groups: int) -> None:
         convolution("", 32, 32, (50, 50), groups=3)
 
 
-def test_eq_5_says_where_folding_begins_to_save() -> None:
+def test_eq_5_gives_the_batch_above_which_folding_saves_traffic() -> None:
     original, folded = convolution("", 32, 32, (10, 14)), convolution("", 64, 64, (10, 14))
     least = original.least_images(4)
     for images in (8, 12, 40, 400):
@@ -98,7 +98,7 @@ def test_eq_5_says_where_folding_begins_to_save() -> None:
 
 @pytest.mark.parametrize("form", ["dense", "grouped", "narrow"])
 @pytest.mark.parametrize("fold", [1, 2, 3, 4])
-def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: str, fold: int) -> None:
+def test_operations_and_weights_equal_those_of_the_built_network(form: str, fold: int) -> None:
     game = validate(Game, load("game", "sot_time"))
     layers, classes = parse(game.arch, V), len(game.classes)
     cost = of_game("sot_time", fold, form)
@@ -112,7 +112,7 @@ def test_operations_and_weights_are_those_of_the_network_as_it_is_built(form: st
     assert sum(layer.operations for layer in cost.layers) == copies * counted.get_total_flops()
 
 
-def test_slots_are_as_group_convolutions_of_the_folded_widths() -> None:
+def test_slots_cost_as_much_as_group_convolutions_of_the_folded_widths() -> None:
     dense, slots, control = (of_game("lol_gold1", 4, form) for form in ("dense", "grouped", "narrow"))
     assert [layer.channels for layer in slots.layers] == [layer.channels for layer in dense.layers]
     assert slots.operations() == control.operations()
@@ -120,7 +120,7 @@ def test_slots_are_as_group_convolutions_of_the_folded_widths() -> None:
     assert slots.operations() == pytest.approx(of_game("lol_gold1").operations() / 4, rel=0.3)
 
 
-def test_winograd_has_16_products_for_36() -> None:
+def test_winograd_has_16_multiplications_instead_of_36() -> None:
     large = convolution("", 256, 256, (32, 32))
     assert large.operations / large.winograd == pytest.approx(2.25, rel=0.05)
     assert linear("", 8, 8).winograd == linear("", 8, 8).operations
@@ -154,23 +154,23 @@ def report(**changes: object) -> Report:
     return build_report(settings(**changes), validate(Game, load("game", "sot_time")))
 
 
-def test_the_report_puts_networks_beside_the_original() -> None:
-    made = report(fold=[1, 3], batch=1024)
-    original, folded, slots, control = made.to_dict()["networks"]
+def test_the_report_compares_networks_with_the_original() -> None:
+    result = report(fold=[1, 3], batch=1024)
+    original, folded, slots, control = result.to_dict()["networks"]
     assert (original["network"], original["intensity_ratio"]) == ("original", 1)
     assert [folded["images"], slots["images"], control["images"]] == [1026, 1026, 1024]  # stacks of 3
     assert folded["layers"][0]["eq5_holds"]
     assert slots["layers"][0]["eq5_holds"] is None
-    text = format_text(made.to_dict(), made.device)
+    text = format_text(result.to_dict(), result.device)
     assert "fold=3" in text
     assert "needs 139 operations a byte" in text
-    rows = list(csv.DictReader(io.StringIO(format_csv(made.to_dict()))))
+    rows = list(csv.DictReader(io.StringIO(format_csv(result.to_dict()))))
     assert len(rows) == 4 * (9 + 1)
     assert float(rows[9]["intensity"]) == original["intensity"]
 
 
 @pytest.mark.parametrize("images", [1, 6, 1024])
-def test_figures_of_an_image_are_those_of_the_batch_also_where_its_last_stack_is_filled_up(images: int) -> None:
+def test_values_for_an_image_include_the_padding_of_the_last_stack(images: int) -> None:
     for network in report(fold=[3, 4], batch=images).to_dict()["networks"]:
         for key in ("operations", "padded_operations", "activation_bytes"):
             assert network[key] == pytest.approx(sum(layer[key] for layer in network["layers"]))
@@ -184,10 +184,10 @@ def test_figures_of_an_image_are_those_of_the_batch_also_where_its_last_stack_is
 
 
 def test_a_device_without_a_rate_gives_no_bound() -> None:
-    made = report(device="v100", precision="int8")
-    about = made.to_dict()
+    result = report(device="v100", precision="int8")
+    about = result.to_dict()
     assert about["networks"][0]["images_per_second_bound"] is None
-    text = format_text(about, made.device)
+    text = format_text(about, result.device)
     assert "has no rate for int8, give precision=fp32 or fp16" in text
     assert "images/s" not in text
     assert [point["utilization"] for point in about["networks"][0]["batches"]] == [None] * len(BATCHES)
@@ -195,17 +195,17 @@ def test_a_device_without_a_rate_gives_no_bound() -> None:
     assert report(precision=None, device="tpu_v1").precision == "int8"
 
 
-def test_pictures_have_every_network_in_its_colour() -> None:
-    made = report(scaling=["efficientnet", "reference"])
-    about = made.to_dict()
+def test_plots_show_every_network_in_its_colour() -> None:
+    result = report(scaling=["efficientnet", "reference"])
+    about = result.to_dict()
     colors = {choose_color(network) for network in about["networks"]}
     assert len(colors) == len(about["networks"]) == 6
-    for picture in (plots.draw_roofline(about, made.device), plots.draw_batches(about)):
+    for picture in (plots.draw_roofline(about, result.device), plots.draw_batches(about)):
         seen = Image.open(io.BytesIO(picture)).convert("RGB").getcolors(2**24) or []
         assert {ImageColor.getrgb(each) for each in colors} <= {rgb for _, rgb in seen}
 
 
-def test_one_of_game_and_network() -> None:
+def test_either_game_or_network_is_required() -> None:
     network = {"name": "coral", "size": [50, 50], "classes": 2}
     with pytest.raises(UserError, match="of which network"):
         build_report(settings(), None)
@@ -215,8 +215,8 @@ def test_one_of_game_and_network() -> None:
         report(network=network)
     with pytest.raises(UserError, match=r"give model\.arch"):
         build_report(settings(network=network), None)
-    made = build_report(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
-    assert made.networks[0].cost == of_coral()
+    result = build_report(settings(network=network, model={"arch": "C16 C16 M F128 F", "pool": N}), None)
+    assert result.networks[0].cost == of_coral()
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -240,10 +240,10 @@ def test_the_command(tmp_path: Path) -> None:
             f"out={out} exists: choose another place with out=… or plots=…, or replace it with overwrite=true",
         ),
     ):
-        told = subprocess.run([*command, "network=coral", wrong], capture_output=True, text=True, check=False)
-        assert told.returncode == 2
-        assert message in told.stderr
-        assert told.stderr.count("\n") == 1
+        failed = subprocess.run([*command, "network=coral", wrong], capture_output=True, text=True, check=False)
+        assert failed.returncode == 2
+        assert message in failed.stderr
+        assert failed.stderr.count("\n") == 1
     assert json.loads(out.read_text()) == about
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cost.json", "plots"]
 
@@ -286,10 +286,10 @@ def test_efficientnet_of_the_text_has_less_intensity_and_half_the_operations() -
 
 
 def test_resnet_18_has_the_intensity_of_the_text() -> None:
-    """430, and 24 % of its layers are below what a V100 needs (§5.4)."""
+    """Intensity 430, and 24 % of the layers are memory-bound on a V100 (§5.4)."""
     network = {"name": "resnet18", "size": [32, 32], "classes": 10, "module": "resnet18"}
-    made = build_report(settings(network=network, scaling=["efficientnet"]), None).to_dict()
-    original, folded = made["networks"]
+    result = build_report(settings(network=network, scaling=["efficientnet"]), None).to_dict()
+    original, folded = result["networks"]
     assert round(original["intensity"]) == 430
     memory = [layer["bound_by"] == "memory" for layer in original["layers"]]
     assert (sum(memory), len(memory)) == (5, 21)  # 24 %
@@ -301,8 +301,8 @@ def test_resnet_18_has_the_intensity_of_the_text() -> None:
 
 @pytest.mark.parametrize("task", IDS)
 def test_figure_3_intensity_and_utilization_plateau_below_what_a_v100_needs(task: str) -> None:
-    made = build_report(settings(fold=[1]), validate(Game, load("game", IDS[task])))
-    points = made.to_dict()["networks"][0]["batches"]
+    result = build_report(settings(fold=[1]), validate(Game, load("game", IDS[task])))
+    points = result.to_dict()["networks"][0]["batches"]
     assert [point["images"] for point in points] == [2**n for n in range(13)]
     for key in ("intensity", "utilization"):
         values = [point[key] for point in points]
@@ -310,10 +310,10 @@ def test_figure_3_intensity_and_utilization_plateau_below_what_a_v100_needs(task
         assert values[-1] < 1.005 * values[8]  # from 256 images to 4096
         assert values[0] < 0.8 * values[-1]
     assert points[-1]["intensity"] < (DEVICES["v100"].ratio("fp16") or 0)
-    assert 0.17 < points[-1]["utilization"] < 0.75  # the measured 17 % are below the roofline
+    assert 0.17 < points[-1]["utilization"] < 0.75  # measured in the paper: 17 %
 
 
-def test_channels_are_filled_up_to_tiles() -> None:
+def test_channels_are_padded_to_tiles() -> None:
     layer = convolution("", 45, 45, (10, 14))
     assert padded_operations(layer, 8) == convolution("", 48, 48, (10, 14)).operations
     assert padded_operations(layer, 1) == layer.operations
@@ -325,7 +325,7 @@ def test_channels_are_filled_up_to_tiles() -> None:
 
 
 def test_tiles_of_64_channels_explain_n4() -> None:
-    """§H: at f=2 more is lost by 90 channels being computed as 128 than folding gains; f=3 and f=4 gain."""
+    """§H: at f=2 padding 90 channels to 128 costs more than folding gains; f=3 and f=4 gain."""
     network = {"name": "taipei", "size": [50, 50], "classes": 2}
     model = {"arch": "C64 C64 M F32 F", "pool": N}
     asked = {"network": network, "model": model, "fold": [2, 3, 4], "forms": ["dense"]}
@@ -337,18 +337,18 @@ def test_tiles_of_64_channels_explain_n4() -> None:
     assert all(row["images_per_second_bound"] > rows[0]["images_per_second_bound"] for row in rows[1:])
 
 
-def test_an_aligned_original_stands_beside_the_original() -> None:
-    made = report(fold=[1, 4], forms=["dense"], align=16)
-    assert [row.name for row in made.networks] == ["original", "original, align=16", "fold=4"]
-    before, after, _ = made.to_dict()["networks"]
+def test_the_aligned_original_follows_the_original() -> None:
+    result = report(fold=[1, 4], forms=["dense"], align=16)
+    assert [row.name for row in result.networks] == ["original", "original, align=16", "fold=4"]
+    before, after, _ = result.to_dict()["networks"]
     assert after["operations"] > before["operations"]
     assert choose_color(after) == choose_color(before)
 
 
-def test_aligned_networks_stand_beside_those_that_are_not() -> None:
-    made = report(fold=[2, 4], forms=["dense"], align=8)
-    assert [row.name for row in made.networks] == [*("original", "fold=2", "fold=2, align=8", "fold=4")]
-    _, unaligned, rounded, _ = made.to_dict()["networks"]
+def test_aligned_networks_follow_those_that_are_not_aligned() -> None:
+    result = report(fold=[2, 4], forms=["dense"], align=8)
+    assert [row.name for row in result.networks] == [*("original", "fold=2", "fold=2, align=8", "fold=4")]
+    _, unaligned, rounded, _ = result.to_dict()["networks"]
     assert unaligned["operations"] < rounded["operations"] < rounded["padded_operations"]
     assert [layer["layer"] for layer in rounded["layers"] if not layer["whole_tiles"]] == ["conv1", "linear1"]
     inner = [
@@ -357,10 +357,10 @@ def test_aligned_networks_stand_beside_those_that_are_not() -> None:
     ]
     assert not any(inner[0])
     assert all(inner[1])
-    text = format_text(made.to_dict(), made.device)
+    text = format_text(result.to_dict(), result.device)
     assert "45→45*" in text
     assert "* channels are no multiple of 8" in text
-    plain = format_text(report(precision="fp32").to_dict(), made.device)  # no tensor cores, no tiles
+    plain = format_text(report(precision="fp32").to_dict(), result.device)  # no tensor cores, no tiles
     assert "filled up" not in plain
     assert "*" not in plain
 

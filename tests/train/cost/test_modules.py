@@ -1,4 +1,4 @@
-"""Costs of any module: those of the notation, of PyTorch's own counter, and of ResNet-18 in the paper."""
+"""Costs of modules against those of the notation, PyTorch's own counter, and the paper's ResNet-18."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ V = ("lol_gold1", "apex_count", "sot_coin", "sot_time", "lol_gold2", "lol_time")
 
 
 @pytest.mark.parametrize("fold", [1, 2, 3, 4])
-def test_networks_of_the_notation_cost_what_arithmetic_says(fold: int) -> None:
+def test_networks_of_the_notation_have_the_costs_of_network_cost(fold: int) -> None:
     games = [validate(Game, load("game", name)) for name in V]
     nets = [(game.arch, "3x3 strides 2,1,2", game.size, len(game.classes)) for game in games]
     nets += [(arch, "2x2 stride 2", size, classes) for arch, size, classes in N.values()]
@@ -82,7 +82,7 @@ def test_operations_are_those_that_pytorch_counts(
     assert prod(layers[1].size) == 8  # places of a linear layer
 
 
-def test_the_module_stays_and_nothing_is_computed() -> None:
+def test_the_module_is_unchanged_and_only_shapes_are_computed() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(6, 2)).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     first, second = module_costs(net, (3, 10**6, 8))  # 24 MB of images, 10 times that of activations
@@ -99,7 +99,7 @@ def test_a_layer_that_runs_twice_counts_twice() -> None:
     assert intensity([once, again], inf, 2) == once.intensity(inf, 2)
 
 
-def test_what_is_not_counted_is_refused() -> None:
+def test_modules_that_cannot_be_counted_are_refused() -> None:
     with pytest.raises(UserError, match=r"^0: Conv1d is not counted"):
         module_costs(nn.Sequential(nn.Conv1d(3, 8, 3)), (3, 8, 8))
     with pytest.raises(UserError, match="Sequential does not run on a stack of 3×8×8"):

@@ -1,4 +1,4 @@
-"""Exported files give what PyTorch gives, alone and anywhere; what cannot be exported is told in one line."""
+"""Exported files predict what PyTorch predicts, also without foldtext; errors are reported in one line."""
 
 import io
 import json
@@ -90,14 +90,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Its ONNX file in the form that is the fastest here, and what was measured."""
+    """Its ONNX file in the fastest form, and the report."""
     s = settings(folder)
     return s.file, export(s)
 
 
 @pytest.fixture(scope="module")
 def pictures(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A folder of PNGs, an odd number of the run's test crops, and what PyTorch reads in them."""
+    """A folder of PNGs, an odd number of the run's test crops, and PyTorch's classes for them."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     game = {**config["game"], "images": {**config["game"]["images"], "train": 0}}
     dataset = ensure_dataset(parse_definition({**config, "game": game}, 0), folder.parent / "data")
@@ -110,7 +110,7 @@ def pictures(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.mark.parametrize("form", ["dense", "grouped", "narrow"])
 @pytest.mark.parametrize("f", [1, 2, 3, 4])
-def test_a_reader_says_what_classify_says(f: int, form: Form) -> None:
+def test_a_classifier_predicts_the_classes_of_classify(f: int, form: Form) -> None:
     network = network_of(f)
     module = build_classifier(network, form)
     for n in range(3 * f + 1):
@@ -122,7 +122,7 @@ def test_a_reader_says_what_classify_says(f: int, form: Form) -> None:
 
 
 @pytest.mark.parametrize(("f", "form"), [(1, "dense"), (2, "dense"), (3, "grouped")])
-def test_onnx_and_pt2_read_any_number_of_crops_as_pytorch(f: int, form: Form) -> None:
+def test_onnx_and_pt2_predict_as_pytorch_for_any_number_of_crops(f: int, form: Form) -> None:
     network = network_of(f)
     module, example = build_classifier(network, form), crops_of(2 * f + 1)
     content = to_onnx(module, example, input_name="crops", output_names=("labels", "probabilities"))
@@ -155,14 +155,14 @@ def test_an_example_of_one_image_is_refused() -> None:
         to_onnx(nn.ReLU(), torch.zeros(1))
 
 
-def test_only_slots_have_other_forms_than_the_dense_one() -> None:
+def test_only_slots_have_several_forms() -> None:
     assert available_forms(network_of(3)) == ("dense", "grouped", "narrow")
     assert available_forms(network_of(1)) == available_forms(network_of(3, slots=False)) == ("dense",)
     with pytest.raises(ValueError, match="is not 3 copies"):
         build_classifier(network_of(3, slots=False), "grouped")
 
 
-def test_an_export_says_what_it_is_and_what_it_measured(folder: Path, exported: tuple[Path, dict[str, Any]]) -> None:
+def test_an_export_describes_itself_and_its_measurements(folder: Path, exported: tuple[Path, dict[str, Any]]) -> None:
     file, about = exported
     network, result = load(folder), json.loads((folder / "result.json").read_text())
     assert about["accuracy"] == pytest.approx(result["accuracy"], abs=0.02)  # there in random stacks
@@ -171,9 +171,9 @@ def test_an_export_says_what_it_is_and_what_it_measured(folder: Path, exported: 
     rates = about["images_per_second"]
     assert about["form"] == max(rates, key=rates.get)
     assert set(rates) == {"dense", "grouped", "narrow"}
-    told = metadata_of(file.read_bytes())
-    assert tuple(json.loads(told["classes"])) == network.classes
-    assert (told["game"], json.loads(told["size"]), told["fold"]) == ("lol_gold1", list(network.size), "2")
+    metadata = metadata_of(file.read_bytes())
+    assert tuple(json.loads(metadata["classes"])) == network.classes
+    assert (metadata["game"], json.loads(metadata["size"]), metadata["fold"]) == ("lol_gold1", list(network.size), "2")
     assert json.loads((folder / "model.onnx.json").read_text()) == json.loads(json.dumps(about))
     model = onnx.load_model_from_string(file.read_bytes())
     onnx.checker.check_model(model, full_check=True)
@@ -182,7 +182,7 @@ def test_an_export_says_what_it_is_and_what_it_measured(folder: Path, exported: 
     assert f"{about['form']} is taken" in format_summary(about, file)
 
 
-def test_int8_computes_with_integers_and_its_accuracy_is_that_of_the_file(folder: Path) -> None:
+def test_int8_has_integer_layers_and_reports_its_own_accuracy(folder: Path) -> None:
     s = settings(folder, int8=True, form="narrow", calibration="auto")
     about = export(s)
     content = s.file.read_bytes()
@@ -220,7 +220,7 @@ def test_divergence_is_zero_for_what_is_the_same() -> None:
     assert mean_divergence(p, q) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
 
 
-def test_a_file_that_reads_another_label_is_not_written() -> None:
+def test_a_file_that_predicts_another_label_is_refused() -> None:
     right = Predictions(np.arange(5), np.eye(5, dtype=np.float32))
     check_same_labels(right, right)
     wrong = replace(right, labels=np.array([0, 1, 2, 4, 4]))
@@ -259,7 +259,7 @@ def test_the_script_reads_pictures_in_an_environment_of_its_own(
     assert read_crops(python, READ_CROPS, exported[0], crops) == labels
 
 
-def test_crops_of_a_folder_are_found_where_the_user_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_crops_of_a_folder_are_found_in_the_given_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = composed(*SMALL)
     crops, data_dir = tmp_path / "crops", f"data_dir={tmp_path / 'data'}"
     export_data(ensure_dataset(parse_definition(config, 0), tmp_path / "data"), "imagefolder", crops, quiet=True)
@@ -278,7 +278,7 @@ def test_crops_of_a_folder_are_found_where_the_user_says(tmp_path: Path, capsys:
 
 
 def damaged(folder: Path, to: Path, name: str, content: bytes | None) -> Path:
-    """A copy of a run with a file that is cut, or is not there."""
+    """A copy of a run with one file that is damaged or missing."""
     to.mkdir()
     for file in ("result.json", "config.yaml", "model.safetensors"):
         if file != name:
@@ -301,7 +301,7 @@ def damaged(folder: Path, to: Path, name: str, content: bytes | None) -> Path:
         ("model.safetensors", b"not a network", "no model.safetensors of foldtext"),
     ],
 )
-def test_a_run_that_is_not_whole_is_refused_and_leaves_nothing(
+def test_an_incomplete_run_is_refused_and_nothing_is_written(
     folder: Path, tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     broken = damaged(folder, tmp_path / "run", name, content)
@@ -311,7 +311,7 @@ def test_a_run_that_is_not_whole_is_refused_and_leaves_nothing(
     assert sorted(path.name for path in broken.iterdir()) == before
 
 
-def test_what_cannot_be_is_told_before_any_work(folder: Path, tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_before_any_work(folder: Path, tmp_path: Path) -> None:
     there = tmp_path / "there.onnx"
     there.write_bytes(b"mine")
     for changes, message in (
@@ -333,7 +333,7 @@ def test_what_cannot_be_is_told_before_any_work(folder: Path, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]
 
 
-def test_libraries_that_are_not_there_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match=r"pip install 'foldtext\[export\]'"):
         export(settings(folder, overwrite=True))

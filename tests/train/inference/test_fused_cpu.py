@@ -1,4 +1,4 @@
-"""Machine code against PyTorch: every game's network, every kind of vector, integers against what they round."""
+"""The machine code against PyTorch: all kinds of layers and vectors, floats and integers."""
 
 import platform
 from dataclasses import replace
@@ -22,7 +22,7 @@ from train.models.notation import build, parse
 
 POOL = "3x3 strides 2,1,2"
 FIVE, EIGHT = "C32 M B M C8 M F", "C32 M B M B M C8 M F"
-PLAIN = Target(4, 16)  # the narrowest vectors, and none of a processor's own instructions
+PLAIN = Target(4, 16)  # 128-bit vectors without special instructions
 
 
 def network(arch, pool, size, classes, f, *, slots=False, seed=0):
@@ -40,7 +40,7 @@ def crops(n, size, seed=0):
 
 @torch.no_grad()
 def expected(network, images, clip=None):
-    """Logits by PyTorch; `clip` are the largest values behind each ReLU."""
+    """Logits by PyTorch; `clip` limits the output of each ReLU."""
     f, n = network.fold, len(images)
     images = np.concatenate([images, np.repeat(images[-1:], -n % f, axis=0)])
     x, limits = fold(to_input(torch.from_numpy(images)), f), iter(clip or ())
@@ -51,7 +51,7 @@ def expected(network, images, clip=None):
     return unfold(x, f).numpy()[:n]
 
 
-def off(found, wanted):
+def relative_error(found, wanted):
     return np.abs(found - wanted).max() / np.abs(wanted).max()
 
 
@@ -74,7 +74,7 @@ def test_float32_is_what_pytorch_computes(arch, pool, size, classes, f, n):
     images = crops(n, size)
     found = FusedCPU(net)(images)
     assert found.shape == (n, classes)
-    assert off(found, expected(net, images)) < 1e-5
+    assert relative_error(found, expected(net, images)) < 1e-5
 
 
 @pytest.mark.parametrize(("f", "precision", "within"), [(1, "int16", 5e-3), (2, "int16", 5e-3), (4, "int8", 0.1)])
@@ -82,13 +82,13 @@ def test_integers_are_close_and_slots_are_one_network(f, precision, within):
     net = network(FIVE, POOL, (19, 25), 22, f, slots=f > 1)
     images = crops(49, (19, 25))
     fused = FusedCPU(net, precision=precision, calibration=crops(40, (19, 25), 1))
-    assert off(fused(images), expected(net, images)) < within
+    assert relative_error(fused(images), expected(net, images)) < within
     order = np.random.default_rng(0).permutation(len(images))
     np.testing.assert_array_equal(fused(images[order]), fused(images)[order])
 
 
 @pytest.mark.parametrize("precision", ["int16", "int8"])
-def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around(precision):
+def test_activations_beyond_the_calibrated_range_are_clipped_without_overflow(precision):
     net = network(FIVE, POOL, (19, 25), 22, 1)
     for name, parameter in net.net.named_parameters():
         if name.endswith("bias"):
@@ -102,8 +102,8 @@ def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around(pre
                 largest.append(x.max().item() * (HEADROOM if precision == "int16" else 1))
     found = FusedCPU(net, precision=precision, calibration=grey)(images)
     wanted = expected(net, images, clip=largest)
-    assert off(wanted, expected(net, images)) > 0.1, "nothing was cut off"
-    assert off(found, wanted) < {"int16": 2e-2, "int8": 0.1}[precision]
+    assert relative_error(wanted, expected(net, images)) > 0.1, "nothing was cut off"
+    assert relative_error(found, wanted) < {"int16": 2e-2, "int8": 0.1}[precision]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def test_more_light_than_calibration_saw_is_cut_off_and_does_not_wrap_around(pre
 def test_int16_is_close_for_layers_of_ten_thousands_of_inputs_too(arch, pool, size):
     net, images = network(arch, pool, size, 2, 1), crops(40, size)
     fused = FusedCPU(net, precision="int16", calibration=crops(20, size, 1))
-    assert off(fused(images), expected(net, images)) < 2e-2
+    assert relative_error(fused(images), expected(net, images)) < 2e-2
 
 
 @torch.no_grad()
-def test_no_sum_wraps_around_however_bright_and_however_large_the_layer():
-    """Weights of one sign, of which rounding adds up, and activations at their largest."""
+def test_no_sum_overflows_with_the_brightest_crops_and_a_large_layer():
+    """Weights of one sign, whose rounding errors add up, and the largest activations."""
     net = network("C16 F", POOL, (50, 50), 3, 1)
     layers = dict(net.net.named_children())
     for name in ("conv1", "linear1"):
@@ -131,7 +131,7 @@ def test_no_sum_wraps_around_however_bright_and_however_large_the_layer():
     dark, bright = np.full((2, 50, 50, 3), 120, np.uint8), np.full((2, 50, 50, 3), 255, np.uint8)
     largest = layers["relu1"](layers["conv1"](to_input(torch.from_numpy(dark)))).max().item() * HEADROOM
     found = FusedCPU(net, precision="int16", calibration=dark)(bright)
-    assert off(found, expected(net, bright, clip=[largest])) < 2e-2
+    assert relative_error(found, expected(net, bright, clip=[largest])) < 2e-2
     assert (found > 0).all()
 
 
@@ -141,15 +141,15 @@ def test_a_layer_that_is_dead_on_the_calibration_crops_is_not_dead_later():
     layers = dict(net.net.named_children())
     dark, images = np.zeros((3, 12, 16, 3), np.uint8), crops(20, (12, 16))
     layers["conv1"].weight.abs_()
-    layers["conv1"].bias.fill_(0.0)  # of black crops, -1 everywhere, nothing is left
+    layers["conv1"].bias.fill_(0.0)  # for black crops, -1 everywhere, every output is 0
     found = FusedCPU(net, precision="int16", calibration=dark)(images)
-    seen = layers["conv2"].bias.max().item()  # all that the second layer gave
-    assert off(found, expected(net, images, clip=[HEADROOM, seen * HEADROOM])) < 2e-2
+    seen = layers["conv2"].bias.max().item()  # the second layer's largest output
+    assert relative_error(found, expected(net, images, clip=[HEADROOM, seen * HEADROOM])) < 2e-2
 
 
 @torch.no_grad()
-def test_int8_is_exactly_what_its_integers_say():
-    """One convolution in int16, one in int8, and a linear layer in int8, computed again with PyTorch's integers."""
+def test_int8_equals_the_same_computation_in_pytorch():
+    """A convolution in int16, one in int8 and a linear layer in int8, recomputed with integers in PyTorch."""
     net = network("C5 C6 F", POOL, (4, 6), 3, 1)
     images, calibration = crops(30, (4, 6)), crops(50, (4, 6), 1)
     found = FusedCPU(net, precision="int8", calibration=calibration)(images)
@@ -161,7 +161,7 @@ def test_int8_is_exactly_what_its_integers_say():
             largest.append(x.max().item())
     first, second = (value / 127 for value in largest)
     x = layers["relu1"](layers["conv1"](to_input(torch.from_numpy(images)).double().float()))
-    x = (x / first).round().clamp(max=127).double()  # the first layer is as fine as float32, nearly
+    x = (x / first).round().clamp(max=127).double()  # int16 is nearly as exact as float32
     for layer, unit, into in ((layers["conv2"], first, second), (layers["linear1"], second, None)):
         fine = layer.weight.abs().flatten(1).amax(1).double() / 64
         whole = (layer.weight.double() / fine.view(-1, *[1] * (layer.weight.ndim - 1))).round()
@@ -172,8 +172,8 @@ def test_int8_is_exactly_what_its_integers_say():
         else:
             sums = nn.functional.conv2d(x, whole, bias, padding=1) * (unit * fine / into).view(-1, 1, 1)
             x = (sums + 0.5).floor().clamp(0, 127)
-    assert off(found, logits.numpy()) < 2e-2
-    assert np.median(np.abs(found - logits.numpy())) < 1e-5, "most images have not one number rounded otherwise"
+    assert relative_error(found, logits.numpy()) < 2e-2
+    assert np.median(np.abs(found - logits.numpy())) < 1e-5, "in most images every number is rounded alike"
 
 
 def test_every_kind_of_vector_computes_the_same_integers():
@@ -186,7 +186,7 @@ def test_every_kind_of_vector_computes_the_same_integers():
             other = FusedCPU(net, precision=precision, calibration=calibration, target=target)(images)
             np.testing.assert_array_equal(plain, other)
     plain = FusedCPU(net, target=PLAIN)(images)
-    assert off(plain, expected(net, images)) < 1e-5
+    assert relative_error(plain, expected(net, images)) < 1e-5
 
 
 def test_threads_share_a_call_and_change_nothing():
@@ -197,11 +197,11 @@ def test_threads_share_a_call_and_change_nothing():
         np.testing.assert_array_equal(one(images[:n]), three(images[:n]))
 
 
-def test_a_view_of_a_larger_array_is_read_as_it_is():
+def test_a_view_of_a_larger_array_is_accepted():
     net = network("C8 M F", POOL, (12, 16), 5, 1)
     frames = crops(4, (30, 40))
     view = frames[:, 5:17, 3:19]
-    assert off(FusedCPU(net)(view), expected(net, np.ascontiguousarray(view))) < 1e-5
+    assert relative_error(FusedCPU(net)(view), expected(net, np.ascontiguousarray(view))) < 1e-5
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the processors are of x86")
@@ -214,7 +214,7 @@ def test_a_view_of_a_larger_array_is_read_as_it_is():
         ("icelake-server", ["avx2", "avx512bw", "avx512vnni"], True),
     ],
 )
-def test_newer_processors_add_products_to_sums_in_one_instruction(cpu, features, vnni):
+def test_vnni_instructions_are_used_where_the_processor_has_them(cpu, features, vnni):
     net = network("C16 M C16 F", POOL, (12, 16), 5, 1)
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, opt=3)
     for precision, usual, with_vnni in (("int16", "vpmaddwd", "vpdpwssd"), ("int8", "vpmaddubsw", "vpdpbusd")):
@@ -225,7 +225,7 @@ def test_newer_processors_add_products_to_sums_in_one_instruction(cpu, features,
         assert usual in found or vnni
 
 
-def test_what_cannot_be_run_is_named():
+def test_unsupported_networks_and_settings_are_named():
     size = (12, 16)
     with pytest.raises(UserError, match="does not begin with a convolution"):
         FusedCPU(network("M C8 F", "2x2 stride 2", size, 5, 1))

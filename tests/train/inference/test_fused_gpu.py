@@ -1,4 +1,4 @@
-"""The fused kernel against eager PyTorch, interpreted on the CPU; and compiled for GPUs, of which none is needed."""
+"""The fused kernel against eager PyTorch, interpreted on the CPU, and compiled for GPUs without one."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ from train.inference.network import load as load_network
 from train.metrics.predict import predict
 from train.models.notation import build, parse, size_layers
 
-pytest.importorskip("triton", reason="the fused kernel is written in Triton, which is there for Linux alone")
+pytest.importorskip("triton", reason="the fused kernel is written in Triton, which exists for Linux only")
 
 V, N = "3x3 strides 2,1,2", "2x2 stride 2"
 
@@ -56,7 +56,7 @@ def eager(network: Network, images: Tensor) -> Tensor:
 
 
 def fused(path: Path, images: Tensor, precision: str, device: str = "cpu") -> tuple[Tensor, int]:
-    """Runs in a process of its own: the logits, and the images of a stack."""
+    """Logits and images in a stack; called in a separate process."""
     torch.set_num_threads(1)
     from train.inference.gpu.fused import FusedNetwork  # noqa: PLC0415, triton looks at TRITON_INTERPRET here
 
@@ -69,12 +69,12 @@ Fused = Callable[..., tuple[Tensor, int]]
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fused]:
-    """`fused` of a network and images, in a process with Triton's interpreter; raises what it raises."""
+    """`fused` in a process with Triton's interpreter; its exceptions are raised here."""
     path = tmp_path_factory.mktemp("fused") / "model.safetensors"
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRITON_INTERPRET", "1")
-            pool.submit(os.getpid).result()  # the process is there now
+            pool.submit(os.getpid).result()  # starts the process, with this environment
 
         def call(network: Network, images: Tensor, precision: str = "fp32", **more: str) -> tuple[Tensor, int]:
             path.write_bytes(network.to_bytes())
@@ -111,7 +111,7 @@ def test_networks_with_other_pools(interpreted: Fused, pool: str) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("n", [1, 3, 8])
-def test_stacks_that_are_not_full_and_more_than_programs(interpreted: Fused, n: int, precision: str) -> None:
+def test_incomplete_stacks_and_more_stacks_than_programs(interpreted: Fused, n: int, precision: str) -> None:
     check(interpreted, random_network("C8 M C8 M F", V, (11, 13), 5, 3), n, precision)
 
 
@@ -143,7 +143,7 @@ def test_slots_run_as_their_narrow_network(interpreted: Fused) -> None:
     torch.testing.assert_close(logits, eager(network, images), rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_refused(interpreted: Fused) -> None:
+def test_wrong_images_settings_and_networks_are_refused(interpreted: Fused) -> None:
     network = random_network("C8 M F", N, (8, 9), 3, 2)
     assert interpreted(network, images_of(network, 0))[0].shape == (0, 3)
     for wrong in (torch.zeros(2, 9, 8, 3, dtype=torch.uint8), torch.zeros(2, 8, 9, 3), images_of(network, 2)[0]):
@@ -231,7 +231,7 @@ def test_maps_of_a_step_do_not_overlap() -> None:
     [("lol_gold1", 1, 4791), ("lol_gold1", 4, 5362), ("sot_time", 1, 6930), ("sot_time", 4, 7478)],
 )
 def test_intensity_of_the_documentation(name: str, fold: int, intensity: int) -> None:
-    """docs/how-to/inference_gpu.md: operations of an image by the bytes of its pixels and logits."""
+    """docs/explanation/gpu_kernel.md: operations for an image divided by the bytes of its pixels and logits."""
     game = validate(Game, load("game", name))
     classes = len(game.classes)
     cost = network_cost(parse(game.arch, V), size=game.size, classes=classes, fold=fold, form="dense")

@@ -72,7 +72,7 @@ def test_convolutions_have_f_groups_and_only_the_weights_of_the_slots(f: int) ->
     ]
 
 
-def test_slots_are_found_where_there_are_some() -> None:
+def test_slots_are_detected() -> None:
     slots = network_of("C8 M F", N, (10, 14), 5, 3)
     found = slot_network(slots)
     assert found is not None
@@ -81,7 +81,7 @@ def test_slots_are_found_where_there_are_some() -> None:
     assert slot_network(network_of("C8 M F", N, (10, 14), 5, 1)) is None
 
 
-def test_weights_that_are_no_slots_are_refused() -> None:
+def test_weights_without_slots_are_refused() -> None:
     dense = network_of("C8 C8 M F", N, (10, 14), 5, 4, slots=False)
     one_off = network_of("C8 C8 M F", N, (10, 14), 5, 4)
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_weights_that_are_no_slots_are_refused() -> None:
                 form(network)
 
 
-def test_the_network_that_is_given_stays_as_it_was() -> None:
+def test_the_given_network_is_unchanged() -> None:
     network = of_game("lol_gold1", 4)
     before = {name: tensor.clone() for name, tensor in network.net.state_dict().items()}
     grouped_network(network).get_parameter("conv1.weight").zero_()

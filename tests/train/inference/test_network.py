@@ -1,4 +1,4 @@
-"""A network as a file: what is loaded is what was saved, and what is no network is refused."""
+"""Saving and loading networks; other files are refused."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_crops_of_another_shape_are_refused_with_both_shapes(network: Network) -
         network.classify(torch.zeros(2, 12, 9, 3, dtype=torch.uint8))
 
 
-def test_what_is_no_network_is_refused_by_name(network: Network, tmp_path: Path) -> None:
+def test_other_and_damaged_files_are_refused_by_name(network: Network, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     with pytest.raises(UserError, match="cannot be read"):
         load(path)

@@ -1,4 +1,4 @@
-"""F(2×2, 3×3) against the direct convolution."""
+"""Winograd's F(2×2, 3×3) against the direct convolution."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ FIVE = "C32 M B M C8 M F"
     bias=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_it_is_the_direct_convolution(h, w, groups, c, o, bias):
+def test_it_equals_the_direct_convolution(h, w, groups, c, o, bias):
     torch.manual_seed(0)
     conv = nn.Conv2d(c * groups, o * groups, 3, padding=1, groups=groups, bias=bias)
     x = torch.randn(2, c * groups, h, w)
@@ -53,7 +53,7 @@ def test_its_multiplications_are_those_of_the_cost_table():
     assert counted.get_total_flops() == cost.winograd - tiles * (32 * 6 + 24 * 10) == 2 * 16 * tiles * 60
 
 
-def test_other_convolutions_stay_as_they_are():
+def test_other_convolutions_are_left_unchanged():
     with pytest.raises(ValueError, match="stride 1 and padding 1"):
         WinogradConv(nn.Conv2d(3, 4, 3, padding=1, stride=2))
     with pytest.raises(ValueError, match="by zeros"):
