@@ -1,0 +1,1 @@
+"""Training tasks and their images: data sets, live crops, folders of crops."""

@@ -1,4 +1,4 @@
-"""Images on their way to the network: data sets as tensors on the device, crops rendered as they are needed."""
+"""Sources of training images: data sets held as tensors on the device, and crops rendered while training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from textgen.dataset.store import StoredSplit
 from textgen.render.renderer import Renderer
 
-CHUNK = 2048  # images that are rendered at once: a tenth of a second of work
-AHEAD = 2  # chunks that wait, rendered, for the network
+CHUNK = 2048  # images rendered at once: a tenth of a second of work
+AHEAD = 2  # chunks rendered or being rendered before the network needs them
 
 
 class Source(Protocol):
-    """Images to train on, n of them an epoch; `labels` int64 (n,), on the device as the images will be."""
+    """Training images, n per epoch; `labels` int64 (n,) are on the device, as the images of `batches` are."""
 
     @property
     def labels(self) -> Tensor: ...
@@ -27,11 +27,11 @@ class Source(Protocol):
     def size(self) -> tuple[int, int]: ...
 
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each of `batches`, indices (b,) on the CPU, the images uint8 (b, H, W, 3) of that epoch on the device."""
+        """Yield images of `epoch` uint8 (b, H, W, 3), on the device, for each of `batches`, indices (b,) on the CPU."""
 
 
 class DeviceSplit(NamedTuple):
-    """images uint8 (n, H, W, 3) and labels int64 (n,), both on the device: the same ones every epoch."""
+    """Images uint8 (n, H, W, 3) and labels int64 (n,), both on the device, the same in every epoch."""
 
     images: Tensor
     labels: Tensor
@@ -45,15 +45,15 @@ class DeviceSplit(NamedTuple):
         """See `Source`."""
         if not batches:
             return iter(())
-        order = torch.cat(list(batches)).to(self.images.device)  # one transfer an epoch, and no wait after it
+        order = torch.cat(list(batches)).to(self.images.device)  # one transfer per epoch, not one per batch
         return (self.images[indices] for indices in torch.split(order, len(batches[0])))
 
 
 class LiveSource:
-    """Crops that nobody has seen: image i of epoch e, of `count` an epoch, is training sample e·count + i of a game.
+    """New crops in every epoch of `count` images: image i of epoch e is training sample e·count + i of the game.
 
-    They are rendered in a thread of their own while the network trains, CHUNK at a time, and are the same whatever
-    the chunks. `count` is a multiple of the number of classes, so that image i has one class in all epochs.
+    A thread renders them while the network trains, CHUNK at a time; the images do not depend on the chunks. `count` is
+    a multiple of the number of classes, so that image i has the same class in all epochs.
     """
 
     def __init__(self, renderer: Renderer, count: int, device: torch.device):
@@ -66,31 +66,32 @@ class LiveSource:
         """See `Source`."""
         if not batches:
             return
-        per_chunk = max(CHUNK // len(batches[0]), 1)
-        chunks = [batches[at : at + per_chunk] for at in range(0, len(batches), per_chunk)]
-        with ThreadPoolExecutor(1) as thread:
-            waiting = [thread.submit(self._render, epoch, chunk) for chunk in chunks[:AHEAD]]
+        batches_per_chunk = max(CHUNK // len(batches[0]), 1)
+        chunks = [batches[start : start + batches_per_chunk] for start in range(0, len(batches), batches_per_chunk)]
+        with ThreadPoolExecutor(1) as executor:
+            pending = [executor.submit(self._render, epoch, chunk) for chunk in chunks[:AHEAD]]
             try:
-                for number, chunk in enumerate(chunks):
-                    images = waiting.pop(0).result()
-                    if number + AHEAD < len(chunks):
-                        waiting.append(thread.submit(self._render, epoch, chunks[number + AHEAD]))
+                for index, chunk in enumerate(chunks):
+                    images = pending.pop(0).result()
+                    if index + AHEAD < len(chunks):
+                        pending.append(executor.submit(self._render, epoch, chunks[index + AHEAD]))
                     yield from torch.split(images.to(self._device), [len(batch) for batch in chunk])
             finally:  # also where training stops within an epoch
-                thread.shutdown(cancel_futures=True)
+                executor.shutdown(cancel_futures=True)
 
     def _render(self, epoch: int, chunk: Sequence[Tensor]) -> Tensor:
+        """The images of all batches of a chunk, uint8 (n, H, W, 3), on the CPU."""
         indices = torch.cat(list(chunk)).numpy() + epoch * self._count
         return torch.from_numpy(self._renderer.render("train", indices).images)
 
 
 def to_device(split: StoredSplit, device: torch.device) -> DeviceSplit:
-    """A split copied to `device` whole: 377 MB for the largest game, so that no epoch waits for a loader."""
+    """Copy a whole split to `device`, 377 MB for the largest game, so that no epoch waits for a loader."""
     return DeviceSplit(
         torch.from_numpy(np.array(split.images)).to(device), torch.from_numpy(np.array(split.labels)).to(device)
     )
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 (n, H, W, 3) -> float32 (n, 3, H, W) in -1…1, in channels-last memory as it came."""
+    """Convert images uint8 (n, H, W, 3) to a network's input, float32 (n, 3, H, W) in -1…1, in channels-last memory."""
     return images.permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)

@@ -1,4 +1,4 @@
-"""What is trained on and tested with: a game's data set, fresh crops of it, or a folder of the user's own crops."""
+"""Training tasks and their data: a game's data set, live crops of a game, or a folder of the user's own crops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from train.data.sources import DeviceSplit, LiveSource, Source, to_device
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A classification task. `train_images` counts an epoch; `definition` is None for a folder without a game."""
+    """A classification task for crops of `size` (H, W), with `train_images` training images per epoch.
+
+    `definition` is None for a folder without a game; `imported`, the data set of a folder, is None for a game.
+    """
 
     kind: DataKind
     name: str
@@ -44,25 +47,28 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class TaskData:
-    """Images for training, for choosing the best epoch, and test sets by name, "test" the first, on the device.
+    """The training images, the validation images and the test sets by name, "test" first, on the device.
 
-    `pictures` are the test images as they are stored, `hash` names what was validated and tested with.
+    `stored_test` is the test set "test" as it is stored; `hash` is that of the data set for validation and tests.
     """
 
     train: Source
     val: DeviceSplit
     tests: Mapping[str, DeviceSplit]
-    pictures: StoredSplit
+    stored_test: StoredSplit
     hash: str
 
 
 def define_task(
     kind: DataKind, definition: DatasetDefinition | None, path: Path | None, data_dir: Path, rebuild: bool = False
 ) -> TrainingTask:
-    """What a run is about. A folder of crops is imported now; nothing is rendered yet. Raises `UserError`."""
+    """Define the task of a run: import a folder of crops, if that is the `kind`; render nothing yet.
+
+    Raises `UserError` for settings that are missing or do not fit the `kind`.
+    """
     if kind == "folder":
         if path is None:
-            raise UserError("data=folder needs path=…, a folder of crops with one folder a class")
+            raise UserError("data=folder needs path=…, a folder with one folder of crops for each class")
         game = definition.game if definition else None
         imported = import_folder(
             path,
@@ -77,12 +83,12 @@ def define_task(
         arch = game.arch if game else str(Game.__dataclass_fields__["arch"].default)
         return TrainingTask(kind, name, imported.classes, (size[0], size[1]), arch, count, definition, imported)
     if path is not None:
-        raise UserError(f"path={path} is for data=folder alone: give that too, or leave path out")
+        raise UserError(f"path={path} is for data=folder alone: give data=folder too, or leave path out")
     if definition is None:
-        raise UserError("which game? give one, or data=folder path=… for crops of your own")
+        raise UserError("no game is given: give game=…, or data=folder path=… for crops of your own")
     game = definition.game
     if game.images.train == 0:
-        raise UserError("game.images.train is 0: there is nothing to train on; for data=live it is the images an epoch")
+        raise UserError("game.images.train is 0: give the training images of each class; with data=live, per epoch")
     classes = game.classes
     return TrainingTask(
         kind, game.name, classes, game.size, game.arch, game.images.train * len(classes), definition, None
@@ -92,23 +98,27 @@ def define_task(
 def open_data(
     task: TrainingTask, device: torch.device, *, data_dir: Path, workers: int | None, rebuild: bool, real: Path | None
 ) -> TaskData:
-    """The images of `task`, built where they are not there. `real` is a folder of crops for one more test set."""
-    dataset, live = task.imported, None
+    """Load the images of `task`, and build the data set where it is missing.
+
+    `real` is a folder of crops for an additional test set. Raises `UserError` for crops that do not fit the task.
+    """
+    dataset, renderer = task.imported, None
     if dataset is None:
         assert task.definition is not None
         definition = task.definition
-        if task.kind == "live":  # training images go to no file; validation and test are those of data=files
-            live = Renderer.from_definition(definition)
+        if task.kind == "live":  # training images are not stored; validation and test images are those of data=files
+            renderer = Renderer.from_definition(definition)
             game = definition.game
             definition = replace(definition, game=replace(game, images=replace(game.images, train=0)))
         dataset = ensure_dataset(definition, data_dir, workers=workers, rebuild=rebuild)
     tests = {name: split for name, split in dataset.splits.items() if name.startswith("test")}
     if real is not None:
         tests["real"] = load_test_folder(real, task.classes, task.size)
+    splits = dataset.splits
     return TaskData(
-        train=LiveSource(live, task.train_images, device) if live else to_device(dataset.splits["train"], device),
-        val=to_device(dataset.splits["val"], device),
+        train=LiveSource(renderer, task.train_images, device) if renderer else to_device(splits["train"], device),
+        val=to_device(splits["val"], device),
         tests={name: to_device(split, device) for name, split in tests.items()},
-        pictures=dataset.splits["test"],
+        stored_test=splits["test"],
         hash=dataset.hash,
     )

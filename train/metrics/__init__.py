@@ -1,0 +1,1 @@
+"""Accuracy over random groupings into stacks, and order agreement."""

@@ -1,4 +1,4 @@
-"""How good a FoldedCNN is: accuracy over random groupings, and how far it depends on the order within a stack."""
+"""Evaluation of a FoldedCNN: accuracy over random groupings, and order agreement."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from train.metrics.predict import predict, random_stacks
 
 @dataclass
 class Evaluation:
-    """All figures are fractions in 0…1.
+    """The results for n test images. Accuracies and agreements are fractions, 0…1.
 
-    `accuracy_and_loss` is the mean of `accuracy_groupings`, one a random grouping of the test set into stacks;
-    `accuracy_ci95` is Wilson's interval for it with the number of test images, the chance that lies in the test set.
-    `order_agreement`: how often an image's prediction in one of the f! orders of its stack equals that in the first
-    order, averaged over images and all f! orders; `order_all_agree`: the share of images on which all f! agree. Both
-    are None for f=1. The tensors are of the first grouping: `predictions` (n,), the `confidence` in them (n,), and how
-    many orders agree with the first for each image, `orders_agreeing` (n,).
+    `accuracy` is the mean of `accuracy_groupings`, one for each random grouping of the test set into stacks;
+    `accuracy_ci95` is Wilson's interval for it, the sampling error of the test set of n images. An order of a stack
+    agrees for an image if the image's prediction is that of the first order. `order_agreement` is the mean agreement
+    over images and all f! orders, `order_all_agree` the share of images for which all f! `orders` agree; these are None
+    for f=1. Those of the first grouping are `predictions` (n,), their `confidence` (n,), the largest probability, and
+    `orders_agreeing` (n,), the number of orders that agree for each image.
     """
 
     accuracy: float
     accuracy_ci95: tuple[float, float]
     accuracy_groupings: list[float]
     per_class_accuracy: list[float | None]  # None for a class without test images
-    confusion: Tensor  # (classes, classes), true by predicted, of all groupings
+    confusion: Tensor  # (classes, classes), true class by predicted class, summed over the groupings
     predictions: Tensor
     confidence: Tensor
     order_agreement: float | None = None
@@ -45,36 +45,36 @@ def evaluate(
 ) -> Evaluation:
     """Score every image of `split` exactly once in each of `groupings` random groupings into stacks of `f`.
 
-    Without `orders` the order agreement, f! passes more, is left out.
+    With `orders` it also measures the order agreement, which costs f! passes over the split.
     """
     n = len(split.labels)
     generator = torch.Generator().manual_seed(seed)
     labels = split.labels.cpu()
     confusion = torch.zeros(classes, classes, dtype=torch.long)
     accuracies = []
-    for number in range(groupings if f > 1 else 1):  # f=1 has one grouping: every image alone
-        stacks = random_stacks(n, f, generator)
-        logits = predict(net, split.images, stacks)
+    for grouping in range(groupings if f > 1 else 1):  # f=1 has one grouping: every image alone
+        stacks = random_stacks(n, f, generator)  # (⌈n/f⌉, f)
+        logits = predict(net, split.images, stacks)  # (n, classes)
         predictions = logits.argmax(1)
         accuracies.append((predictions == labels).float().mean().item())
         confusion += torch.bincount(labels * classes + predictions, minlength=classes**2).view(classes, classes)
-        if number == 0:
-            first = stacks, predictions, logits.softmax(1).amax(1)
+        if grouping == 0:
+            first_stacks, first_predictions, confidence = stacks, predictions, logits.softmax(1).amax(1)
     mean = sum(accuracies) / len(accuracies)
     result = Evaluation(
         accuracy=mean,
         accuracy_ci95=wilson_interval(mean, n),
         accuracy_groupings=accuracies,
         per_class_accuracy=[
-            right / seen if seen else None
-            for right, seen in zip(confusion.diag().tolist(), confusion.sum(1).tolist(), strict=True)
+            correct / images if images else None
+            for correct, images in zip(confusion.diag().tolist(), confusion.sum(1).tolist(), strict=True)
         ],
         confusion=confusion,
-        predictions=first[1],
-        confidence=first[2],
+        predictions=first_predictions,
+        confidence=confidence,
     )
     if f > 1 and orders:
-        agreeing = order_agreement(net, split.images, first[0], first[1])
+        agreeing = order_agreement(net, split.images, first_stacks, first_predictions)
         result.orders = math.factorial(f)
         result.orders_agreeing = agreeing
         result.order_agreement = agreeing.float().mean().item() / result.orders
@@ -83,8 +83,8 @@ def evaluate(
 
 
 def accuracy_and_loss(net: nn.Module, f: int, split: DeviceSplit, seed: int) -> tuple[float, float]:
-    """Accuracy and mean cross entropy over one random grouping, the same one for the same seed."""
+    """Accuracy and mean cross entropy over one random grouping, which `seed` determines."""
     stacks = random_stacks(len(split.labels), f, torch.Generator().manual_seed(seed))
     logits, labels = predict(net, split.images, stacks), split.labels.cpu()
-    right = (logits.argmax(1) == labels).float().mean().item()
-    return right, functional.cross_entropy(logits, labels).item()
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    return accuracy, functional.cross_entropy(logits, labels).item()

@@ -1,4 +1,4 @@
-"""Order agreement: how far a prediction depends on the image's place in its stack."""
+"""Order agreement: how often an image's prediction stays the same when the images of its stack are reordered."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from train.metrics.predict import predict_stacks
 
 
 def order_agreement(net: nn.Module, images: Tensor, stacks: Tensor, predictions: Tensor) -> Tensor:
-    """For each image, in how many of the f! orders of its stack it is predicted as in the first: (n,), 1 to f!.
+    """Count, for each image, the orders of its stack in which its prediction is that of the first order: (n,), 1…f!.
 
-    `predictions` are those of the first order, `predict(net, images, stacks).argmax(1)`.
+    `stacks` (s, f) are the images in the first order; `predictions` (n,) are `predict(net, images, stacks).argmax(1)`.
     """
     n, f = len(images), stacks.shape[1]
     agreeing = torch.zeros(n, dtype=torch.long)
-    scored = (torch.arange(stacks.numel()) < n).view(-1, f)  # not the repeats that fill up the last stack
+    scored = (torch.arange(stacks.numel()) < n).view(-1, f)  # (s*f,) -> (s, f): False for repeats in the last stack
     orders = tqdm(list(itertools.permutations(range(f))), desc="orders", leave=False, disable=None)
     for order in map(list, orders):
-        moved, counted = stacks[:, order], scored[:, order].flatten()
-        predicted = predict_stacks(net, images, moved).argmax(1)[counted]
-        indices = moved.flatten()[counted]
+        reordered, is_scored = stacks[:, order], scored[:, order].flatten()  # (s, f) and (s*f,)
+        predicted = predict_stacks(net, images, reordered).argmax(1)[is_scored]  # (n,)
+        indices = reordered.flatten()[is_scored]  # (n,)
         agreeing[indices] += predicted == predictions[indices]
     return agreeing

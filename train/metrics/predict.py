@@ -1,4 +1,4 @@
-"""Logits of stacked images, in the order of the images."""
+"""Random groupings of images into stacks, and the logits of stacked images."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from torch import Tensor, nn
 from train.data.sources import to_input
 from train.folding.arithmetic import fold, unfold
 
-BATCH = 512  # images a forward pass
+BATCH = 512  # images per forward pass, rounded down to whole stacks
 
 
 def random_stacks(n: int, f: int, generator: torch.Generator) -> Tensor:
-    """A random grouping of `n` images: indices (⌈n/f⌉, f), each image once, the last stack filled up with repeats.
+    """Draw a random grouping of `n` images: indices (⌈n/f⌉, f), each image once, the last stack filled with repeats.
 
     >>> random_stacks(5, 2, torch.Generator().manual_seed(0)).shape
     torch.Size([3, 2])
     """
-    order = torch.randperm(n, generator=generator)
+    order = torch.randperm(n, generator=generator)  # (n,)
     return order.repeat(f)[: n + -n % f].view(-1, f)  # (s*f,) -> (s, f)
 
 
 def predict(net: nn.Module, images: Tensor, stacks: Tensor) -> Tensor:
-    """Logits on the CPU, (n, classes), in the order of `images`, each image scored where it stands in `stacks` (s, f).
+    """Logits on the CPU, (n, classes), in the order of `images`, from one pass over `stacks` (s, f).
 
-    Padding, the repeats at the end of the last stack, is not scored.
+    `stacks` is a grouping as `random_stacks` draws it; the repeats at the end of the last stack are not scored.
     """
     n = len(images)
-    logits = predict_stacks(net, images, stacks)[:n]
-    out = torch.empty_like(logits)
-    out[stacks.flatten()[:n]] = logits
-    return out
+    stacked_logits = predict_stacks(net, images, stacks)[:n]  # in the order of the stacks
+    logits = torch.empty_like(stacked_logits)
+    logits[stacks.flatten()[:n]] = stacked_logits
+    return logits
 
 
 @torch.inference_mode()
 def predict_stacks(net: nn.Module, images: Tensor, stacks: Tensor) -> Tensor:
-    """Logits on the CPU, (s·f, classes), image by image as they stand in `stacks` (s, f)."""
+    """Logits on the CPU, (s·f, classes), in the order of the stacked images, `stacks` (s, f)."""
     net.eval()
     f = stacks.shape[1]
-    indices = stacks.flatten().to(images.device)  # images of a stack follow each other
+    indices = stacks.flatten().to(images.device)  # (s, f) -> (s*f,): the images of a stack are consecutive
     batches = torch.split(indices, max(BATCH // f, 1) * f)
     return torch.cat([unfold(net(fold(to_input(images[batch]), f)), f) for batch in batches]).float().cpu()

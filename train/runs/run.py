@@ -195,7 +195,7 @@ class _Run:
 
     def _draw(self, trained: Trained, evaluation: Evaluation) -> dict[str, bytes]:
         """The figures of the run as PNG files, by the names of `train.report.page.PICTURES`."""
-        test, classes = self.data.pictures, self.task.classes
+        test, classes = self.data.stored_test, self.task.classes
         images, labels = np.asarray(test.images), np.asarray(test.labels)
         return {
             "curves": plots.curves(trained.history, trained.best_epoch),
