@@ -27,7 +27,11 @@ from train.folding.arithmetic import folded_width
 from train.models.resize import ResizeImages
 from train.models.training_layers import CharacterLinear, PositiveBatchNorm
 
-ROUNDING_SIGNS: dict[Rounding, str] = {"nearest": "", "up": "+", "down": "-"}  # behind the multiple, as in C32/8+
+ROUNDING_SIGNS: dict[Rounding, str] = {
+    "nearest": "",
+    "up": "+",
+    "down": "-",
+}  # after the multiple, as in C32/8+
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Networks of one's own, folded: widths, shapes, gradients, and what is refused by name."""
+"""`fold_model` on networks of many kinds: widths, shapes, gradients, and errors that name the layer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def check(net: nn.Module, f: int, size: tuple[int, int, int] = SIZE) -> nn.Module:
-    """Folds it and checks what holds for every network."""
+    """Fold `net`, check what holds for every folded network, and return it."""
     before = deepcopy(net.state_dict())
     folded = fold_model(net, f, size=size)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
@@ -91,8 +91,8 @@ def test_networks_of_the_notation_fold_as_it_builds_them(f: int) -> None:
     nets += [("C16 C16 M F128 F", "2x2 stride 2", (50, 50), 2), ("C1 M C2 M F1 F", "2x2 stride 2", (12, 9), 3)]
     for arch, pool, size, classes in nets:
         sizes: dict[str, Any] = {"size": size, "classes": classes}
-        for aids in ({}, {"norm": True, "dropout": 0.25}):
-            net, expected = (build(parse(arch, pool), fold=fold, **sizes, **aids) for fold in (1, f))
+        for training in ({}, {"norm": True, "dropout": 0.25}):
+            net, expected = (build(parse(arch, pool), fold=fold, **sizes, **training) for fold in (1, f))
             assert shapes(fold_model(net, f, size=(3, *size))) == shapes(expected)
 
 
@@ -361,7 +361,7 @@ def test_a_folded_network_learns() -> None:
     assert (unfold(folded(fold(images, f)), f).argmax(1) == classes).float().mean() > 0.95
 
 
-# ---- What is refused, and by which name.
+# ---- Networks that cannot be folded, and their errors.
 
 
 class Attention(nn.Module):

@@ -72,18 +72,18 @@ def test_parameters_of_v1_are_pinned(fold: int, parameters: int) -> None:
 
 
 @pytest.mark.parametrize("pool", [V, "3x3 strides 2,1,2 padded", "2x2 stride 2"])
-def test_norm_and_relu_behind_a_pool_compute_the_same_and_have_the_same_gradient(pool: str) -> None:
+def test_norm_and_relu_after_a_pool_compute_the_same_and_have_the_same_gradient(pool: str) -> None:
     torch.manual_seed(0)
     layers = parse("C8 M C8 C8 M F16 F", pool)
-    before, behind = (build(layers, size=(21, 24), classes=3, pool_first=first) for first in (False, True))
-    assert [name for name, _ in behind.named_children()][:3] == ["conv1", "pool1", "relu1"]
-    behind.load_state_dict(before.state_dict())
+    norm_first, pool_first = (build(layers, size=(21, 24), classes=3, pool_first=flag) for flag in (False, True))
+    assert [name for name, _ in pool_first.named_children()][:3] == ["conv1", "pool1", "relu1"]
+    pool_first.load_state_dict(norm_first.state_dict())
     x = torch.randn(5, 3, 21, 24)
-    outputs = [net(x) for net in (before, behind)]
+    outputs = [net(x) for net in (norm_first, pool_first)]
     assert torch.equal(*outputs)
     for output in outputs:
         output.square().sum().backward()
-    for one, other in zip(before.parameters(), behind.parameters(), strict=True):
+    for one, other in zip(norm_first.parameters(), pool_first.parameters(), strict=True):
         assert one.grad is not None
         assert torch.equal(one.grad, other.grad)
 

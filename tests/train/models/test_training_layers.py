@@ -1,4 +1,4 @@
-"""What a network has only while it is trained: it is gone in the network that comes out, which computes the same."""
+"""Training-only layers: the network without them computes the same."""
 
 from copy import deepcopy
 
@@ -20,7 +20,7 @@ CLASSES = ("7", "17", "18", "none")
 
 
 @pytest.mark.parametrize("pool_first", [False, True])
-def test_what_training_adds_is_taken_out_and_the_network_computes_as_before(pool_first: bool) -> None:
+def test_a_network_without_its_training_only_layers_computes_the_same(pool_first: bool) -> None:
     torch.manual_seed(0)
     layers = parse("C8 M C8 C8 M F16 F", V)
     shares = shared_characters(CLASSES)
@@ -50,7 +50,7 @@ def test_classes_share_characters_at_their_place_from_the_end_and_their_length()
     assert shared_characters(["1a", "2a"]) is None  # what all have tells nothing
 
 
-def test_classes_that_share_everything_begin_alike_and_can_be_told_apart() -> None:
+def test_classes_with_the_same_shared_weights_start_with_equal_logits_and_can_be_trained_apart() -> None:
     torch.manual_seed(0)
     layer = CharacterLinear(5, torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     x = torch.randn(8, 5)
