@@ -1,4 +1,4 @@
-"""`python -m textgen game=…`: build a data set. The Hydra shell; all work is done below it."""
+"""`python -m textgen game=…`: build a data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textgen.schema.definition import command_settings, parse_definition
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ShardConfig:
-    """Which part of the data set to build: `index` (from 0) of `count`, or all of it."""
+    """The part of the data set to build: shard `index` (from 0) of `count`, or all of it if `index` is null."""
 
     index: Annotated[StrictInt, Field(ge=0)] | None
     count: Annotated[StrictInt, Field(ge=1, le=100_000)]
@@ -27,7 +27,7 @@ class ShardConfig:
     def __post_init__(self) -> None:
         if self.index is None and self.count > 1:
             raise ValueError(
-                "shard.count needs shard.index; the whole is built without both, from the shards there are"
+                "shard.count needs shard.index; without both, the whole data set is built, with the shards that exist"
             )
         if self.index is not None and self.index >= self.count:
             raise ValueError(f"shard.index counts from 0: give 0 to {self.count - 1}, or a larger shard.count")
@@ -38,7 +38,7 @@ class ShardConfig:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/textgen.yaml outside the data set's definition."""
+    """The settings of conf/textgen.yaml that are not part of the data-set definition."""
 
     out: UserPath
     seed: Seed

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written beside their place, and renamed into it at the end."""
+"""Atomic writes: files and folders are written under a temporary name and renamed when they are complete."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import filelock
 
 from textgen.common.errors import UserError
 
-USER_ERRNOS = {  # by the user: no room, or a path that cannot be
+USER_ERRNOS = {  # errors of the environment: a full or read-only disk, an impossible path
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
 }
-OTHER_OUT = "another place with out=…"  # the advice of commands whose setting `out` cannot be written
+OTHER_OUT = "another place with out=…"  # the advice of commands with a setting `out`
 _writing: set[Path] = set()  # the temporary folders of this process
 
 
 @contextmanager
 def os_errors_as_user_errors(path: Path, advice: str) -> Iterator[None]:
-    """Raise as `UserError` what the user can mend while `path` is written: no permission, no room, an impossible path.
+    """Convert errors of writing `path` to `UserError`: a missing permission, a full disk, an impossible path.
 
-    `advice` ends the advice "make room or choose …".
+    `advice` completes the message "make room or choose …". Other errors pass unchanged.
     """
     try:
         yield
@@ -42,10 +42,10 @@ def os_errors_as_user_errors(path: Path, advice: str) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path, advice: str) -> Iterator[Callable[[bytes], None]]:
-    """Gives a function that writes the whole of `path`; without a call of it the file stays as it was.
+    """Yield a function that replaces the content of `path`; if it is not called, the file stays unchanged.
 
-    The temporary file beside it is there from the beginning: a place that cannot be written is an error before any
-    work. Raises `UserError` for what the user can mend; `advice` ends the advice "choose …".
+    The temporary file is created on entry, so that a path that cannot be written is an error before any work. Raises
+    `UserError` as `os_errors_as_user_errors` does; `advice` completes its message.
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -67,20 +67,20 @@ def atomic_file(path: Path, advice: str) -> Iterator[Callable[[bytes], None]]:
 
 
 def write_atomic(path: Path, data: bytes, advice: str) -> None:
-    """Write a file whole or not at all, as `atomic_file` does."""
+    """Write a file completely or not at all, as `atomic_file` does."""
     with atomic_file(path, advice) as write:
         write(data)
 
 
 @contextmanager
 def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", "refuse"] = "keep") -> Iterator[Path]:
-    """An empty folder to write to, beside `path`; it takes that place when the block ends well and vanishes otherwise.
+    """Yield an empty temporary folder; rename it to `path` when the block succeeds, delete it when the block fails.
 
-    `existing` says what becomes of a folder that is at `path` when the block ends: it stays (another process wrote the
-    same bytes), is replaced, or is an error. `advice` ends the advice "make room or choose …". Raises `UserError`
-    for what the user can mend: no permission, no room, a path that cannot be. Other errors and Ctrl-C pass as they are.
+    `existing` decides about a folder that exists at `path` when the block ends: "keep" it (another process wrote the
+    same bytes), "replace" it, or "refuse" it with an error. Raises `UserError` as `os_errors_as_user_errors` does;
+    `advice` completes its message.
     """
-    path = Path(os.path.realpath(path))  # also of a link: what it leads to is replaced, and never the link alone
+    path = Path(os.path.realpath(path))  # the target of a link is replaced, not the link
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with os_errors_as_user_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,42 +91,42 @@ def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", 
             if path.exists() and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             yield temporary
-            _put(temporary, path, advice, existing)
+            _move_into_place(temporary, path, advice, existing)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             _writing.discard(temporary)
 
 
 @contextmanager
-def file_lock(lock: Path, told: str, quiet: bool = False) -> Iterator[None]:
-    """Only one process at a time has the file `lock`, made if it is not there; `told` says to another why it waits.
+def file_lock(path: Path, reason: str, quiet: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`, created if missing; while another process holds it, print `reason` and wait.
 
-    The system frees the lock of a process that is killed.
+    The system releases the lock of a killed process.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(lock)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
     try:
-        held.acquire(timeout=0)
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         if not quiet:
-            print(f"{told}: waiting for it", file=sys.stderr)
-        held.acquire()
+            print(f"{reason}: waiting for it", file=sys.stderr)
+        lock.acquire()
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
-def _put(temporary: Path, path: Path, advice: str, existing: Literal["keep", "replace", "refuse"]) -> None:
+def _move_into_place(temporary: Path, path: Path, advice: str, existing: Literal["keep", "replace", "refuse"]) -> None:
     if not path.exists():
         try:
             temporary.rename(path)
             return
         except OSError:
-            if not path.is_dir():  # else another process was there in between
+            if not path.is_dir():  # otherwise another process created it meanwhile
                 raise
     if existing == "refuse":
-        raise UserError(f"{path} was made by another process meanwhile: choose {advice}")
+        raise UserError(f"{path} was created by another process meanwhile: choose {advice}")
     elif existing == "replace":
         old = temporary.with_suffix(".old")
         path.rename(old)
@@ -139,7 +139,7 @@ def _put(temporary: Path, path: Path, advice: str, existing: Literal["keep", "re
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what killed processes have left beside `path`."""
+    """Remove the temporary folders that killed processes left beside `path`."""
     for folder in path.parent.iterdir():
         match = re.fullmatch(re.escape(f".{path.name}.") + r"([1-9][0-9]{0,8})\.(tmp|old)", folder.name)
         if match and folder not in _writing and _is_dead(int(match[1])):
@@ -148,11 +148,11 @@ def _remove_abandoned(path: Path) -> None:
 
 def _is_dead(pid: int) -> bool:
     if pid == os.getpid():
-        return True  # a container gives every run the same number: an earlier one had it
+        return True  # an earlier run in a container, where every run has the same pid
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # another user's process, and it runs
+        pass  # a running process of another user
     return False

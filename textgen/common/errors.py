@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors of the user's input, as opposed to bugs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import unicodedata
 
 
 class UserError(ValueError):
-    """What was given, what was expected and how to mend it, in one line.
+    """A wrong input. The message says in one line what was given, what was expected and how to correct it.
 
-    Entry points print it and exit with code 2. Anything else that is raised is a bug of ours and keeps its
-    traceback.
+    Commands print it and exit with code 2. Any other exception is a bug and keeps its traceback.
     """
 
     @property
@@ -19,7 +18,7 @@ class UserError(ValueError):
 
 
 class SpecError(UserError):
-    r"""A wrong spec. `str(error)` is one sentence, then a picture where a place in a text is to blame.
+    r"""A wrong spec. `str(error)` is one sentence, followed by the text and a caret if the error has a column.
 
     >>> from textgen.spec import Spec
     >>> Spec.parse("X[.Yk", label="X")
@@ -30,12 +29,12 @@ class SpecError(UserError):
     """
 
     def __init__(self, summary: str, text: str = "", column: int = 0) -> None:
-        # An East Asian wide character is as wide as an ideographic space: the caret stays below its column.
+        # An ideographic space is as wide as an East Asian wide character: it keeps the caret below its column.
         wide = [unicodedata.east_asian_width(char) in "WF" for char in text[: column - 1]]
         caret = "".join("\u3000" if is_wide else " " for is_wide in wide) + "^"
         super().__init__(f"{summary}\n    {text}\n    {caret}" if column else summary)
 
     @property
     def summary(self) -> str:
-        """The sentence alone; it names the column, counted from 1."""
+        """The sentence alone. Columns in it count from 1."""
         return str(self).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The user's picture files, read with care: four formats, bounded sizes, errors that name the file."""
+"""Read the user's picture files: few formats, bounded sizes, errors that name the file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ B = TypeVar("B")
 Size = tuple[int, int]  # height, width
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; of the others, EPS would start Ghostscript
-MAX_PIXELS = 50_000_000  # more is refused unread: a small file can unpack to gigabytes
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix; Pillow would run Ghostscript for EPS
+MAX_PIXELS = 50_000_000  # larger pictures are refused before decoding: a small file can decode to gigabytes
 MAX_FILE_BYTES = 64 << 20
-DEEP = ("I", "F")  # modes of more than 8 bits a channel, which Pillow would cut off instead of scaling them
-_one_at_a_time = threading.Lock()  # filters of warnings belong to all threads
+DEEP_MODES = ("I", "F")  # more than 8 bits per channel, which Pillow would clip instead of scaling
+_warnings_lock = threading.Lock()  # all threads share the filters of warnings
 
 
 def map_in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """`function` of every item, in order, a few items ahead on all cores: for work that lets go of Python's lock."""
+    """Yield `function(item)` in order, computed a few items ahead on all cores; for work that releases the GIL."""
     items, cores = iter(items), joblib.cpu_count()
     with ThreadPoolExecutor(cores) as pool:
         waiting = deque(pool.submit(function, item) for item in islice(items, 2 * cores))
@@ -46,29 +46,29 @@ def map_in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B
 
 
 def inspect_picture(path: Path) -> tuple[str, Size]:
-    """The digest of a picture file's bytes, and its height and width, of which only the header is read."""
+    """Return the SHA-256 of a picture file and its height and width; nothing is decoded."""
     data = _read(path)
     with open_picture(io.BytesIO(data), str(path)) as image:
         return _digest(data), (image.height, image.width)
 
 
 def read_pixels(path: Path, size: Size, digest: str = "") -> tuple[U8, bool]:
-    """A picture file as uint8 (H, W, 3) of this size, and whether it was resized to it.
+    """Read a picture file as RGB uint8 (H, W, 3) of this size (H, W); also return whether it was resized.
 
-    Raises `UserError` for a file that is no picture, a damaged one, or one whose bytes no longer have `digest`.
+    Raises `UserError` for a file that is not a picture, is damaged, or no longer has the digest `digest`.
     """
     data = _read(path)
     if digest and _digest(data) != digest:
         raise UserError(f"{path} changed while it was read: try again when nothing writes to the folder")
     with open_picture(io.BytesIO(data), str(path)) as image:
-        if image.mode.partition(";")[0] in DEEP:
-            raise UserError(f"{path} has more than 8 bits a channel (mode {image.mode}): save it with 8")
-        whole = np.asarray(image.convert("RGB"))
-    height, width = whole.shape[:2]
+        if image.mode.partition(";")[0] in DEEP_MODES:
+            raise UserError(f"{path} has more than 8 bits per channel (mode {image.mode}): save it with 8")
+        pixels = np.asarray(image.convert("RGB"))
+    height, width = pixels.shape[:2]
     if (height, width) == size:
-        return whole, False
+        return pixels, False
     shrinks = height >= size[0] and width >= size[1]
-    resized = cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return resized.astype(np.uint8, copy=False), True
 
 
@@ -85,35 +85,37 @@ def _read(path: Path) -> bytes:
 
 @contextmanager
 def open_picture(
-    source: Path | io.BytesIO, what: str, formats: tuple[str, ...] = FORMATS, most: int = MAX_PIXELS
+    source: Path | io.BytesIO, name: str, formats: tuple[str, ...] = FORMATS, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Image.Image]:
-    """A picture of one of `formats` with at most `most` pixels, of which only the header is read so far.
+    """Open a picture of one of `formats` with at most `max_pixels` pixels; only its header is read yet.
 
-    Whatever goes wrong while it is open, a decoder that stumbles too, is raised as `UserError` that begins with `what`.
+    All errors while it is open, those of decoders included, are raised as `UserError`s that begin with `name`.
     """
     try:
         with without_warnings():
             image = Image.open(source, formats=formats)
         with image:
-            if image.width * image.height > most:
-                raise UserError(f"{what} has {image.height}×{image.width} pixels, more than {most:,}: scale it down")
+            if image.width * image.height > max_pixels:
+                raise UserError(
+                    f"{name} has {image.height}×{image.width} pixels, more than {max_pixels:,}: scale it down"
+                )
             yield image
     except UserError:
         raise
     except Image.DecompressionBombError:
-        raise UserError(f"{what} has more than {most:,} pixels: scale it down") from None
+        raise UserError(f"{name} has more than {max_pixels:,} pixels: scale it down") from None
     except UnidentifiedImageError:
         raise UserError(
-            f"{what} is no picture in {', '.join(formats)}: save it as one of these, or remove it"
+            f"{name} is not a picture in {', '.join(formats)}: save it as one of these, or remove it"
         ) from None
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise UserError(f"{what} cannot be read as a picture: {error}; remove it or save it again") from None
+    except Exception as error:  # decoders raise many types of errors for damaged files
+        raise UserError(f"{name} cannot be read as a picture: {error}; remove it or save it again") from None
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Without Pillow's warnings: of odd metadata, and of sizes, for which our own limit is lower."""
-    with _one_at_a_time, warnings.catch_warnings():
+    """Suppress the warnings of Pillow about metadata and about large sizes, which `MAX_PIXELS` limits."""
+    with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

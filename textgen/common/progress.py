@@ -1,4 +1,4 @@
-"""Progress in images, told on stderr: drawn all the time on a terminal, and in a log at first and every half minute."""
+"""A progress bar of images on stderr: updated continuously in a terminal, every half minute in a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class _Log(tqdm):  # type: ignore[misc]
-    """Once it has been seen, a line every half minute."""
+    """After the first line, print one line every half minute."""
 
     def display(self, *args: Any, **kwargs: Any) -> Any:
         self.mininterval = self.maxinterval = 30.0
@@ -17,9 +17,9 @@ class _Log(tqdm):  # type: ignore[misc]
 
 
 def progress_bar(total: int, name: str, *, done: int = 0, quiet: bool = False) -> tqdm[Any]:
-    """A bar that counts `total` images, of which `done` are there already; a context manager with `update(count)`.
+    """Return a progress bar of `total` images, of which `done` exist already; a context manager with `update(count)`.
 
-    It appears after half a second; what is done sooner needs none.
+    It appears after half a second.
     """
     return (tqdm if sys.stderr.isatty() else _Log)(
         total=total, initial=done, desc=name, unit=" images", unit_scale=True, disable=quiet, delay=0.5

@@ -1,4 +1,4 @@
-"""Plain mappings, as YAML gives them, validated into dataclasses, with errors that name the key."""
+"""Validate plain mappings, as loaded from YAML, into dataclasses, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from textgen.common.errors import UserError
 T = TypeVar("T")
 
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # with ~ for the user's home
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # ~ is expanded
 Positive = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
-SHAPES = {  # what YAML calls what pydantic expects
+SHAPES = {  # YAML's terms for types of pydantic errors
     "tuple_type": "it is a list: write [a, b]",
-    "dataclass_type": "it is a mapping: write {key: value}, or {} for what is usual",
+    "dataclass_type": "it is a mapping: write {key: value}, or {} for the defaults",
     "mapping_type": "it is a mapping: write {key: value}",
 }
 
 
 def validate(cls: type[T], config: Any, where: str = "") -> T:
-    """`config` as the dataclass `cls`, or a `UserError` that names the key, what it got and what would be right."""
+    """Validate `config` as the dataclass `cls`. Raises `UserError` with the key, its value and what is expected."""
     try:
         return TypeAdapter(cls).validate_python(config)
-    except UnicodeEncodeError as error:  # pydantic's own, of "\ud800" in YAML
-        half = error.object[error.start]
-        raise UserError(f"{where or 'a setting'} holds {half!r}, half a character: remove it") from None
+    except UnicodeEncodeError as error:  # raised by pydantic for "\ud800" in YAML
+        surrogate = error.object[error.start]
+        raise UserError(f"{where or 'a setting'} holds {surrogate!r}, half a character: remove it") from None
     except ValidationError as error:
-        # A misspelt key first: the right one is then missing too, but that would not say why.
+        # A misspelt key comes first: the correct key is then also missing, but that message would not say why.
         first, *others = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
         path = _path(first["loc"])
-        for other in others:  # of the kinds of value that a key can have, the one that was understood the furthest
+        for other in others:  # for a key of several types, the type whose error lies deepest
             if len(_path(other["loc"])) > len(path) and _path(other["loc"])[: len(path)] == path:
                 first, path = other, _path(other["loc"])
         key = ".".join([where, *path] if where else path)
@@ -63,12 +63,12 @@ def validate(cls: type[T], config: Any, where: str = "") -> T:
 
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:
-    """Keys alone, without pydantic's names of the kinds of value that it tried."""
+    """The keys of a pydantic location, without its names of types."""
     return [str(part) for part in loc if not str(part).startswith(("function-", "tuple[", "mapping[", "dict["))]
 
 
 def _fields_at(cls: Any, path: list[str]) -> list[str]:
-    """The names of the settings of the dataclass that `path` leads to from `cls`."""
+    """The field names of the dataclass at `path` inside `cls`."""
     for name in path:
         if name.isdigit():
             continue

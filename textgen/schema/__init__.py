@@ -1,0 +1,1 @@
+"""The dataclasses behind the configuration files: games, augmentation, splits, data-set definitions."""

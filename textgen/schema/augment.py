@@ -1,4 +1,8 @@
-"""What a stream does to crops: the dataclasses behind conf/augment/*.yaml."""
+"""Degradations of the finished crops, as a video stream causes them. The dataclasses behind conf/augment/*.yaml.
+
+`chance` is the probability that a sample has a degradation. A pair [a, b] is a range from which each sample draws
+uniformly.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ Down = Annotated[float, Field(ge=0.1, le=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Resize:
-    """Sent smaller: averaged down to `scale` of the size and interpolated back."""
+    """Downscale to `scale` times the size by averaging, then upscale to the original size by interpolation."""
 
     chance: Fraction = 1.0
     scale: Annotated[tuple[Down, Down], AfterValidator(check_ordered)] = (0.75, 0.95)
@@ -27,7 +31,7 @@ class Resize:
 
 @dataclass(frozen=True, config=_STRICT)
 class GaussianBlur:
-    """A Gaussian with a standard deviation of `sigma` pixels."""
+    """Gaussian blur with a standard deviation of `sigma` pixels."""
 
     chance: Fraction = 1.0
     sigma: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (0.3, 0.8)
@@ -35,7 +39,7 @@ class GaussianBlur:
 
 @dataclass(frozen=True, config=_STRICT)
 class Light:
-    """Pixels times 1 ± `contrast`, plus ± `brightness` of the full scale."""
+    """Multiply pixels by 1 ± `contrast` and add ± `brightness`, a fraction of the full scale."""
 
     chance: Fraction = 1.0
     brightness: Fraction = 0.15
@@ -44,7 +48,7 @@ class Light:
 
 @dataclass(frozen=True, config=_STRICT)
 class Noise:
-    """Normal noise in every pixel and channel, its standard deviation in levels of 255."""
+    """Gaussian noise in every pixel and channel; `deviation` is its standard deviation in levels of 255."""
 
     chance: Fraction = 1.0
     deviation: Annotated[tuple[Levels, Levels], AfterValidator(check_ordered)] = (2.5, 12.5)
@@ -52,14 +56,14 @@ class Noise:
 
 @dataclass(frozen=True, config=_STRICT)
 class Chroma:
-    """Colour at half the resolution, 4:2:0."""
+    """Chroma subsampling 4:2:0: colour at half the resolution."""
 
     chance: Fraction = 1.0
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Jpeg:
-    """Compressed and read again, in 4:2:0, by libjpeg-turbo within OpenCV."""
+    """JPEG compression with 4:2:0 at `quality`, by the libjpeg-turbo of OpenCV."""
 
     chance: Fraction = 1.0
     quality: Annotated[tuple[Quality, Quality], AfterValidator(check_ordered)] = (40, 95)
@@ -67,10 +71,11 @@ class Jpeg:
 
 @dataclass(frozen=True, config=_STRICT)
 class H264:
-    """Every crop as a short video of its own, through x264 and back; it keeps the last frame.
+    """H.264 compression: encode every crop as a short video with x264 and keep the last decoded frame.
 
-    `crf` is x264's quality (0 without loss, 51 worst), `frames` the length in which the background drifts behind the
-    standing text, `preset` x264's. Needs PyAV: pip install foldtext[video].
+    `crf` is the constant rate factor of x264: 0 is lossless, 51 the worst quality. `frames` is the length of the video,
+    in which the background moves behind the text. `preset` is the preset of x264. Needs PyAV: pip install
+    foldtext[video].
     """
 
     chance: Fraction = 1.0
@@ -81,9 +86,9 @@ class H264:
 
 @dataclass(frozen=True, config=_STRICT)
 class Augment:
-    """H.264 first and then in this order, each of them drawn for a sample by itself.
+    """The degradations of a sample: H.264 first, then the others in the order of the fields, each drawn independently.
 
-    `transforms` are albumentations' pixel transforms.
+    `transforms` lists pixel transforms of albumentations.
     """
 
     resize: Resize | None = None

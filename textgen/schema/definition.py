@@ -1,4 +1,4 @@
-"""A data set's definition: all that decides its bytes, from a composed configuration."""
+"""The data-set definition: all settings that decide the bytes of a data set."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from textgen.schema.augment import Augment
 from textgen.schema.game import Game
 from textgen.schema.split import Holdout
 
-KEYS = ("game", "augment", "split")  # of a composed configuration, beside the seed
+KEYS = ("game", "augment", "split")  # the keys of a configuration that belong to the definition, besides seed
 
 
 @dataclass(frozen=True)
 class DatasetDefinition:
-    """All that decides the bytes of a data set, except the contents of its fonts and pictures."""
+    """The settings that decide the bytes of a data set; the contents of its assets decide them too."""
 
     game: Game
     augment: Augment = field(default_factory=Augment)
@@ -25,7 +25,7 @@ class DatasetDefinition:
 
 
 def parse_definition(config: Mapping[str, Any], seed: int) -> DatasetDefinition:
-    """The data set that a composed configuration defines. Raises `UserError`."""
+    """Parse the data-set definition in a composed configuration. Raises `UserError`."""
     holdout = {key.removeprefix("holdout_"): value for key, value in config["split"].items()}
     return DatasetDefinition(
         Game.from_config(config["game"]),
@@ -36,5 +36,5 @@ def parse_definition(config: Mapping[str, Any], seed: int) -> DatasetDefinition:
 
 
 def command_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a composed configuration that belong to the command, not to the definition."""
+    """Return the keys of a composed configuration that belong to the command, not to the definition."""
     return {key: value for key, value in config.items() if key not in KEYS}

@@ -1,7 +1,8 @@
-"""A game: what its crops say, how they look and how many there are. The dataclasses behind conf/game/*.yaml.
+"""A game: the texts of its crops, their style and their number. The dataclasses behind conf/game/*.yaml.
 
-Lengths are pixels of the finished crop, colours are "#rrggbb", chances and fractions lie in 0…1. A pair [a, b] is a
-range that every sample draws from evenly.
+Lengths are in pixels of the final crop, colours are "#rrggbb", and chances and fractions lie in 0…1: `chance` is the
+probability that a sample has an effect. A pair [a, b] is a range from which each sample draws uniformly; of a list of
+colours each sample draws one.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 def check_ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    """For a range: refuse one that runs downwards."""
-    if not pair[0] <= pair[1]:  # neither is a NaN
+    """Return a range; raise `ValueError` if its first number is larger than its second."""
+    if not pair[0] <= pair[1]:  # also false for NaN
         raise ValueError(f"the first number of a range is the smaller one, not {list(pair)}")
     return pair
 
 
-def _hex(color: str) -> str:
+def _check_color(color: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
         raise ValueError(f'a colour is written "#rrggbb", not "{color}"')
     return color
 
 
-def _axis(tag: str) -> str:
+def _check_axis(tag: str) -> str:
     if not re.fullmatch("[ -~]{4}", tag):
         raise ValueError(f'an axis has a name of four characters, as wght or wdth, not "{tag}"')
     return tag
 
 
-def _file_name(name: str) -> str:
+def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise ValueError(f'it names a folder: letters, digits, ".", "_" and "-", at most 64, not "{name}"')
+        raise ValueError(f'it is the name of a folder: letters, digits, ".", "_" and "-", at most 64, not "{name}"')
     return name
 
 
@@ -50,7 +51,7 @@ Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(check_ordered)]
 Length = Annotated[float, Field(ge=0, le=256)]
 Pixels = Annotated[tuple[Length, Length], AfterValidator(check_ordered)]
 Levels = Annotated[float, Field(ge=0, le=255)]
-Color = Annotated[StrictStr, AfterValidator(_hex)]
+Color = Annotated[StrictStr, AfterValidator(_check_color)]
 Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
 Spacing = Annotated[float, Field(ge=-4, le=64)]
 Blur = Annotated[float, Field(ge=0, le=16)]
@@ -58,14 +59,14 @@ Line = Annotated[float, Field(ge=0, le=16)]
 Scale = Annotated[float, Field(gt=0, le=8)]
 Slant = Annotated[float, Field(ge=-45, le=45)]
 Zoom = Annotated[float, Field(ge=0.25, le=32)]
-Axis = Annotated[StrictStr, AfterValidator(_axis)]
-Light = Annotated[float, Field(ge=0, le=255)]  # at which all but black is white
-Weight = Annotated[float, Field(ge=1e-6, le=1e6)]  # so that no sum of them overflows or vanishes
+Axis = Annotated[StrictStr, AfterValidator(_check_axis)]
+LightFactor = Annotated[float, Field(ge=0, le=255)]  # at 255 every pixel but black is white
+Weight = Annotated[float, Field(ge=1e-6, le=1e6)]  # bounds keep sums of weights finite and positive
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Outline:
-    """A line around every glyph, drawn under the fill."""
+    """A line of `width` pixels around every glyph, drawn under the fill."""
 
     chance: Fraction = 1.0
     width: Annotated[tuple[Line, Line], AfterValidator(check_ordered)] = (0.5, 1.0)
@@ -74,28 +75,34 @@ class Outline:
 
 @dataclass(frozen=True, config=_STRICT)
 class Shadow:
-    """The text once more, darker, moved and blurred, under outline and fill."""
+    """A copy of the text in one of `colors`, shifted and blurred, drawn under outline and fill."""
 
     chance: Fraction = 1.0
-    offset: Pixels = (0.5, 1.5)  # to the right and down, each drawn by itself
-    blur: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (0.0, 1.0)  # standard deviation of the Gaussian
+    offset: Pixels = (0.5, 1.5)  # to the right and down, drawn independently
+    blur: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (
+        0.0,
+        1.0,
+    )  # standard deviation of the Gaussian
     opacity: Fractions = (0.4, 0.9)
     colors: Colors = ("#000000",)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Glow:
-    """Light around the text: the text once more, blurred, over panel and shadow and under outline and fill."""
+    """A blurred copy of the text in one of `colors`, drawn over panel and shadow and under outline and fill."""
 
     chance: Fraction = 1.0
-    blur: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (1.0, 2.0)  # standard deviation of the Gaussian
+    blur: Annotated[tuple[Blur, Blur], AfterValidator(check_ordered)] = (
+        1.0,
+        2.0,
+    )  # standard deviation of the Gaussian
     opacity: Fractions = (0.5, 1.0)
     colors: Colors = ("#ffffff",)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Gradient:
-    """A fill that runs from the text's colour at its top to one of `colors` at its bottom."""
+    """A vertical gradient of the fill, from the colour of the text at the top to one of `colors` at the bottom."""
 
     chance: Fraction = 1.0
     colors: Colors = ("#000000",)
@@ -103,7 +110,7 @@ class Gradient:
 
 @dataclass(frozen=True, config=_STRICT)
 class Panel:
-    """A box behind the text, `padding` larger than its ink, with a border one pixel wide if `border` has colours."""
+    """A box behind the text, `padding` pixels larger than its ink, with a one-pixel border if `border` has colours."""
 
     chance: Fraction = 1.0
     padding: Pixels = (1.0, 3.0)
@@ -118,10 +125,11 @@ Sides = Annotated[tuple[Side, ...], Field(min_length=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Icon:
-    """A picture beside the text, cut off at the crop's edge: a kind of `textgen.assets.icons.KINDS`, or a folder of
-    PNGs.
+    """A picture beside the text, clipped at the edge of the crop.
 
-    `height` is in heights of the text's ink.
+    `source` lists kinds of `textgen.assets.icons.KINDS` or folders of PNG files; each sample draws one entry and one of
+    `sides`. `gap` is the distance to the text in pixels, `height` the height of the picture as a multiple of the height
+    of the ink of the text.
     """
 
     chance: Fraction = 1.0
@@ -133,13 +141,13 @@ class Icon:
 
 @dataclass(frozen=True, config=_STRICT)
 class Neighbour:
-    """Another text in the same style beside the one that counts, cut off at the crop's edge.
+    """Another text in the same style beside the labelled text, clipped at the edge of the crop.
 
-    `texts` is written as `other` is: a text with fields, a list of such, or a mapping to weights; `fields` says what
-    its letters stand for.
+    `texts` has the syntax of `other`: a text with fields, a list of texts, or a mapping from texts to weights. `fields`
+    says what its letters stand for. `gap` is the distance to the labelled text in pixels.
     """
 
-    texts: Any  # both checked by textgen.spec.parser.parse_texts
+    texts: Any  # texts and fields are validated by textgen.spec.parser.parse_texts
     fields: Mapping[StrictStr, Any] | None = None
     chance: Fraction = 1.0
     sides: Sides = ("left", "right", "above", "below")
@@ -148,27 +156,30 @@ class Neighbour:
 
 @dataclass(frozen=True, config=_STRICT)
 class Text:
-    """How a string is drawn.
+    """The style of a text.
 
-    `fonts` names families or tags of the catalogue, font files, or folders of them; a mapping gives weights. `axes`
-    are ranges of the axes of variable fonts, as {wght: [300, 700]}. `height` is that of the digits (without digits: of
-    the tallest glyph), `slant` an angle in degrees, to the right. `x` and `y` place the text within the room that it
-    leaves free: 0 is left or top, 1 right or bottom. `least` is the smallest height that a letter or digit may have in
-    a crop, `contrast` the least contrast of a crop, see `textgen.kernels.contrast.contrast`.
+    `fonts` lists families or tags of the catalogue, font files, or folders of font files; a mapping gives weights.
+    `axes` maps axes of variable fonts to ranges, such as {wght: [300, 700]}. `height` is the height of the digits (of
+    the tallest glyph if there are no digits). `slant` is an angle in degrees, positive to the right. `x` and `y` place
+    the text within the free space of the crop: 0 is left or top, 1 is right or bottom. `least` is the minimum height of
+    a letter or digit in a crop, and `contrast` the minimum contrast of a crop (`textgen.kernels.contrast.contrast`).
     """
 
     fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Weight]
     height: Annotated[tuple[float, float], AfterValidator(check_ordered)]
     axes: Mapping[Axis, Annotated[tuple[float, float], AfterValidator(check_ordered)]] | None = None
     colors: Colors = ("#ffffff",)
-    color_jitter: Levels = 8.0  # standard deviation a channel, in levels of 255
+    color_jitter: Levels = 8.0  # standard deviation per channel, in levels of 255
     opacity: Fractions = (1.0, 1.0)
-    spacing: Annotated[tuple[Spacing, Spacing], AfterValidator(check_ordered)] = (0.0, 0.0)  # added between letters
+    spacing: Annotated[tuple[Spacing, Spacing], AfterValidator(check_ordered)] = (
+        0.0,
+        0.0,
+    )  # added between letters
     kerning: StrictBool = True
     slant: Annotated[tuple[Slant, Slant], AfterValidator(check_ordered)] = (0.0, 0.0)
     x: Fractions = (0.0, 1.0)
     y: Fractions = (0.0, 1.0)
-    margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # kept free around the ink
+    margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # pixels kept free around the ink
     least: Length = 3.0
     contrast: Levels = 18.0
     gradient: Gradient | None = None
@@ -181,22 +192,22 @@ class Text:
 
     def __post_init__(self) -> None:
         if not 4 <= self.height[0] <= self.height[1] <= 256:
-            raise ValueError(f"height is that of the digits, 4 to 256 pixels, not {list(self.height)}")
+            raise ValueError(f"height is the height of the digits, 4 to 256 pixels, not {list(self.height)}")
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Background:
-    """One source of what lies under the text.
+    """A source of backgrounds, drawn in proportion to `weight`.
 
     `source` is a procedural kind (`textgen.assets.backgrounds.KINDS`), a name or tag of the catalogue, an image file,
-    or a folder of them. A patch shows `zoom` source pixels a crop pixel, its light multiplied by `light`, then a flat
-    `tint` laid over it with `tint_opacity`, as a translucent panel would be.
+    or a folder of image files. `zoom` is the number of source pixels per crop pixel, and `light` a factor of the pixel
+    values. One of the colours of `tint` covers the patch with the opacity `tint_opacity`, like a translucent panel.
     """
 
     source: StrictStr
     weight: Weight = 1.0
     zoom: Annotated[tuple[Zoom, Zoom], AfterValidator(check_ordered)] = (1.0, 2.0)
-    light: Annotated[tuple[Light, Light], AfterValidator(check_ordered)] = (0.7, 1.2)
+    light: Annotated[tuple[LightFactor, LightFactor], AfterValidator(check_ordered)] = (0.7, 1.2)
     tint: tuple[Color, ...] = ()
     tint_opacity: Fractions = (0.3, 0.8)
 
@@ -206,7 +217,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Images:
-    """Images of every class in each split. Without `train` a data set serves for validation and test alone."""
+    """The number of images of each class in each split. `train: 0` makes a data set for validation and test only."""
 
     train: Annotated[int, Field(ge=0, le=1_000_000)]
     val: Count
@@ -215,16 +226,17 @@ class Images:
 
 @dataclass(frozen=True, config=_STRICT)
 class Game:
-    """A task: classify the field `label` of texts that follow `spec` (see docs/spec.md) in crops of `size` (H, W).
+    """A task: classify the field `label` of texts that follow `spec`, in crops of `size` (H, W).
 
-    `arch` is the network that `train` builds for it, in the paper's notation; pictures do not depend on it.
+    docs/reference/spec.md describes `spec`, `label`, `fields` and `other`. `arch` is the network that `train` builds
+    for the game, in the paper's notation; the pictures do not depend on it. `title` is for display.
 
     >>> from omegaconf import OmegaConf
     >>> Game.from_config(OmegaConf.to_container(OmegaConf.load("conf/game/sot_time.yaml"))).classes[:3]
     ('0', '1', '2')
     """
 
-    name: Annotated[StrictStr, AfterValidator(_file_name)]
+    name: Annotated[StrictStr, AfterValidator(_check_name)]
     spec: StrictStr
     label: StrictStr
     size: tuple[Annotated[int, Field(ge=8, le=512)], Annotated[int, Field(ge=8, le=512)]]
@@ -234,10 +246,10 @@ class Game:
     fields: Mapping[StrictStr, Any] | None = None  # checked by Spec.parse
     other: Any = ""  # checked by Spec.parse
     arch: StrictStr = "C32 M B M C8 M F"
-    title: StrictStr = ""  # for people alone
+    title: StrictStr = ""
 
     def __post_init__(self) -> None:
-        if self.text.height[1] > 2 * self.size[0]:  # minutes of drawing letters that never fit
+        if self.text.height[1] > 2 * self.size[0]:  # drawing letters that never fit would take minutes
             raise ValueError(
                 f"text.height goes up to {self.text.height[1]:g} pixels, more than twice the crop's {self.size[0]}: "
                 "make it smaller"
@@ -245,18 +257,18 @@ class Game:
 
     @classmethod
     def from_config(cls, config: Any) -> Game:
-        """Validate a plain mapping, as YAML gives it. Raises `UserError`, a `SpecError` for the text among them."""
+        """Validate a plain mapping, as loaded from YAML. Raises `UserError`, and `SpecError` for a wrong spec."""
         game = validate(cls, config, "game")
         game.parse_spec()
         game.parse_neighbours()
         return game
 
     def parse_spec(self) -> Spec:
-        """The parsed spec. Parsing takes milliseconds: keep what it returns."""
+        """Parse the spec. It takes milliseconds: keep the result."""
         return Spec.parse(self.spec, label=self.label, fields=self.fields, other=self.other)
 
     def parse_neighbours(self) -> tuple[Choice[Items], frozenset[str]]:
-        """The texts beside the one that counts, and all their characters; without any a choice of one empty text."""
+        """Parse the neighbour texts; return them, or one empty text if there are none, and all their characters."""
         neighbour = self.text.neighbour
         if neighbour is None:
             return Choice(((),)), frozenset()
@@ -264,4 +276,5 @@ class Game:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes in order; "other" is the last."""
         return self.parse_spec().classes

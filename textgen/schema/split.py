@@ -1,4 +1,4 @@
-"""The dataclass behind `split.*`: which share of the assets only test sets show."""
+"""Held-out assets: the dataclass behind the keys `split.*`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Holdout:
-    """The shares of font families, and of the canvases of each background source, that only test sets show.
+    """The shares of font families, and of the canvases of each background source, that only test sets use.
 
-    With `fonts` there is a split test_fonts in fonts that no other split uses, with `backgrounds` a split
-    test_backgrounds. Both are as large as test.
+    With `fonts` above 0, a split test_fonts uses only held-out fonts; with `backgrounds` above 0, a split
+    test_backgrounds uses only held-out backgrounds. Both are as large as test.
     """
 
     fonts: Share = 0.0

@@ -75,7 +75,7 @@ def test_what_another_process_has_made_meanwhile_stays(
     if existing == "keep":
         race()
     else:
-        with pytest.raises(UserError, match="out was made by another process") as caught:
+        with pytest.raises(UserError, match="out was created by another process") as caught:
             race()
         assert ADVICE in caught.value.summary
     monkeypatch.undo()

@@ -310,12 +310,12 @@ def gif() -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.png", b"", "no picture"),
-        ("x.png", b"no picture at all", "no picture"),
+        ("x.png", b"", "not a picture"),
+        ("x.png", b"no picture at all", "not a picture"),
         ("x.gif", gif(), "PNG, JPEG, WEBP, BMP"),
         ("x.png", gif(), "PNG, JPEG, WEBP, BMP"),
-        ("x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture"),
-        ("notes.txt", b"some notes", "no picture"),
+        ("x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        ("notes.txt", b"some notes", "not a picture"),
         ("x.png", bomb(9000, 9000), "50,000,000"),
         ("x.png", bomb(60_000, 60_000), "50,000,000"),
         ("x.png", bomb(60, 600), "cannot be read as a picture"),

@@ -339,5 +339,5 @@ def test_a_crop_in_a_format_that_would_start_a_program_is_refused(tmp_path: Path
         (tmp_path / "crops" / f"{number}.png").write_text(
             "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 20\nshowpage\n"
         )
-    with pytest.raises(UserError, match=r"0\.png is no picture in PNG, JPEG, WEBP, BMP"):
+    with pytest.raises(UserError, match=r"0\.png is not a picture in PNG, JPEG, WEBP, BMP"):
         create(["own", "X", "--label=X", f"--like={tmp_path / 'crops'}", f"--dir={tmp_path}"])
