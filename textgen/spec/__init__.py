@@ -1,4 +1,4 @@
-"""The spec language: which texts a game shows, and the class of each."""
+"""The spec language: it describes the texts of a game and the class of each text."""
 
 from textgen.common.errors import SpecError
 from textgen.spec.parser import OTHER, Spec, parse_texts

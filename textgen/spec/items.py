@@ -1,6 +1,6 @@
-"""What the texts of a spec are made of: characters, fields and optional parts, each of which can be drawn.
+"""The items of a spec: characters, fields and optional texts, which draw random samples.
 
-All draw with rng.random alone: rng.integers takes five times as long.
+All sampling uses rng.random, since rng.integers takes five times as long.
 """
 
 from bisect import bisect_right
@@ -17,20 +17,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """One of `options`. `bounds` are their cumulative chances but the last, or empty where all are equal."""
+    """A random choice of `options`. `bounds` are their cumulative probabilities without the last; empty if uniform."""
 
     options: tuple[T, ...]
     bounds: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, options: Sequence[T], weights: Sequence[float]) -> "Choice[T]":
+    def from_weights(cls, options: Sequence[T], weights: Sequence[float]) -> "Choice[T]":
+        """Build a choice with probabilities in proportion to `weights`."""
         if len(set(weights)) == 1:
             return cls(tuple(options))
-        largest = max(weights)  # divided by first, so that no sum overflows
+        largest = max(weights)  # dividing by it keeps the sums finite
         sums = list(accumulate(weight / largest for weight in weights))
         return cls(tuple(options), tuple(partial / sums[-1] for partial in sums[:-1]))
 
     def draw(self, rng: np.random.Generator) -> T:
+        """Draw one of the options."""
         if self.bounds:
             return self.options[bisect_right(self.bounds, rng.random())]
         return self.options[int(rng.random() * len(self.options))]
@@ -38,13 +40,14 @@ class Choice(Generic[T]):
 
 @dataclass(frozen=True)
 class Field:
-    """A run of `width` times `letter`: one of `values`, or if these are None, as many digits."""
+    """A field, written as `width` times `letter`: one of `values`, or `width` random digits if `values` is None."""
 
     letter: str
     width: int
     values: Choice[str] | None
 
     def draw(self, rng: np.random.Generator) -> str:
+        """Draw a value."""
         if self.values is not None:
             return self.values.draw(rng)
         return "".join([DIGITS[int(rng.random() * 10)] for _ in range(self.width)])
@@ -52,12 +55,13 @@ class Field:
 
 @dataclass(frozen=True)
 class OptionalText:
-    """`[items]:chance`."""
+    """Optional text `[items]:chance`, present with the probability `chance`."""
 
     items: "Items"
     chance: float
 
     def draw(self, rng: np.random.Generator) -> str:
+        """Draw the text, or an empty text."""
         return draw(self.items, rng) if rng.random() < self.chance else ""
 
 
@@ -65,4 +69,5 @@ Items: TypeAlias = tuple[str | Field | OptionalText, ...]
 
 
 def draw(items: Items, rng: np.random.Generator) -> str:
+    """Draw a text that consists of `items`."""
     return "".join([item if isinstance(item, str) else item.draw(rng) for item in items])

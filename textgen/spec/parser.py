@@ -1,6 +1,6 @@
-"""The spec language: a few characters describe all texts of a counter, and which part of them is the label.
+"""The spec language: a spec describes all texts of a game and the part of them that is the label.
 
->>> spec = Spec.parse("XY.Zk", label="Z")  # two digits, a point, a digit that is to be classified, and a k
+>>> spec = Spec.parse("XY.Zk", label="Z")  # two digits, a point, a digit to be classified, and a k
 >>> spec.classes
 ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'other')
 >>> spec.sample("7", np.random.default_rng(0))
@@ -8,8 +8,8 @@
 >>> spec.label_of("62.7k"), spec.label_of("GOLD")
 ('7', 'other')
 
-docs/spec.md describes the language. A text is parsed into items, which draw samples, and these make an
-automaton, which reads texts back, and proves that no text can be read with two different labels.
+docs/reference/spec.md describes the language. A text is parsed into items, which draw samples. The items form
+an automaton, which finds the label of a text, and with which the parser refuses specs that give a text two labels.
 """
 
 import re
@@ -24,8 +24,10 @@ from textgen.common.errors import SpecError
 from textgen.spec.automaton import UNREAD, Automaton
 from textgen.spec.items import Choice, Field, Items, OptionalText, draw
 
-OTHER = "other"  # the last class of every spec: whatever shows none of the label's values
-MAX_LENGTH, MAX_VALUES, MAX_CLASSES = 200, 100_000, 10_000  # of a text or value, of a field, of the label with OTHER
+OTHER = "other"  # the last class of every spec: the texts that the spec does not describe
+MAX_LENGTH = 200  # characters of a text or value
+MAX_VALUES = 100_000  # of a field
+MAX_CLASSES = 10_000  # with OTHER
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|(?P<letter>[A-Z])(?P=letter)*|\](?::0?(?P<chance>\.[0-9]+))?|.")
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
@@ -33,20 +35,20 @@ _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
 
 @dataclass(frozen=True)
 class Spec:
-    """All texts that a counter can show, and the label of each. `Spec.parse` makes one.
+    """A parsed spec: all texts of a game and the label of each. Build it with `Spec.parse`.
 
     Attributes:
         text: the spec as it was written.
         label: the letter of the field that is classified.
-        classes: the values of that field in their order, then "other".
-        characters: every character that some text holds, those of class "other" included.
+        classes: the values of that field in order, then "other".
+        characters: all characters of all texts, those of class "other" included.
     """
 
     text: str
     label: str
     classes: tuple[str, ...]
     characters: frozenset[str] = field(repr=False)
-    before: "Items" = field(repr=False)  # the label stands between these two
+    before: "Items" = field(repr=False)  # the items before and after the label
     after: "Items" = field(repr=False)
     others: "Choice[Items]" = field(repr=False)
     _known: frozenset[str] = field(repr=False)
@@ -62,12 +64,12 @@ class Spec:
         fields: Mapping[str, object] | None = None,
         other: object = "",
     ) -> "Spec":
-        """Read the spec `text`, whose field `label` is to be classified.
+        """Parse the spec `text`, whose field `label` is to be classified. Raises `SpecError`.
 
-        `fields` says what letters stand for: a value or range, a list of these, or a mapping from these to
-        weights. `other` says what class "other" shows: a text, a list of texts, or a mapping to weights.
+        `fields` maps letters to their values: a value or range, a list of these, or a mapping from these to weights.
+        `other` describes the texts of class "other": a text, a list of texts, or a mapping from texts to weights.
 
-        >>> fields = {"N": ["0..2", "00"], "M": {"00": 3, "01..59": 1}}  # three of four M are 00
+        >>> fields = {"N": ["0..2", "00"], "M": {"00": 3, "01..59": 1}}  # M is 00 with probability 3/4
         >>> spec = Spec.parse("N:MM[ left]", label="N", fields=fields, other="N.MM")
         >>> spec.classes
         ('0', '1', '2', '00', 'other')
@@ -78,7 +80,7 @@ class Spec:
         items, columns = _parse_text("spec", text, values)
         before, classes, after = _split_at_label(label, text, items, columns)
 
-        shown = _weighted("other", other)
+        shown = _parse_weights("other", other)
         others = {key: _parse_text("other", key, values) for key in shown}
         letters = set(columns).union(*(other_columns for _, other_columns in others.values()))
         for letter in values:
@@ -88,16 +90,16 @@ class Spec:
 
         automaton = Automaton()
         start = automaton.add(before, automaton.add_values(classes[:-1], automaton.add(after), labelled=True))
-        clash = automaton.clash((start, UNREAD), (start, UNREAD))
-        if clash is not None:
-            one, two = (f"{label} = '{classes[number]}'" for number in automaton.labels(start, clash)[:2])
-            problem = f"spec '{text}' is ambiguous: '{clash}' can be read with {one} and with {two}"
+        ambiguous = automaton.find_ambiguous_text((start, UNREAD), (start, UNREAD))
+        if ambiguous is not None:
+            one, two = (f"{label} = '{classes[number]}'" for number in automaton.find_labels(start, ambiguous)[:2])
+            problem = f"spec '{text}' is ambiguous: '{ambiguous}' can be read with {one} and with {two}"
             raise SpecError(f"{problem}: narrow a field, or set {label} apart by a character of its own")
         for key, (other_items, _) in others.items():
-            clash = automaton.clash((start, UNREAD), (automaton.add(other_items), len(classes) - 1))
-            if clash is not None:
-                of = classes[automaton.labels(start, clash)[0]]
-                problem = f"other '{key}' can show '{clash}', which spec '{text}' reads as class '{of}'"
+            ambiguous = automaton.find_ambiguous_text((start, UNREAD), (automaton.add(other_items), len(classes) - 1))
+            if ambiguous is not None:
+                name = classes[automaton.find_labels(start, ambiguous)[0]]
+                problem = f"other '{key}' can show '{ambiguous}', which spec '{text}' reads as class '{name}'"
                 raise SpecError(f"{problem}: write an other-text that shares no text with the spec")
 
         return cls(
@@ -107,14 +109,14 @@ class Spec:
             characters=frozenset[str]().union(*automaton.steps),
             before=before,
             after=after,
-            others=Choice.of([other_items for other_items, _ in others.values()], list(shown.values())),
+            others=Choice.from_weights([other_items for other_items, _ in others.values()], list(shown.values())),
             _known=frozenset(classes),
             _automaton=automaton,
             _start=start,
         )
 
     def sample(self, label: str, rng: np.random.Generator) -> str:
-        """A random text of the class `label`."""
+        """Draw a random text of the class `label`. Raises `SpecError` for an unknown class."""
         if label not in self._known:
             some = ", ".join(f"'{name}'" for name in self.classes[:10])
             raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
@@ -123,34 +125,34 @@ class Spec:
         return draw(self.before, rng) + label + draw(self.after, rng)
 
     def label_of(self, text: str) -> str:
-        """The class of `text`, the inverse of `sample`: "other" for all that is no class, blank included."""
-        labels = self._automaton.labels(self._start, text)
+        """Return the class of `text`, the inverse of `sample`; "other" for all other texts, the empty text included."""
+        labels = self._automaton.find_labels(self._start, text)
         return self.classes[labels[0]] if labels else OTHER
 
 
 def parse_texts(
     name: str, given: object, fields: Mapping[str, object] | None = None
 ) -> "tuple[Choice[Items], frozenset[str]]":
-    """Texts without a label, written as `other` is, and every character that some of them holds."""
+    """Parse texts without a label, in the syntax of `other`; also return all their characters. Raises `SpecError`."""
     values = _parse_fields({} if fields is None else fields)
-    weights = _weighted(name, given)
+    weights = _parse_weights(name, given)
     texts = [_parse_text(name, key, values)[0] for key in weights]
-    automaton = Automaton()  # it counts the characters, and refuses texts of a size that nothing could hold
+    automaton = Automaton()  # collects the characters, and refuses texts that are too large
     for items in texts:
         automaton.add(items)
-    return Choice.of(texts, list(weights.values())), frozenset[str]().union(*automaton.steps)
+    return Choice.from_weights(texts, list(weights.values())), frozenset[str]().union(*automaton.steps)
 
 
-# Parsing. `name` is what errors call a thing: spec, other or fields.N.
+# Parsing. `name` is the name of the parsed setting in messages: spec, other or fields.N.
 
 
 def _parse_text(name: str, text: str, values: Mapping[str, Choice[str]]) -> tuple[Items, dict[str, int]]:
-    """The items of a text, and the column of each field by its letter."""
-    if len(_string(name, text)) > MAX_LENGTH:
+    """Parse a text into items; also return the column of each field by its letter."""
+    if len(_check_string(name, text)) > MAX_LENGTH:
         raise SpecError(f"{name} is {len(text)} characters long: shorten it to {MAX_LENGTH}")
     columns: dict[str, int] = {}
     items: list[str | Field | OptionalText] = []
-    outer: list[tuple[int, list[str | Field | OptionalText]]] = []  # of open brackets: column, items before
+    outer: list[tuple[int, list[str | Field | OptionalText]]] = []  # open brackets: column, items before
     for token in _TOKEN.finditer(text):
         column, chance = token.start() + 1, token["chance"]
         if token["letter"]:
@@ -182,7 +184,7 @@ def _parse_text(name: str, text: str, values: Mapping[str, Choice[str]]) -> tupl
 def _parse_field(
     name: str, text: str, run: re.Match[str], columns: dict[str, int], values: Mapping[str, Choice[str]]
 ) -> Field:
-    """The field that a run of letters is. Its column is added to `columns`."""
+    """Parse a run of one letter as a field, and add its column to `columns`."""
     letter, width, column = run["letter"], len(run[0]), run.start() + 1
     if letter in columns:
         problem = f"field {letter} stands at column {columns[letter]} already: use another letter"
@@ -202,10 +204,10 @@ def _error_at(column: int, name: str, text: str, problem: str) -> SpecError:
 def _split_at_label(
     label: str, text: str, items: Items, columns: Mapping[str, int]
 ) -> tuple[Items, tuple[str, ...], Items]:
-    """What stands before the label, the classes, and what stands after the label."""
+    """Return the items before the label, the classes, and the items after the label."""
     if not columns:
         raise SpecError(f"spec '{text}' has no field: write an uppercase letter, such as X for a digit")
-    if _string("label", label) not in columns:
+    if _check_string("label", label) not in columns:
         raise SpecError(f"label '{label}' is no field of spec '{text}': choose one of {', '.join(columns)}")
     for at, item in enumerate(items):
         if not isinstance(item, Field) or item.letter != label:
@@ -222,38 +224,39 @@ def _split_at_label(
 
 
 def _parse_fields(fields: Mapping[str, object]) -> dict[str, Choice[str]]:
+    """Parse the values of the fields by letter."""
     if not isinstance(fields, Mapping):
         raise SpecError(f"fields is {fields!r}: write a mapping from letters to what they stand for")
     values = {}
     for letter, given in fields.items():
-        if not re.fullmatch("[A-Z]", _string("fields", letter)):
+        if not re.fullmatch("[A-Z]", _check_string("fields", letter)):
             raise SpecError(f"fields.{letter}: a field has one uppercase letter, A to Z, for a name")
         name = f"fields.{letter}"
         if isinstance(given, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", given)):
             raise SpecError(f"{name} is '{given}', one text: write {ends[1]}..{ends[2]} for a range, or ['{given}']")
         weights: dict[str, float] = {}
-        for key, weight in _weighted(name, given).items():
+        for key, weight in _parse_weights(name, given).items():
             expanded = _expand(name, key)
             if len(weights) + len(expanded) > MAX_VALUES:
                 raise SpecError(f"{name} holds more than {MAX_VALUES} values: narrow it")
             for value in expanded:
                 if value in weights:
                     raise SpecError(f"{name} holds '{value}' twice: remove one")
-                # In a list all values are equally likely; a weight is that of its whole key.
+                # In a list all values are equally likely; in a mapping the values of a range share its weight.
                 weights[value] = weight / len(expanded) if isinstance(given, Mapping) else 1.0
-        values[letter] = Choice.of(list(weights), list(weights.values()))
+        values[letter] = Choice.from_weights(list(weights), list(weights.values()))
     return values
 
 
 def _expand(name: str, text: str) -> Sequence[str]:
-    """The values of a range, or the one value that `text` is."""
+    """Return the values of a range, or `text` as the only value."""
     if not text:
         raise SpecError(f"{name} holds an empty text: use brackets in the spec for what may be absent")
     if text == OTHER:
         raise SpecError(f"{name} holds '{OTHER}', the class of all that is no value: use another word")
     bounds = _RANGE.fullmatch(text)
     if bounds is None:
-        if re.search(r"(?<!\.)\.\.(?!\.)", text):  # "a..z", "-5..5", "0..9, 00..99": not meant as they are
+        if re.search(r"(?<!\.)\.\.(?!\.)", text):  # "a..z", "-5..5", "0..9, 00..99": meant as ranges
             raise SpecError(f"{name} holds '{text}', which is no range: write '0..20' or '00..60'")
         if len(text) > MAX_LENGTH:
             raise SpecError(f"{name} holds a text of {len(text)} characters: shorten it to {MAX_LENGTH}")
@@ -272,8 +275,8 @@ def _expand(name: str, text: str) -> Sequence[str]:
     return [str(number).zfill(len(low) if padded else 0) for number in range(first, last + 1)]
 
 
-def _weighted(name: str, given: object) -> dict[str, float]:
-    """A string, a list of strings, or a mapping from strings to weights, as the last of these."""
+def _parse_weights(name: str, given: object) -> dict[str, float]:
+    """Convert a string, a list of strings, or a mapping from strings to weights to such a mapping."""
     pairs: list[tuple[object, object]] = [(given, 1.0)]
     if isinstance(given, Mapping):
         pairs = list(given.items())
@@ -283,7 +286,7 @@ def _weighted(name: str, given: object) -> dict[str, float]:
         raise SpecError(f"{name} is empty: write at least one text, in quotes")
     weights: dict[str, float] = {}
     for key, weight in pairs:
-        text = _string(name, key)
+        text = _check_string(name, key)
         if text in weights:
             raise SpecError(f"{name} holds '{text}' twice: remove one")
         number = weight if isinstance(weight, int | float) and not isinstance(weight, bool) else 0
@@ -293,11 +296,12 @@ def _weighted(name: str, given: object) -> dict[str, float]:
     return weights
 
 
-def _string(name: str, given: object) -> str:
+def _check_string(name: str, given: object) -> str:
+    """Return `given` if it is a one-line text. Raises `SpecError` otherwise."""
     if not isinstance(given, str):
         trap = "YAML forgets the leading zeros of 01, and reads 30:54 as a number and NO as false"
         raise SpecError(f"{name} holds {given!r}, which is no text: write it in quotes, because {trap}")
     for char in given:
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):  # texts are stored one a line
+        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):  # texts are stored one per line
             raise SpecError(f"{name} holds {char!r}: a text is one line without control characters")
     return given
