@@ -10,12 +10,12 @@ import onnxruntime
 from PIL import Image
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("model", type=Path, help="what train.export wrote")
+parser.add_argument("model", type=Path, help="the file that train.export wrote")
 parser.add_argument("crops", type=Path, help="a folder of PNG files of the game's size")
 given = parser.parse_args()
 try:
     session = onnxruntime.InferenceSession(given.model.read_bytes(), providers=["CPUExecutionProvider"])
-except Exception as error:  # onnxruntime has a class for each mistake
+except Exception as error:  # onnxruntime raises a different class for each kind of error
     sys.exit(f"{given.model} is no ONNX file that can be read: {error}")
 about = session.get_modelmeta().custom_metadata_map
 classes, (height, width) = json.loads(about["classes"]), json.loads(about["size"])
