@@ -49,7 +49,7 @@ class Texts(Sequence[str]):
         try:
             lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
         except UnicodeDecodeError:
-            raise damaged_error(self._path.parent, f"{self._path.name} is no UTF-8") from None
+            raise damaged_error(self._path.parent, f"{self._path.name} is not UTF-8") from None
         if len(lines) != self._count:
             raise damaged_error(self._path.parent, f"{self._path.name} has {len(lines):,} lines of {self._count:,}")
         return lines
@@ -192,9 +192,9 @@ def _file_digest(path: Path) -> str:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
-        raise UserError(f"{path} is no data set, it has no manifest.json: give what python -m textgen printed")
+        raise UserError(f"{path} has no manifest.json, it is not a data set: give the folder that textgen printed")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
-        raise damaged_error(path, "manifest.json is too large to be one")
+        raise damaged_error(path, "manifest.json is too large")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:

@@ -1,0 +1,1 @@
+"""`python -m textgen.export`: a data set as ImageFolder, Parquet or WebDataset."""

@@ -40,7 +40,7 @@ class Automaton:
         return after
 
     def add_values(self, values: Sequence[str], after: int, labelled: bool = False) -> int:
-        """Add a trie that reads one of `values`; return its root. If `labelled`, the number of the value is the label."""
+        """Add a trie that reads one of `values`; return its root. If `labelled`, the value's number is the label."""
         root = self._add_state({})
         for number, value in enumerate(values):
             node = root
@@ -88,7 +88,7 @@ class Automaton:
 
         visit(one, two, None, "")
         while layer:
-            for first, second in layer:  # jumps append to it: they read no character
+            for first, second in layer:  # grows in the loop: a jump reads no character, so it stays in this layer
                 if first[0] == second[0] == ACCEPT:
                     return text_to((first, second))
                 for jumped in self._jump(first):
@@ -110,6 +110,7 @@ class Automaton:
         return len(self.steps) - 1
 
     def _jump(self, reading: Reading) -> list[Reading]:
+        """The readings one jump away; a jump without a label keeps the label of `reading`."""
         state, label = reading
         return [(after, label if new == UNREAD else new) for after, new in self.jumps[state]]
 

@@ -253,7 +253,7 @@ def _expand(name: str, text: str) -> Sequence[str]:
     if not text:
         raise SpecError(f"{name} holds an empty text: use brackets in the spec for what may be absent")
     if text == OTHER:
-        raise SpecError(f"{name} holds '{OTHER}', the class of all that is no value: use another word")
+        raise SpecError(f"{name} holds '{OTHER}', the class of all other texts: use another word")
     bounds = _RANGE.fullmatch(text)
     if bounds is None:
         if re.search(r"(?<!\.)\.\.(?!\.)", text):  # "a..z", "-5..5", "0..9, 00..99": meant as ranges
