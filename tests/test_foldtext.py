@@ -58,7 +58,7 @@ def test_help_lists_the_commands_and_an_unknown_one_is_refused(
     assert "there is no command 'tran'; did you mean train?" in capsys.readouterr().err
 
 
-def test_a_renamed_setting_is_still_accepted_and_its_new_name_told() -> None:
+def test_a_renamed_setting_is_still_accepted_and_its_new_name_printed() -> None:
     command = [sys.executable, "-m", "train", "game=sot_time", "recipe.average=0.25", "--cfg", "job"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "  ema_decay: 0.25\n" in ended.stdout
@@ -72,7 +72,7 @@ def test_a_file_with_an_old_name_is_still_read(old: str, capsys: pytest.CaptureF
     values = {"recipe.ema_decay": 0.9, "recipe.cross_slot_lr": 0.5, "recipe.order_consistency": 1.0}
     value = values.get(new, [{"set": {"lr": 0.5}}])
     recipe = composed("game=sot_time", "recipe.slots=false")["recipe"]
-    renamed.tell_renamed.cache_clear()
+    renamed.print_renamed.cache_clear()
     mine = {**recipe, old.removeprefix("recipe."): value}  # builds on a file that has the new name
     fitted = fit_recipe(mine, game="sot_time", fold=2, train_images=100)
     if new == "recipe.overrides":

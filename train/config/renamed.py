@@ -23,12 +23,12 @@ def rename_recipe_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
     old = {key: f"recipe.{key}" for key in recipe if f"recipe.{key}" in RENAMED}
     renamed = {key: value for key, value in recipe.items() if key not in old}
     for key, path in old.items():
-        tell_renamed(path, RENAMED[path])
+        print_renamed(path, RENAMED[path])
         renamed[RENAMED[path].removeprefix("recipe.")] = recipe[key]
     return renamed
 
 
 @cache
-def tell_renamed(old: str, new: str) -> None:
-    """Say once in a process that a setting has another name now."""
+def print_renamed(old: str, new: str) -> None:
+    """Print, once in a process, that a setting has another name now."""
     print(f"{old} is called {new} now; the old name will be removed", file=sys.stderr)

@@ -95,8 +95,8 @@ def mistakes(
     for at, i in enumerate(surest):
         top, left = at // columns * cell_high + line, at % columns * cell_wide + gap // 2
         sheet[top : top + high, left : left + wide] = images[i]
-        said = f"{classes[labels[i]]} → {classes[predictions[i]]}  {confidence[i]:.0%}"
-        axes.text(left + wide / 2, top - 0.25 * line, said, fontsize=8, ha="center", parse_math=False)
+        caption = f"{classes[labels[i]]} → {classes[predictions[i]]}  {confidence[i]:.0%}"
+        axes.text(left + wide / 2, top - 0.25 * line, caption, fontsize=8, ha="center", parse_math=False)
     axes.imshow(sheet, interpolation="nearest", aspect="auto")
     axes.axis("off")
     figure.suptitle(f"{len(wrong)} mistakes of {len(labels)}; the surest of them", fontsize=9, y=0.99)

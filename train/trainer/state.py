@@ -92,7 +92,7 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """Everything that a training changes, and what it needs beside."""
+    """Everything that changes during a training, and what the training needs."""
 
     problem: Problem
     output: Output
