@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from textgen.common.errors import UserError
 from textgen.dataset.build import ensure_dataset
-from textgen.export.main import export
+from textgen.export.formats import export
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import parse_definition
 from train.common.machine import torch_threads
@@ -141,7 +141,7 @@ def test_live_crops_are_those_of_the_files_in_the_first_epoch_and_new_ones_after
     config = composed(*SMALL, "game=apex_count", "augment=light")
     dataset, renderer = (
         ensure_dataset(parse_definition(config, 0), Path(config["data_dir"])),
-        Renderer.of(parse_definition(config, 0)),
+        Renderer.from_definition(parse_definition(config, 0)),
     )
     live = LiveSource(renderer, 24 * 22, torch.device("cpu"))
     order = torch.randperm(24 * 22, generator=torch.Generator().manual_seed(0))
@@ -337,7 +337,7 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
     definition = parse_definition(config, 0)
     dataset, game, cpu = ensure_dataset(definition, Path(config["data_dir"])), definition.game, torch.device("cpu")
     split = to_device(dataset.splits["train"], cpu)
-    source = LiveSource(Renderer.of(definition), len(split.labels), cpu) if live else split
+    source = LiveSource(Renderer.from_definition(definition), len(split.labels), cpu) if live else split
     recipe = fit_recipe(config["recipe"], game=game.name, fold=fold, train_images=528, epochs=4, batch=24)
 
     kept: list[dict[str, torch.Tensor]] = []
