@@ -311,7 +311,8 @@ LABELS = ("X", "N", "Z", "M", "A", "", "x", "XX", None, 3, ["X"], True)
 
 def known_specs() -> list[dict[str, Any]]:
     """Those of the games and of the documentation."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     files = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "conf" / "game").glob("*.yaml"))]
     found = [yaml.safe_load(text) for text in (*blocks, *files)]
     known = [{key: one[key] for key in ("spec", "label", "fields", "other") if key in one} for one in found]

@@ -37,8 +37,7 @@ class CrossSlotLearningRate:
 
     @torch.no_grad()
     def scale(self) -> None:
-        """Multiply the weights themselves by the same factors, so that with `factor` 0 there are f separate networks.
-        """
+        """Multiply the weights themselves by the same factors, so that with `factor` 0 there are f separate networks."""
         for weight, rate in zip(self._weights, self._rates, strict=True):
             weight.mul_(rate)
 
