@@ -570,7 +570,7 @@ def run_image(number: int, folder: Path) -> None:
 
 
 def read_icon(path: Path, _: tuple[int, int]) -> None:
-    pixels = icons_module._read(path)
+    pixels = icons_module._read_icon(path)
     assert pixels.ndim == 3
     assert pixels.dtype == np.float32
     assert pixels.shape[2] == 4
