@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.preview.contact_sheet import draw_contact_sheet
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Game

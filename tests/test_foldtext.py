@@ -11,7 +11,7 @@ from conftest import ROOT, composed
 
 import foldtext
 from foldtext.__main__ import COMMANDS, main
-from train.config import renamed
+from train.config import renamed_settings
 from train.config.recipe import fit_recipe
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -66,13 +66,13 @@ def test_a_renamed_setting_is_still_accepted_and_its_new_name_printed() -> None:
     assert ended.stderr == "recipe.average is called recipe.ema_decay now; the old name will be removed\n"
 
 
-@pytest.mark.parametrize("old", renamed.RENAMED)
+@pytest.mark.parametrize("old", renamed_settings.RENAMED)
 def test_a_file_with_an_old_name_is_still_read(old: str, capsys: pytest.CaptureFixture[str]) -> None:
-    new = renamed.RENAMED[old]
+    new = renamed_settings.RENAMED[old]
     values = {"recipe.ema_decay": 0.9, "recipe.cross_slot_lr": 0.5, "recipe.order_consistency": 1.0}
     value = values.get(new, [{"set": {"lr": 0.5}}])
     recipe = composed("game=sot_time", "recipe.slots=false")["recipe"]
-    renamed.print_renamed.cache_clear()
+    renamed_settings.print_renamed.cache_clear()
     mine = {**recipe, old.removeprefix("recipe."): value}  # builds on a file that has the new name
     fitted = fit_recipe(mine, game="sot_time", fold=2, train_images=100)
     if new == "recipe.overrides":

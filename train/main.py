@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from textgen.common import hydra_app
 from textgen.common.errors import UserError
 from train.config.recipe import without_overridden
-from train.config.renamed import RENAMED
+from train.config.renamed_settings import RENAMED
 from train.config.settings import Settings
 from train.runs.run import run
 

@@ -38,7 +38,7 @@ from textgen.common.errors import UserError  # noqa: E402
 from textgen.common.validation import validate  # noqa: E402
 from textgen.dataset.store import FORMAT, SplitWriter, open_dataset  # noqa: E402
 from textgen.kernels import philox  # noqa: E402
-from textgen.kernels.program import build_alphabet, compile_spec, decode_texts, write_text  # noqa: E402
+from textgen.kernels.text_program import build_alphabet, compile_spec, decode_texts, write_text  # noqa: E402
 from textgen.render.renderer import Renderer  # noqa: E402
 from textgen.schema.augment import Augment  # noqa: E402
 from textgen.schema.game import Game  # noqa: E402

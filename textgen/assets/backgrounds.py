@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from textgen.assets.catalogue import resolve_asset
-from textgen.common.arrays import U8, Rng
+from textgen.common.array_types import U8, Rng
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
 from textgen.kernels.tables import BackgroundTable

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from textgen.assets.catalogue import resolve_asset
-from textgen.common.arrays import F32, U8
+from textgen.common.array_types import F32, U8
 from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.assets.fonts import Face
-from textgen.common.arrays import F32
+from textgen.common.array_types import F32
 from textgen.kernels.glyphs import SCALE, GlyphTable, downsample, find_missing_keys
 from textgen.schema.game import Text
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from textgen.assets.catalogue import find_user_files
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import open_picture, without_warnings
 from textgen.schema.game import Text

@@ -19,7 +19,7 @@ import joblib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 
 A = TypeVar("A")

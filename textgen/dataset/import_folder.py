@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.atomic import atomic_folder
 from textgen.common.errors import UserError
 from textgen.common.pictures import Size, inspect_picture, map_in_threads, read_pixels

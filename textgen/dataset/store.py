@@ -22,7 +22,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 
 FORMAT = 2

@@ -1,7 +1,7 @@
 """Degradation of crops in compiled code: resizing, blur, brightness and contrast, noise, and halved chroma.
 
 Resizing and blur are linear and separable, so each is one banded matrix per axis. H.264, which comes before, and JPEG,
-which comes after, are in `textgen.render.codec`.
+which comes after, are in `textgen.render.image_codecs`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.arrays import F32
+from textgen.common.array_types import F32
 from textgen.kernels import philox
 from textgen.kernels.jit import compiled
 from textgen.kernels.tables import DEGRADATION_STREAM, OK, STREAMS_PER_ATTEMPT, build_normal_table

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.kernels.jit import compiled
 
 SCALE = 4  # glyphs are rasterised this much larger and averaged down: anti-aliasing, and quarter-pixel positions

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.arrays import F32
+from textgen.common.array_types import F32
 
 # The status of a sample after an attempt to draw it.
 OK, TOO_LARGE, TOO_SMALL, LOW_CONTRAST = range(4)

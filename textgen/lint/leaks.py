@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.arrays import F32, LUMA, U8, Rng
-from textgen.common.intervals import wilson_interval
+from textgen.common.array_types import F32, LUMA, U8, Rng
+from textgen.common.confidence import wilson_interval
 
 QUANTILE_BINS = 10  # of a continuous attribute
 FOLDS = 3  # of the cross-validation of a probe

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.assets.fonts import Face
-from textgen.common.arrays import F32, U8
+from textgen.common.array_types import F32, U8
 from textgen.kernels.glyphs import SCALE
 from textgen.spec.parser import OTHER, Spec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
 from textgen.spec.parser import OTHER

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.arrays import F32, LUMA, U8
+from textgen.common.array_types import F32, LUMA, U8
 from textgen.schema.game import Text
 
 MAX_DEVIATION = 4  # of a line's height and position from the median, in robust standard deviations

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from textgen.common.arrays import LUMA, U8
+from textgen.common.array_types import LUMA, U8
 from textgen.common.errors import UserError
 from textgen.new.clustering import CLUSTERED_SHARE, F64, find_centers, merge_similar, move_to_medians
 from textgen.new.crop_folder import CropFolder

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 
 GAP = 3  # pixels between crops

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.preview.samples import PageData, SplitCrops
 
 MAX_CROP_PIXELS = 15_000  # larger crops are scaled down

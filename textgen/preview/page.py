@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from textgen.common.templates import load_template
+from textgen.common.html_templates import load_template
 from textgen.preview.crop_strips import CropStrips
 from textgen.preview.samples import PageData
 from textgen.preview.sections import build_sections

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.common.templates import Table
+from textgen.common.html_templates import Table
 from textgen.kernels import tables
 from textgen.lint.checks import Check
 from textgen.preview.crop_rows import (

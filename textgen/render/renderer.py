@@ -20,7 +20,7 @@ from textgen.assets.fonts import load_faces
 from textgen.assets.glyph_atlas import GlyphAtlas, build_style_levels
 from textgen.assets.holdout import choose_held_out_canvases, choose_held_out_faces
 from textgen.assets.icons import load_icons
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.kernels import tables
@@ -29,9 +29,9 @@ from textgen.kernels.degrade import build_degradation_table, degrade
 from textgen.kernels.draw import draw_crops
 from textgen.kernels.glyphs import SCALE
 from textgen.kernels.jit import is_cached
-from textgen.kernels.plan import plan_samples
-from textgen.kernels.program import build_alphabet, compile_spec, compile_texts, decode_texts
-from textgen.render import codec
+from textgen.kernels.style_plan import plan_samples
+from textgen.kernels.text_program import build_alphabet, compile_spec, compile_texts, decode_texts
+from textgen.render import image_codecs
 from textgen.render.style_tables import build_letter_table, build_style_table
 from textgen.render.transforms import PixelTransforms
 from textgen.render.video import choose_videos
@@ -110,7 +110,7 @@ class Renderer:
         self._degradation_table = build_degradation_table(self.augment, game.size)
         self._transforms = PixelTransforms(self.augment.transforms)
         if self.augment.h264:
-            codec.check_h264()
+            image_codecs.check_h264()
 
         holdout = holdout or Holdout()
         self.held_out_faces = choose_held_out_faces(self.faces, holdout, seed)
@@ -275,7 +275,7 @@ class Renderer:
         self._compose(split, samples, codes, images, fills)
         qualities = np.zeros(len(samples), np.int64)
         degrade(samples, images, key, self._degradation_table, qualities)
-        codec.apply_jpeg(images, qualities)
+        image_codecs.apply_jpeg(images, qualities)
         for image, sample in zip(images, samples, strict=True) if self._transforms else ():
             if sample["status"] == tables.OK:
                 # A random stream per sample and attempt: streams with different counters never overlap.
@@ -302,7 +302,7 @@ class Renderer:
             shifts = videos.velocities * (number + 1 - len(frames))  # zero in the last frame, which is the crop
             draw_crops(*planned_videos, *sources, shifts, frame, scratch)
         for k, at in enumerate(videos.chosen.tolist()):
-            images[at] = codec.apply_h264(frames[:, k], int(videos.crfs[k]), h264.preset, videos.corners[k])
+            images[at] = image_codecs.apply_h264(frames[:, k], int(videos.crfs[k]), h264.preset, videos.corners[k])
 
     def _plan(self, split: str, samples: NDArray[Any], codes: Codes) -> tuple[Codes, NDArray[np.int64]]:
         """Draw texts and styles in place. Returns the codes of neighbouring texts and the keys of all glyphs."""

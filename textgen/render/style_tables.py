@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from textgen.assets.backgrounds import parse_color
 from textgen.assets.fonts import Face
 from textgen.assets.glyph_atlas import StyleLevels
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.kernels.tables import GLOW, SHADOW, SIDES, LetterTable, StyleTable, build_blur_filters, build_normal_table
 from textgen.schema.game import Text
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.common.arrays import U8, Rng
+from textgen.common.array_types import U8, Rng
 from textgen.common.errors import UserError
 
 

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from textgen.common.errors import UserError
 from train.bench.task import BenchmarkTask, Subject
 from train.folding.arithmetic import whole_stacks
+from train.inference.classifier import available_forms
 from train.inference.engines import PRECISIONS, Engine, Engines, Precision, Runner, reason_missing
 from train.inference.network import CropArray, Network
-from train.inference.reader import available_forms
 
 DEFAULT_PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int8", "int16"), "cuda": ("fp16",)}
 

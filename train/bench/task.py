@@ -18,12 +18,12 @@ from train.data.tasks import TaskData
 from train.folding.arithmetic import Form, network_name
 from train.folding.fold_model import fold_model
 from train.folding.slots import assemble_slots
+from train.inference.classifier import available_forms
 from train.inference.network import CropArray, Network, load
-from train.inference.reader import available_forms
 from train.models.notation import build, parse
 from train.models.resnet import resnet18
 from train.models.scaling import prepend_resize, scale_network
-from train.runs.finished import calibration_crops, load_result, load_run_data
+from train.runs.finished_runs import calibration_crops, load_result, load_run_data
 
 MAX_COMPARED = 1024  # random crops whose labels are compared
 DEFAULT_FOLDS = (2, 3, 4)

@@ -13,7 +13,7 @@ from textgen.common.errors import UserError
 from textgen.common.validation import Positive, validate
 from train.config.curriculum import Curriculum
 from train.config.fields import MAX_FOLD, Share
-from train.config.renamed import rename_recipe_keys
+from train.config.renamed_settings import rename_recipe_keys
 from train.folding.arithmetic import whole_stacks
 
 _STRICT = ConfigDict(extra="forbid")

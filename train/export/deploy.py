@@ -20,11 +20,11 @@ from train.export.runners import (
 )
 from train.export.settings import Settings
 from train.folding.arithmetic import Form
+from train.inference.classifier import available_forms, build_classifier, example_crops, export_onnx, export_program
 from train.inference.network import CropArray, Network, load
 from train.inference.onnx_file import OPSET, require, with_metadata
 from train.inference.quantize import Calibration, mean_divergence, quantize_onnx, whole_batches
-from train.inference.reader import available_forms, build_classifier, example_crops, export_onnx, export_program
-from train.runs.finished import calibration_crops, load_result, load_run_data
+from train.runs.finished_runs import calibration_crops, load_result, load_run_data
 
 METADATA_FILE = "foldtext.json"  # within a .pt2
 CALIBRATIONS: tuple[Calibration, ...] = ("minmax", "percentile")

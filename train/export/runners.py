@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
+from train.inference.classifier import build_classifier
 from train.inference.network import CropArray, Network
 from train.inference.onnx_file import Session, silence_exporters
-from train.inference.reader import build_classifier
 
 ROUNDS = 7  # of timing; the fastest counts
 Runner = Callable[[CropArray], tuple[NDArray[np.int64], NDArray[np.float32]]]  # labels and probabilities

@@ -1,7 +1,7 @@
 """Engines that run a trained network on crops: PyTorch, ONNX Runtime, OpenVINO, TensorRT, and foldtext's own code.
 
 All take the same crops, uint8 (n, H, W, 3), and compute everything up to the probabilities: normalisation, folding, the
-network, unfolding, softmax (`train.inference.reader.CropClassifier`).
+network, unfolding, softmax (`train.inference.classifier.CropClassifier`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from train.folding.arithmetic import Form
+from train.inference.classifier import INPUT, OUTPUTS, build_classifier, export_onnx
 from train.inference.cpu.fused import FusedCPU
 from train.inference.network import CropArray, Network
 from train.inference.onnx_file import Session
 from train.inference.quantize import quantize_onnx
-from train.inference.reader import INPUT, OUTPUTS, build_classifier, export_onnx
 from train.inference.winograd import with_winograd
 
 Engine = Literal["eager", "winograd", "compile", "onnxruntime", "openvino", "tensorrt", "fused"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from textgen.common.intervals import wilson_interval
+from textgen.common.confidence import wilson_interval
 from train.data.sources import DeviceSplit
-from train.metrics.order import order_agreement
+from train.metrics.order_agreement import order_agreement
 from train.metrics.predict import predict, random_stacks
 
 

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, render_png
-from train.report.paper import ACCURACY, IDS
+from train.report.paper_numbers import ACCURACY, IDS
 from train.report.tables import COLUMNS, Table, differences
 
 

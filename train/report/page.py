@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.common.atomic import write_atomic
-from textgen.common.templates import Table, load_template
+from textgen.common.html_templates import Table, load_template
 from train.config.paths import OTHER_RUNS_FOLDER
 from train.report.result import format_value, summary, title
 

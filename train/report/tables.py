@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textgen.common.confidence import wilson_interval
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import CONF, compose_config
-from textgen.common.intervals import wilson_interval
-from train.report.paper import ACCURACY, IDS
+from train.report.paper_numbers import ACCURACY, IDS
 from train.report.result import format_value
 
 COLUMNS = (

@@ -14,7 +14,7 @@ import xxhash
 
 from textgen.assets.catalogue import sha256
 from train.config.recipe import Recipe
-from train.config.renamed import rename_recipe_keys
+from train.config.renamed_settings import rename_recipe_keys
 from train.config.settings import Settings
 from train.data.tasks import TaskData, TrainingTask
 from train.inference.network import weights_path

@@ -37,7 +37,7 @@ class CrossSlotLearningRate:
 
     @torch.no_grad()
     def scale(self) -> None:
-        """Multiply the weights themselves by the same factors, so that with `factor` 0 there are f separate networks."""
+        """Multiply the weights themselves by the same factors: with `factor` 0 there are then f separate networks."""
         for weight, rate in zip(self._weights, self._rates, strict=True):
             weight.mul_(rate)
 

@@ -20,7 +20,7 @@ from train.models.notation import Layer
 from train.trainer import checkpoint
 from train.trainer.cross_slot import CrossSlotLearningRate
 from train.trainer.distillation import Distiller
-from train.trainer.networks import TrainingNetworks
+from train.trainer.network_variants import TrainingNetworks
 from train.trainer.optimizers import build_optimizers
 from train.trainer.order_consistency import order_consistency_loss
 from train.trainer.schedule import Schedule

@@ -7,7 +7,7 @@ import pytest
 from textgen.common.validation import validate
 from textgen.kernels import tables
 from textgen.kernels.degrade import LEVELS, Bands, build_degradation_table, degrade
-from textgen.render import codec
+from textgen.render import image_codecs
 from textgen.schema.augment import Augment
 
 SIZE = (21, 34)
@@ -37,7 +37,7 @@ def degraded(images: np.ndarray, start: int = 0, status: int = tables.OK, **step
     samples["index"], samples["status"] = np.arange(start, start + len(images)), status
     out, qualities = images.copy(), np.zeros(len(images), np.int64)
     degrade(samples, out, np.uint64(7), build_degradation_table(augment, images.shape[1:3]), qualities)
-    codec.apply_jpeg(out, qualities)
+    image_codecs.apply_jpeg(out, qualities)
     return out
 
 

@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from numpy.typing import NDArray
 
 import textgen.lint.main
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.lint import leaks, similarity
 from textgen.lint.checks import FAIL, OK, WARN, Check, run_checks
 from textgen.lint.report import Report, lint

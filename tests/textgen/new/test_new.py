@@ -18,7 +18,7 @@ from PIL import Image
 
 import textgen.new.main
 from textgen.assets.backgrounds import parse_color
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import to_plain
 from textgen.new.main import create

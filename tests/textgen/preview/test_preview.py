@@ -19,7 +19,7 @@ import textgen.preview.contact_sheet
 import textgen.preview.main
 import textgen.preview.samples
 from textgen.assets.holdout import choose_held_out_faces
-from textgen.common.arrays import U8
+from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.kernels import tables

@@ -22,9 +22,9 @@ from train.bench.report import build_report
 from train.bench.settings import Settings
 from train.common.figures import choose_color
 from train.config.networks import Model
+from train.inference.classifier import build_classifier
 from train.inference.engines import PRECISIONS, Engine, Engines, _torch_runner, reason_missing
 from train.inference.network import Network
-from train.inference.reader import build_classifier
 from train.models.notation import build, parse
 
 SMALL = {

@@ -30,10 +30,10 @@ from train.export.runners import Predictions, check_same_labels
 from train.export.settings import Settings
 from train.folding.arithmetic import Form
 from train.folding.slots import assemble_slots
+from train.inference.classifier import available_forms, build_classifier, export_program
 from train.inference.network import Network, load
 from train.inference.onnx_file import Session, require, to_onnx, with_metadata
 from train.inference.quantize import mean_divergence, quantize_onnx
-from train.inference.reader import available_forms, build_classifier, export_program
 from train.models.notation import build, initialise, parse
 from train.runs.run import run
 

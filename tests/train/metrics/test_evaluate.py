@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from textgen.common.intervals import wilson_interval
+from textgen.common.confidence import wilson_interval
 from train.data.sources import DeviceSplit, to_input
 from train.folding.arithmetic import fold, unfold
 from train.metrics.evaluate import evaluate
-from train.metrics.order import order_agreement
+from train.metrics.order_agreement import order_agreement
 from train.metrics.predict import predict, random_stacks
 from train.models.notation import build, initialise, parse
 

@@ -1,6 +1,6 @@
 """A network as one GPU kernel in Triton: uint8 images in, logits out, without intermediate results in device memory.
 
-docs/explanation/gpu_kernel.md describes where the activations lie. Importing this module raises `UserError` where triton
+docs/explanation/gpu_kernel.md describes where the activations lie. Importing this module raises `UserError` if triton
 is not installed.
 """
 

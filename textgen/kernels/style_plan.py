@@ -7,8 +7,8 @@ import numpy as np
 from textgen.kernels import philox
 from textgen.kernels.glyphs import SCALE
 from textgen.kernels.jit import compiled
-from textgen.kernels.program import write_text
 from textgen.kernels.tables import NO_SIDE, STREAMS_PER_ATTEMPT, STYLE_STREAM, TEXT_STREAM
+from textgen.kernels.text_program import write_text
 
 
 @compiled

@@ -9,7 +9,7 @@ from random_specs import RandomSpec, random_specs
 
 from textgen.common.errors import UserError
 from textgen.kernels import philox
-from textgen.kernels.program import build_alphabet, compile_spec, compile_texts, decode_texts, write_text
+from textgen.kernels.text_program import build_alphabet, compile_spec, compile_texts, decode_texts, write_text
 from textgen.spec.items import draw
 from textgen.spec.parser import Spec, parse_texts
 
