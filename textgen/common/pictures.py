@@ -30,6 +30,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix; Pillow would run Ghostscript for EPS
 MAX_PIXELS = 50_000_000  # larger pictures are refused before decoding: a small file can decode to gigabytes
 MAX_FILE_BYTES = 64 << 20
+CHUNK, CHUNK_BYTES = 64, 4 << 20  # maximum images, and bytes of pixels, per thread task
 DEEP_MODES = ("I", "F")  # more than 8 bits per channel, which Pillow would clip instead of scaling
 _warnings_lock = threading.Lock()  # all threads share the filters of warnings
 
@@ -43,6 +44,11 @@ def map_in_threads(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B
             result = waiting.popleft().result()
             waiting.extend(pool.submit(function, item) for item in islice(items, 1))
             yield result
+
+
+def choose_chunk_size(image_bytes: int) -> int:
+    """Choose the number of images of `image_bytes` bytes that a thread takes at a time."""
+    return max(1, min(CHUNK, CHUNK_BYTES // image_bytes))
 
 
 def inspect_picture(path: Path) -> tuple[str, Size]:

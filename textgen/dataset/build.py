@@ -42,6 +42,7 @@ from textgen.dataset.blocks import (
 )
 from textgen.dataset.store import (
     FORMAT,
+    OTHER_DATA_FOLDER,
     Dataset,
     LabelAndTextWriter,
     block_rows,
@@ -54,7 +55,6 @@ from textgen.render.renderer import SPLITS, Renderer
 from textgen.schema.definition import DatasetDefinition
 
 GENERATOR = 2  # part of the hash: increment it when the same definition gives different pixels
-OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"
 # Their versions are part of the hash, since they can change pixels.
 LIBRARIES = ("numpy", "pillow", "fonttools", "uharfbuzz", "opencv-python-headless", "numba")
 

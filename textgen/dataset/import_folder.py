@@ -23,16 +23,23 @@ from numpy.typing import NDArray
 from textgen.common.array_types import U8
 from textgen.common.atomic import atomic_folder
 from textgen.common.errors import UserError
-from textgen.common.pictures import Size, inspect_picture, map_in_threads, read_pixels
+from textgen.common.pictures import CHUNK, Size, choose_chunk_size, inspect_picture, map_in_threads, read_pixels
 from textgen.dataset.imagefolder import MAX_IMAGES, PictureFile, find_classes, find_splits, list_pictures
-from textgen.dataset.store import FORMAT, Dataset, SplitWriter, StoredSplit, damaged_error, open_dataset
+from textgen.dataset.store import (
+    FORMAT,
+    OTHER_DATA_FOLDER,
+    Dataset,
+    SplitWriter,
+    StoredSplit,
+    damaged_error,
+    open_dataset,
+)
+from textgen.schema.game import MAX_CROP_SIDE
 
 IMPORTER = 1  # part of the hash: increment it when the same folder gives different arrays
-MAX_SIDE = 512  # maximum height and width of a crop in pixels, as in games
 MAX_TEST_BYTES = 4 << 30  # size limit of a test set, which is held in memory
 MAX_CLASSES_SHOWN = 6  # in a message
 SPLIT_DIVISOR = 10  # a missing split gets 1 / SPLIT_DIVISOR of the training images
-CHUNK, CHUNK_BYTES = 64, 4 << 20  # images per thread task
 # Their versions are part of the hash, since they can change pixels.
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless")
 
@@ -71,7 +78,7 @@ def import_folder(
     identity = _identity(name, names, size, rows)
     target = Path(out).expanduser() / name / identity["hash"][:16]
     if rebuild or not os.path.lexists(target):
-        with atomic_folder(target, "another folder (out)", "replace" if rebuild else "keep") as folder:
+        with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
             _write_dataset(folder, identity, rows, size)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:
@@ -93,9 +100,6 @@ def load_test_folder(path: str | Path, classes: Sequence[str], size: Size) -> St
         raise UserError(f"{path} holds {len(rows):,} pictures: give at least one, and at most 4 GiB of crops")
     images, labels, texts, _ = zip(*_decode_in_chunks(rows, size), strict=True)
     return StoredSplit(np.concatenate(images), np.concatenate(labels), list(chain(*texts)))
-
-
-load_test_folder.__test__ = False  # type: ignore[attr-defined]  # or pytest would collect it as a test
 
 
 def _assign_splits(
@@ -191,7 +195,7 @@ Decoded = tuple[U8, NDArray[np.int64], list[str], int]
 
 def _decode_in_chunks(rows: Sequence[PictureFile], size: Size) -> Iterator[Decoded]:
     """Yield images, labels, texts and the number of resized images, in order and in chunks."""
-    count = max(1, min(CHUNK, CHUNK_BYTES // (size[0] * size[1] * 3)))
+    count = choose_chunk_size(size[0] * size[1] * 3)
     return map_in_threads(partial(_decode_chunk, size=size), _split_into_chunks(rows, count))
 
 
@@ -218,8 +222,10 @@ def _most_frequent_size(sizes: Iterator[Size]) -> Size:
 
 def _check_size(size: Size) -> Size:
     height, width = size
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise UserError(f"crops of {height}×{width} pixels: a side may have 1 to {MAX_SIDE}; give size=(height, width)")
+    if not (1 <= height <= MAX_CROP_SIDE and 1 <= width <= MAX_CROP_SIDE):
+        raise UserError(
+            f"crops of {height}×{width} pixels: a side may have 1 to {MAX_CROP_SIDE}; give size=(height, width)"
+        )
     return height, width
 
 

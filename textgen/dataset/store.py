@@ -28,6 +28,7 @@ from textgen.common.errors import UserError
 FORMAT = 2
 BLOCK_BYTES = 8 << 20  # maximum size of a block of images; at least one image
 MAX_MANIFEST_BYTES = 64 << 20
+OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"  # the advice of errors about a folder
 
 
 class StoredSplit(NamedTuple):

@@ -19,13 +19,12 @@ import numpy as np
 
 from textgen.common.atomic import OTHER_OUT, atomic_folder
 from textgen.common.errors import UserError
-from textgen.common.pictures import map_in_threads
+from textgen.common.pictures import choose_chunk_size, map_in_threads
 from textgen.common.progress import progress_bar
 from textgen.dataset.imagefolder import check_line, class_folders
 from textgen.dataset.store import Dataset, StoredSplit, damaged_error
 
 INFO_FILE = "export.json"  # describes the export; overwrite=true replaces only folders that contain it
-CHUNK, CHUNK_BYTES = 64, 4 << 20  # images per thread task
 SHARD_BYTES = 256 << 20  # maximum size of a parquet or tar file
 GROUP, GROUP_BYTES = 1000, 16 << 20  # rows per parquet row group
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # level 9 takes 25 % longer and saves 1 %
@@ -92,7 +91,7 @@ def _check_content(dataset: Dataset) -> None:
 def _encode_samples(split: StoredSplit, progress: Any) -> Generator[Sample, None, None]:
     """Encode the rows of a split on all cores and yield them in order; a few chunks are in memory at once."""
     count = len(split.labels)
-    rows = max(1, min(CHUNK, CHUNK_BYTES // _image_bytes(split)))
+    rows = choose_chunk_size(_image_bytes(split))
     chunks = map_in_threads(lambda start: _encode_pngs(split.images[start : start + rows]), range(0, count, rows))
     pngs = (png for chunk in chunks for png in chunk)
     for row, (png, label, text) in enumerate(zip(pngs, split.labels, split.texts, strict=True)):
@@ -190,4 +189,4 @@ def _import_pyarrow() -> tuple[Any, Any]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
-        raise UserError("to=parquet needs pyarrow: install the extra formats, pip install '.[formats]'") from None
+        raise UserError("to=parquet needs pyarrow: pip install 'foldtext[formats]'") from None

@@ -13,10 +13,10 @@ import numpy as np
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
+from textgen.schema.game import MAX_CROP_SIDE, MIN_CROP_SIDE
 from textgen.spec.parser import OTHER
 
 MAX_CROPS = 300  # read: more do not change the measurements
-MIN_SIDE, MAX_SIDE = 8, 512  # of a crop
 MAX_ASPECT_RATIO = 1.25  # of a crop relative to the common size; others show another part of the screen
 
 
@@ -95,7 +95,7 @@ def _find_blank_folders(blank: Sequence[Path], size: tuple[int, int], notes: lis
 def _read_crop(path: Path) -> U8:
     with open_picture(path, f"--like: {path}") as image, without_warnings():
         width, height = image.size
-        if not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
-            sides = f"{MIN_SIDE} to {MAX_SIDE} pixels a side"
+        if not (min(width, height) >= MIN_CROP_SIDE and max(width, height) <= MAX_CROP_SIDE):
+            sides = f"{MIN_CROP_SIDE} to {MAX_CROP_SIDE} pixels a side"
             raise UserError(f"--like: {path} has {height}×{width} pixels, but a crop has {sides}: cut out the text")
         return np.asarray(image.convert("RGB"))

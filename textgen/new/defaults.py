@@ -11,7 +11,7 @@ import numpy as np
 from textgen.assets.catalogue import load_catalogue
 from textgen.common.errors import UserError
 from textgen.render.renderer import Renderer
-from textgen.schema.game import Game
+from textgen.schema.game import MAX_CROP_SIDE, Game
 from textgen.spec.parser import OTHER, Spec
 
 CLOCK_VALUES = {"HH": "00..23", "MM": "00..59", "SS": "00..59"}  # of these fields, in a text with a colon
@@ -40,7 +40,7 @@ def choose_images(classes: int) -> dict[str, int]:
 
 def choose_size(longest: int) -> tuple[int, int]:
     """Choose height and width of a crop for texts of up to `longest` characters."""
-    return 20, min(max(7 * longest + 12, 20), 512)
+    return 20, min(max(7 * longest + 12, 20), MAX_CROP_SIDE)
 
 
 def choose_height(size: tuple[int, int], longest: int) -> list[float]:

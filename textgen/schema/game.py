@@ -18,6 +18,9 @@ from textgen.common.validation import validate
 from textgen.spec.items import Choice, Items
 from textgen.spec.parser import Spec, parse_texts
 
+MIN_CROP_SIDE, MAX_CROP_SIDE = 8, 512  # height and width of a crop
+DEFAULT_ARCH = "C32 M B M C8 M F"  # of a game that names no network
+
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -46,6 +49,7 @@ def _check_name(name: str) -> str:
     return name
 
 
+CropSide = Annotated[int, Field(ge=MIN_CROP_SIDE, le=MAX_CROP_SIDE)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(check_ordered)]
 Length = Annotated[float, Field(ge=0, le=256)]
@@ -239,13 +243,13 @@ class Game:
     name: Annotated[StrictStr, AfterValidator(_check_name)]
     spec: StrictStr
     label: StrictStr
-    size: tuple[Annotated[int, Field(ge=8, le=512)], Annotated[int, Field(ge=8, le=512)]]
+    size: tuple[CropSide, CropSide]
     images: Images
     text: Text
     backgrounds: Annotated[tuple[Background, ...], Field(min_length=1)]
     fields: Mapping[StrictStr, Any] | None = None  # checked by Spec.parse
     other: Any = ""  # checked by Spec.parse
-    arch: StrictStr = "C32 M B M C8 M F"
+    arch: StrictStr = DEFAULT_ARCH
     title: StrictStr = ""
 
     def __post_init__(self) -> None:

@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import textgen.common.pictures
 import textgen.export.formats
 import textgen.export.main
+from conftest import ROOT
 from textgen.common.errors import UserError
 from textgen.dataset import import_folder as importer
 from textgen.dataset.imagefolder import class_folders
@@ -334,7 +335,7 @@ def test_nothing_half_written_remains(
         return encode(images)
 
     monkeypatch.setattr(textgen.export.formats, "_encode_pngs", failing)
-    monkeypatch.setattr(textgen.export.formats, "CHUNK", 8)
+    monkeypatch.setattr(textgen.common.pictures, "CHUNK", 8)
     with pytest.raises(error):
         export(dataset, to, tmp_path / "out", overwrite=True, quiet=True)
     assert contents(tmp_path) == before
@@ -344,7 +345,7 @@ def test_nothing_half_written_remains(
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(textgen.export.formats, "CHUNK", 2)
+    monkeypatch.setattr(textgen.common.pictures, "CHUNK", 2)
     threads = threading.active_count()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # a larger file is an error of the system
@@ -367,7 +368,7 @@ def test_ctrl_c_leaves_nothing(dataset: Dataset, tmp_path: Path, monkeypatch: py
         return encode(images)
 
     monkeypatch.setattr(textgen.export.formats, "_encode_pngs", interrupted)
-    monkeypatch.setattr(textgen.export.formats, "CHUNK", 2)
+    monkeypatch.setattr(textgen.common.pictures, "CHUNK", 2)
     before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
         export(dataset, "imagefolder", tmp_path / "out", quiet=True)
@@ -383,7 +384,7 @@ def test_an_unknown_format_is_answered_with_the_known_ones(dataset: Dataset, tmp
 def test_without_pyarrow_the_extra_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     summary = refusal(dataset, "parquet", tmp_path / "out")
-    assert "[formats]" in summary
+    assert "pip install 'foldtext[formats]'" in summary
     assert not (tmp_path / "out").exists()
     export(dataset, "webdataset", tmp_path / "out", quiet=True)
 
