@@ -1,1 +1,1 @@
-"""`python -m textgen.new`: a first file for a game, also from crops of the user's own."""
+"""`foldtext new`: a first file for a game, also from crops of the user's own."""

@@ -1,4 +1,4 @@
-"""The command line of `python -m textgen.new`, and the conversion of its options to keys of a game."""
+"""The command line of `foldtext new`, and the conversion of its options to keys of a game."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELD_RUN = re.compile(r"\\.|([A-Z])\1*")  # a field of a spec as group 1 repeat
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m textgen.new --help")
+        raise UserError(f"{message}; see foldtext new --help")
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -30,9 +30,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m textgen.new", description="Write a commented game file that can be previewed at once."
-    )
+    parser = _Parser(prog="foldtext new", description="Write a commented game file that can be previewed at once.")
     parser.add_argument("name", help="name of the file, the game and its data set")
     parser.add_argument("spec", help='the texts, such as "MM:SS" or "N/M"; see docs/reference/spec.md')
     parser.add_argument("--label", required=True, help="the field whose values are the classes: MM or M")

@@ -1,4 +1,4 @@
-"""The command `python -m textgen.new my_game "MM:SS" --label MM --size 15x35`: write a commented game file.
+"""The command `foldtext new my_game "MM:SS" --label MM --size 15x35`: write a commented game file.
 
 It does not read a Hydra configuration, because it writes one.
 """
@@ -26,7 +26,7 @@ from textgen.new import defaults
 from textgen.new.crop_folder import read_crop_folder
 from textgen.new.proposal import propose_settings
 from textgen.new.template import check_reads_back, format_game_file
-from textgen.schema.game import Game
+from textgen.schema.game import DEFAULT_ARCH, Game
 from textgen.spec.parser import Spec
 
 OTHER_DIR = "another folder with --dir"
@@ -59,7 +59,7 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         "other": "",
         "size": list(size),
         "images": defaults.choose_images(len(spec.classes)),
-        "arch": "C32 M B M C8 M F",
+        "arch": DEFAULT_ARCH,
         "text": {**defaults.TEXT, "height": defaults.choose_height(size, longest)},
         "backgrounds": defaults.BACKGROUNDS,
     }
@@ -122,5 +122,5 @@ def _main(arguments: Sequence[str]) -> None:
     texts = ", ".join(repr(spec.sample(label, np.random.default_rng(0))) for label in spec.classes[:3])
     print(f"{shlex.quote(str(path))} is written: {len(spec.classes)} classes, texts such as {texts}.")
     print("Look at it, then train:")
-    print(f"  python -m textgen.preview --config-dir {folder} game={name}")
-    print(f"  python -m train --config-dir {folder} game={name} fold=4")
+    print(f"  foldtext preview --config-dir {folder} game={name}")
+    print(f"  foldtext train --config-dir {folder} game={name} fold=4")

@@ -1,6 +1,7 @@
 """A new game file reads back unchanged, can be previewed, and gives crops like those that it was measured from."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -298,13 +299,13 @@ def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_process_a_game_is_written_and_the_command_that_is_printed_previews_it(here: Path) -> None:
-    ended = start(here, "textgen.new", "my_game", "MM:SS", "--label", "MM", "--size", "15x35", "--dir", "my games")
+    ended = start(here, "foldtext", "new", "my_game", "MM:SS", "--label", "MM", "--size", "15x35", "--dir", "my games")
     assert ended.returncode == 0, ended.stderr
     first, _, preview, train = ended.stdout.splitlines()
     assert "my games/game/my_game.yaml" in first
-    assert preview == "  python -m textgen.preview --config-dir 'my games' game=my_game"
-    assert train == "  python -m train --config-dir 'my games' game=my_game fold=4"
-    shown = start(here, "textgen.preview", "--config-dir", "my games", "game=my_game", "each=1")
+    assert preview == "  foldtext preview --config-dir 'my games' game=my_game"
+    assert train == "  foldtext train --config-dir 'my games' game=my_game fold=4"
+    shown = start(here, *shlex.split(preview), "each=1")
     assert shown.returncode == 0, shown.stderr
     assert (here / "my_game.png").is_file()
 

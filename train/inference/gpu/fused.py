@@ -27,7 +27,7 @@ try:
 
     from train.inference.gpu.layers import run_network
 except ImportError:
-    raise UserError("the fused kernel needs triton: pip install 'triton>=3.4', on Linux") from None
+    raise UserError("the fused kernel needs triton: pip install 'foldtext[triton]', on Linux") from None
 
 Precision = Literal["fp16", "fp32"]
 TYPES = {"fp16": torch.float16, "fp32": torch.float32}
