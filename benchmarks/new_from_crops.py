@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from hydra import compose, initialize_config_module
 from PIL import Image
 from results import machine, write
 
+from textgen import compose
 from textgen.assets.backgrounds import parse_color
-from textgen.common.hydra_app import to_plain
 from textgen.new.main import create
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import parse_definition
@@ -31,8 +30,7 @@ FIGURES = ("height, pixels", "x", "y", "colour")
 
 def errors(name: str, count: int, augment: str, blank: bool) -> list[float]:
     """Errors of the proposal for one game, in the order of FIGURES."""
-    with initialize_config_module("conf", version_base="1.3"):
-        definition = parse_definition(to_plain(compose("textgen", [f"game={name}", f"augment={augment}"])), seed=1)
+    definition = parse_definition(compose(f"game={name}", f"augment={augment}"), seed=1)
     game, renderer = definition.game, Renderer.from_definition(definition)
     classes = len(renderer.classes)
     indices = [i for i in range(3 * count + classes) if i % classes != classes - 1][:count]

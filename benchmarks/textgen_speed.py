@@ -18,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from hydra import compose, initialize_config_module
 from results import machine, write
 
-from textgen.common.hydra_app import to_plain
+from textgen import compose
 from textgen.dataset.build import ensure_dataset
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition, parse_definition
@@ -46,9 +45,7 @@ COUNTS = {"noise": 20 * BLOCK, "light": 8 * BLOCK, "strong": 4 * BLOCK, "albumen
 
 def definition(augment: str, train: int = 10_000) -> DatasetDefinition:
     """lol_gold1 with another augmentation and number of training crops a class."""
-    with initialize_config_module("conf", version_base="1.3"):
-        overrides = ["game=lol_gold1", f"augment={augment}", f"game.images.train={train}"]
-        return parse_definition(to_plain(compose("textgen", overrides)), seed=0)
+    return parse_definition(compose("game=lol_gold1", f"augment={augment}", f"game.images.train={train}"), seed=0)
 
 
 def one_core(rounds: int) -> dict[str, list[float]]:

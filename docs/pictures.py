@@ -2,17 +2,13 @@
 
 from pathlib import Path
 
-from hydra import compose, initialize_config_module
-
-from textgen.common.hydra_app import to_plain
+from textgen import compose, parse_definition
 from textgen.preview.contact_sheet import draw_contact_sheet
 from textgen.render.renderer import Renderer
-from textgen.schema.definition import parse_definition
 
 rows = []
 for file in sorted(Path("conf/game").glob("*.yaml")):
-    with initialize_config_module("conf", version_base="1.3"):
-        definition = parse_definition(to_plain(compose("textgen", [f"game={file.stem}"])), seed=0)
+    definition = parse_definition(compose(f"game={file.stem}"), seed=0)
     width = definition.game.size[1]
     count = 2 * (430 // (width + 1))
     crops = list(Renderer.from_definition(definition).render("train", range(count)).images)

@@ -3,19 +3,16 @@
 from itertools import count
 
 import numpy as np
-from hydra import compose, initialize_config_module
 
-from textgen.common.hydra_app import to_plain
+from textgen import compose, parse_definition
 from textgen.render.renderer import Renderer
-from textgen.schema.definition import parse_definition
 
 BATCH = 2048
 
 
 def batches(job):
     """Images uint8 (n, H, W, 3) of the game that `job["overrides"]` makes of a composed config."""
-    with initialize_config_module("conf", version_base="1.3"):
-        definition = parse_definition(to_plain(compose("textgen", job["overrides"])), seed=0)
+    definition = parse_definition(compose(*job["overrides"]), seed=0)
     renderer = Renderer.from_definition(definition)
     # Crops of the class "other" are blank, and quick: the peers draw none, so neither do we.
     classes = len(renderer.classes)
