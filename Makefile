@@ -37,5 +37,6 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Data sets and runs stay: they are the user's.
 clean:
-	rm -rf $(VENV) dist data runs
+	rm -rf $(VENV) dist

@@ -23,21 +23,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_module
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from textgen.common.hydra_app import to_plain
 from textgen.dataset import store
 from textgen.dataset.build import ensure_dataset
 from textgen.export.formats import export
 from textgen.schema.definition import parse_definition
+from train.common.environment import set_openmp_waiting
 from train.common.machine import device_name, keep_freed_memory
+from train.config.compose import compose
 from train.config.recipe import fit_recipe
 from train.data.sources import to_device
 from train.models.notation import Layer, build, initialise, parse
 from train.trainer.loop import train
+from train.trainer.state import Output, TrainingSetup
 
 BATCH = 32
 
@@ -123,19 +124,8 @@ def foldtext_rate(task: Task, f: int, seed: int) -> float:
         epochs=1,
     )
     with tempfile.TemporaryDirectory() as folder:
-        return train(
-            source,
-            val,
-            layers=task.layers,
-            classes=game.classes,
-            f=f,
-            recipe=recipe,
-            seed=seed,
-            folder=Path(folder),
-            identity="",
-            keep=lambda net: None,
-            quiet=True,
-        ).images_per_second
+        setup = TrainingSetup(source, val, layers=task.layers, classes=game.classes, fold=f, recipe=recipe, seed=seed)
+        return train(setup, Output(Path(folder), "", lambda net: None, quiet=True)).images_per_second
 
 
 def main() -> None:
@@ -145,8 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    with initialize_config_module("conf", version_base="1.3"):
-        config = to_plain(compose("train", [f"game={given.game}", "recipe=paper", "epochs=1"]))
+    config = compose(f"game={given.game}", "recipe=paper", "epochs=1")
     each = max(given.images // len(parse_definition(config, 0).game.classes), 1)
     config["game"]["images"] = {"train": each, "val": 1, "test": 1}
     with tempfile.TemporaryDirectory() as root, _process(own=False) as plain_loop, _process(own=True) as foldtext:
@@ -168,13 +157,19 @@ def main() -> None:
 
 
 def _process(*, own: bool) -> ProcessPoolExecutor:
-    """One that keeps what it has imported and compiled, and sleeps while the other works; `own`: with the environment
-    that importing `train` sets, and else with OpenMP as it is by default."""
-    settings = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    kept = {} if own else {name: os.environ.pop(name) for name in settings}
+    """A process that keeps what it has imported and compiled, and sleeps while the other works.
+
+    `own`: with the OpenMP settings of the commands of `train`; otherwise with OpenMP's defaults.
+    """
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    if own:
+        set_openmp_waiting()
     process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    process.submit(os.getpid).result()  # it begins now
-    os.environ.update(kept)
+    process.submit(os.getpid).result()  # the process starts now, with these settings
+    for name in names:
+        os.environ.pop(name, None)
+    os.environ.update(before)
     return process
 
 

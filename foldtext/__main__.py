@@ -6,7 +6,7 @@ import difflib
 import sys
 from importlib import import_module
 
-from foldtext import __version__
+from textgen.common.cli import fail, version
 
 # Command, module with its `main`, and what it does. The console scripts foldtext-… are the same commands.
 COMMANDS = {
@@ -27,7 +27,7 @@ def main() -> None:
     """The console script."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
-        print(f"foldtext {__version__}")
+        print(version())
         sys.exit(0)
     if not arguments or arguments[0] in ("--help", "-h"):
         print(_help())
@@ -35,8 +35,10 @@ def main() -> None:
     if arguments[0] not in COMMANDS:
         near = difflib.get_close_matches(arguments[0], COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
-        print(f"error: there is no command {arguments[0]!r}; {hint}", file=sys.stderr)
-        sys.exit(2)
+        fail(f"there is no command {arguments[0]!r}; {hint}")
+    if "--version" in arguments:
+        print(version())
+        sys.exit(0)
     module, _ = COMMANDS[arguments[0]]
     sys.argv = [f"foldtext {arguments[0]}", *arguments[1:]]
     import_module(module).main()

@@ -5,14 +5,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from conftest import ROOT, composed
+from conftest import ROOT
 
 import foldtext
+import textgen
+import train
 from foldtext.__main__ import COMMANDS, main
-from train.config import renamed_settings
-from train.config.recipe import fit_recipe
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -58,28 +59,13 @@ def test_help_lists_the_commands_and_an_unknown_one_is_refused(
     assert "there is no command 'tran'; did you mean train?" in capsys.readouterr().err
 
 
-def test_a_renamed_setting_is_still_accepted_and_its_new_name_printed() -> None:
-    command = [sys.executable, "-m", "train", "game=sot_time", "recipe.average=0.25", "--cfg", "job"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "  ema_decay: 0.25\n" in ended.stdout
-    assert "  average:" not in ended.stdout
-    assert ended.stderr == "recipe.average is called recipe.ema_decay now; the old name will be removed\n"
-
-
-@pytest.mark.parametrize("old", renamed_settings.RENAMED)
-def test_a_file_with_an_old_name_is_still_read(old: str, capsys: pytest.CaptureFixture[str]) -> None:
-    new = renamed_settings.RENAMED[old]
-    values = {"recipe.ema_decay": 0.9, "recipe.cross_slot_lr": 0.5, "recipe.order_consistency": 1.0}
-    value = values.get(new, [{"set": {"lr": 0.5}}])
-    recipe = composed("game=sot_time", "recipe.slots=false")["recipe"]
-    renamed_settings.print_renamed.cache_clear()
-    mine = {**recipe, old.removeprefix("recipe."): value}  # builds on a file that has the new name
-    fitted = fit_recipe(mine, game="sot_time", fold=2, train_images=100)
-    if new == "recipe.overrides":
-        assert fitted.lr == 0.5
-    else:
-        assert getattr(fitted, new.removeprefix("recipe.")) == value
-    assert f"{old} is called {new} now" in capsys.readouterr().err
+@pytest.mark.parametrize("package", [textgen, train])
+def test_the_exported_names_are_there(package: ModuleType) -> None:
+    assert set(package.__all__) == set(package._MODULES) <= set(dir(package))
+    for name in package.__all__:
+        assert getattr(package, name).__module__ == package._MODULES[name]
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from textgen.common.errors import UserError
 from train.config.recipe import without_overridden
 from train.config.renamed_settings import RENAMED
 from train.config.settings import Settings
-from train.runs.run import run
+from train.runs.run import run_validated
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
@@ -27,12 +27,12 @@ def _main(config: DictConfig) -> None:
     _check_game(c)
     given = [setting.lstrip("+~").partition("=")[0] for setting in hydra_app.given_settings()]
     recipe = [name.removeprefix("recipe.") for name in given if name.startswith("recipe.")]
-    c["recipe"] = without_overridden(c["recipe"], recipe)  # what the command sets stands before the recipe's overrides
+    c["recipe"] = without_overridden(c["recipe"], recipe)  # a setting of the command has priority over overrides
     settings = Settings.from_config(c)
     accuracies = []
     for number in range(settings.seeds):
         once: dict[str, Any] = {"seed": settings.seed + number, "rebuild": settings.rebuild and number == 0}
-        accuracies.append(run({**c, **once}, replace(settings, **once))["accuracy"])
+        accuracies.append(run_validated({**c, **once}, replace(settings, **once))["accuracy"])
     if len(accuracies) > 1:
         spread = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}"
         print(f"{len(accuracies)} seeds: test accuracy {spread} (mean and standard deviation)")

@@ -1,11 +1,14 @@
 """What every command does with errors, and with the report that it writes.
 
-Exit codes: 0, finished; 2, an error that the user can mend, in one line; 130, interrupted; otherwise a traceback.
+Exit codes: 0, finished; 1, a failed check of the lint, or a traceback; 2, an error that the user can mend, in one line;
+130, interrupted.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib.metadata
 import os
 import signal
 import sys
@@ -37,6 +40,11 @@ def run(main: Callable[[], object]) -> NoReturn:
     sys.exit(0)
 
 
+def version() -> str:
+    """The version of foldtext, as --version prints it."""
+    return f"foldtext {importlib.metadata.version('foldtext')}"
+
+
 def fail(message: str) -> NoReturn:
     """Print one line and exit with 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -59,9 +67,15 @@ def close_output() -> NoReturn:
 def no_option(group: str, name: str, options: Sequence[str]) -> str:
     """The message for a name that a config group does not have."""
     near = difflib.get_close_matches(name, options, 1)
-    own = f"your own stands in <folder>/{group}/{name}.yaml with --config-dir=<folder>"
+    own = f"put a file of your own at <folder>/{group}/{name}.yaml and give --config-dir=<folder>"
     hint = f"did you mean {near[0]}?" if near else own
     return f"there is no {group} {name!r}; known are {', '.join(options)}; {hint}"
+
+
+@functools.cache
+def print_renamed(old: str, new: str) -> None:
+    """Print, once in a process, that a setting has another name now."""
+    print(f"{old} is called {new} now; the old name will be removed", file=sys.stderr)
 
 
 @contextmanager

@@ -34,8 +34,11 @@ FLAGS_WITH_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
     *("--info", "-i", "--experimental-rerun"),
 )
-FLAGS = ("--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version", "--shell-completion", "-sc")
-KEYS_OF_FILES = ("game.", "augment.", "recipe.")  # groups whose files may leave a key out
+FLAGS = ("--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--shell-completion", "-sc")
+OPTIONAL_KEYS = ("game.", "augment.")  # groups whose files may leave keys out
+
+
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
 def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | None = None) -> NoReturn:
@@ -51,19 +54,13 @@ def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | No
             print(_help(config))
             return
         if "--version" in sys.argv[1:]:
-            print(version())
+            print(cli.version())
             return
-        sys.argv[1:] = _flags_first([_with_new_name(argument, renamed or {}) for argument in sys.argv[1:]])
+        sys.argv[1:] = _flags_first(with_new_names(sys.argv[1:], renamed or {}))
         try:
             main()
-        except MissingConfigException as error:
-            raise UserError(_missing_file(error)) from None
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed"
-            ) from None
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_wrong_override(error, config)) from None
+        except HYDRA_ERRORS as error:
+            raise _as_user_error(error, config, sys.argv[1:]) from None
 
     cli.run(call)
 
@@ -107,14 +104,20 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def compose_config(config: str, *overrides: str) -> dict[str, Any]:
+def compose_config(config: str, *overrides: str, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
     """conf/<config>.yaml with `overrides`, such as "game=sot_time", as plain values, for use outside a command.
+
+    `renamed` is that of `run`. Raises `UserError`.
 
     >>> compose_config("train", "game=sot_time", "fold=4")["fold"]
     4
     """
-    with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose(config, list(overrides)))
+    given = with_new_names(overrides, renamed or {})
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            return to_plain(compose(config, given))
+    except HYDRA_ERRORS as error:
+        raise _as_user_error(error, config, given) from None
 
 
 def given_settings() -> list[str]:
@@ -140,13 +143,6 @@ def group_options(group: str) -> list[str]:
 def is_multirun() -> bool:
     """Whether the command asks for several runs; known before Hydra is."""
     return bool({"-m", "--multirun"} & {*sys.argv[1:]})
-
-
-def version() -> str:
-    """That of foldtext."""
-    from importlib.metadata import version as installed  # noqa: PLC0415, only for --version
-
-    return f"foldtext {installed('foldtext')}"
 
 
 def _print_failed_job(error: Exception, overrides: Sequence[str]) -> None:
@@ -176,14 +172,16 @@ def _help(config: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _with_new_name(argument: str, renamed: Mapping[str, str]) -> str:
-    """A setting with today's name: recipe.average=0.9 -> recipe.ema_decay=0.9."""
-    match = re.match(r"([+~]*)([\w.]+)(?==|$)", argument)
-    if not match or match[2] not in renamed:
-        return argument
-    new = renamed[match[2]]
-    print(f"{match[2]} is called {new} now; the old name will be removed", file=sys.stderr)
-    return f"{match[1]}{new}{argument[match.end() :]}"
+def with_new_names(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """Settings with today's names: recipe.average=0.9 -> recipe.ema_decay=0.9. Prints a line for each."""
+    current = []
+    for argument in arguments:
+        match = re.match(r"([+~]*)([\w.]+)(?==|$)", argument)
+        if match and match[2] in renamed:
+            cli.print_renamed(match[2], renamed[match[2]])
+            argument = f"{match[1]}{renamed[match[2]]}{argument[match.end() :]}"  # noqa: PLW2901
+        current.append(argument)
+    return current
 
 
 def _flags_first(arguments: Sequence[str]) -> list[str]:
@@ -195,7 +193,7 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
             settings.append(argument)
         elif name in FLAGS_WITH_VALUE:
             flags += [argument] if value else [argument, *[next(rest, "")]]
-        elif argument in FLAGS or name in ("-sc", "--shell-completion"):
+        elif name in FLAGS:
             flags.append(argument)
         else:
             raise UserError(
@@ -204,45 +202,57 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
     return flags + settings
 
 
+def _as_user_error(error: Exception, config: str, arguments: Sequence[str]) -> UserError:
+    """An error of Hydra, OmegaConf or YAML as one line that says how to mend it."""
+    if isinstance(error, MissingConfigException):
+        return UserError(_missing_file(error))
+    if isinstance(error, yaml.YAMLError):
+        return UserError(f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed")
+    return UserError(_wrong_override(str(error), config, arguments))
+
+
 def _missing_file(error: MissingConfigException) -> str:
     """`game=sot_tmie` -> there is no such game, did you mean sot_time?"""
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
     return cli.no_option(group, name, error.options) if error.options else str(error)
 
 
-def _wrong_override(error: Exception, config: str) -> str:
+def _wrong_override(message: str, config: str, arguments: Sequence[str]) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
-    message = str(error)
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
-        return _unreadable(message)
+        return _unreadable(message, arguments)
     key, appended = match.groups()
-    one_game = any(re.fullmatch(r"game=[\w./-]+", argument) for argument in sys.argv)
+    one_game = any(re.fullmatch(r"game=[\w./-]+", argument) for argument in arguments)
     if key.startswith("game.") and is_multirun() and not one_game:
         return f"{key}: in a sweep over games a setting of theirs takes ++: +{appended}"
-    near = _nearest_setting(key, config)
+    near = _nearest_setting(key, config, arguments)
     text = f"no setting {key!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
-    if key.startswith(KEYS_OF_FILES[:2] if near else KEYS_OF_FILES):
+    if key.startswith(OPTIONAL_KEYS) or (key.startswith("recipe.") and not near):
         text += f" (a key that a file leaves out takes a +: {appended})"
     return text
 
 
-def _nearest_setting(key: str, config: str) -> str | None:
-    """The setting of the composed configuration that is most like `key`, among those beside it.
+def _nearest_setting(key: str, config: str, arguments: Sequence[str]) -> str | None:
+    """The setting of the composed configuration that is most like `key`, among those with the same parent.
 
-    Raises `UserError` for a choice of a group that there is not, say of a game: then its keys are missing, too.
+    None if there is none, or if the configuration cannot be composed. Raises `UserError` for a choice that a group does
+    not have, such as a game: then its keys are missing, too.
     """
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-    choices = [given for given in sys.argv[1:] if re.fullmatch(rf"({'|'.join(groups)})=[\w./-]+", given)]
-    folders = [f"file://{Path(folder).resolve()}" for folder in _config_folders(sys.argv[1:])]
-    search = f"hydra.searchpath=[{','.join(folders)}]"
-    with initialize_config_module("conf", version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        for group, _, name in (choice.partition("=") for choice in choices):
-            known = list(loader.get_group_options(group, config_name=config, overrides=[search]))
-            if "/" not in name and name not in known:
-                raise UserError(cli.no_option(group, name, known))
-        settings: Any = compose(config, [*choices, search])
+    choices = [given for given in arguments if re.fullmatch(rf"({'|'.join(groups)})=[\w./-]+", given)]
+    folders = ",".join(_quoted(f"file://{Path(folder).resolve()}") for folder in _config_folders(arguments))
+    search = f"hydra.searchpath=[{folders}]"
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            for group, _, name in (choice.partition("=") for choice in choices):
+                known = list(loader.get_group_options(group, config_name=config, overrides=[search]))
+                if "/" not in name and name not in known:
+                    raise UserError(cli.no_option(group, name, known))
+            settings: Any = compose(config, [*choices, search])
+    except HYDRA_ERRORS:
+        return None
     *parents, last = key.split(".")
     path: list[str] = []
     for parent in parents:
@@ -257,6 +267,12 @@ def _nearest_setting(key: str, config: str) -> str | None:
     return ".".join([*path, *found]) if found else None
 
 
+def _quoted(text: str) -> str:
+    """A text in quotes, as Hydra's overrides take it."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # backslashes count only before a quote
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
 def _config_folders(arguments: Sequence[str]) -> list[str]:
     """The folders of --config-dir."""
     folders = []
@@ -267,7 +283,7 @@ def _config_folders(arguments: Sequence[str]) -> list[str]:
     return folders
 
 
-def _unreadable(message: str) -> str:
+def _unreadable(message: str, arguments: Sequence[str]) -> str:
     """What Hydra could not read, or did not find."""
     if "LexerNoViableAlt" in message:
         given = [*message.split(), ""][1]
@@ -281,7 +297,7 @@ def _unreadable(message: str) -> str:
         key, value = match.groups()
         return f"{key}={value}: a list takes brackets and quotes, '{key}=[{value}]', and several runs take -m"
     if match := re.match(r"You must specify '([^']+)'", message):
-        names = [argument.partition("=")[0] for argument in sys.argv[1:]]
+        names = [argument.partition("=")[0] for argument in arguments]
         if misspelt := difflib.get_close_matches(match[1], names, 1):
             return f"no setting {misspelt[0]!r} here: did you mean {match[1]}?"
         if known := message.partition("Available options:")[2].split():

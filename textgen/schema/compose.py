@@ -8,7 +8,7 @@ from textgen.common.hydra_app import compose_config
 
 
 def compose(*overrides: str) -> dict[str, Any]:
-    """conf/textgen.yaml with `overrides`, written as on the command line, as plain dicts and lists.
+    """conf/textgen.yaml with `overrides`, written as on the command line, as plain dicts and lists. Raises `UserError`.
 
     >>> compose("game=sot_time", "augment=light")["game"]["spec"]
     'N'

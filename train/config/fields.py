@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 T = TypeVar("T")
 
 MAX_FOLD = 6  # of a network that is trained: the evaluator goes through all f! orders
 MAX_COMPUTED_FOLD = 64  # of a network whose cost is computed, or which is timed with random weights
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 Rounding = Literal["nearest", "up", "down"]
 Scaling = Literal["efficientnet", "reference"]  # EfficientNet's compound scaling, see `train.models.scaling`
 

@@ -11,8 +11,9 @@ from pydantic.dataclasses import dataclass
 
 from textgen.common.errors import UserError
 from textgen.common.validation import Positive, validate
+from textgen.schema.split import Share
 from train.config.curriculum import Curriculum
-from train.config.fields import MAX_FOLD, Share
+from train.config.fields import MAX_FOLD
 from train.config.renamed_settings import rename_recipe_keys
 from train.folding.arithmetic import whole_stacks
 
@@ -50,7 +51,7 @@ class Override:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """The settings of a recipe. Their values are in conf/recipe/*.yaml, and nowhere else.
+    """The settings of a recipe, with values in conf/recipe/*.yaml; only `distill` and `curriculum` have defaults here.
 
     Length: either `epochs` or `images` (seen in training, rounded to whole epochs). `images` is for the original's
     arithmetic: a narrower network sees more, `fold` times as many with slots and 1/width² times with `width`, at most
@@ -75,8 +76,8 @@ class Recipe:
     `cross_slot_lr` (`train.trainer.cross_slot`), and `order_consistency` times the divergence between predictions for a
     stack and for the same stack rolled is added to the loss (`train.trainer.order_consistency`).
 
-    `needs_start` refuses a run that begins from no trained network (`start=`). `overrides` go before the other
-    settings, the later before the earlier.
+    `needs_start` refuses a run that begins from no trained network (`start=`). `overrides` have
+    priority over the other settings, and a later one over an earlier one.
     """
 
     name: str
@@ -107,9 +108,17 @@ class Recipe:
     overrides: tuple[Override, ...]
 
 
-def recipe_data(config: Mapping[str, Any]) -> DataSource:
-    """What a recipe trains on, files or live crops. Raises `UserError`."""
-    return validate(DataSource, config.get("data"), "recipe.data")  # type: ignore[arg-type]
+def parse_recipe(config: Mapping[str, Any]) -> Recipe:
+    """A recipe as its file has it, before it is fitted to a run. Raises `UserError`."""
+    current = rename_recipe_keys(config)
+    names = Recipe.__dataclass_fields__
+    missing = [name for name in names if name not in current]
+    if missing and current.keys() <= names.keys():  # a misspelt key is the better message
+        raise UserError(
+            f"recipe.{missing[0]} is missing: set it in the recipe's file, or begin the file with"
+            " defaults: [default, _self_] (or paper) for the values of that recipe"
+        )
+    return validate(Recipe, current, "recipe")
 
 
 def fit_recipe(
@@ -129,7 +138,7 @@ def fit_recipe(
     are None, `batch` counts whole stacks; `slots`, `curriculum` and, but for a run with a `teacher`, `distill` are off
     at fold=1. Raises `UserError`.
     """
-    recipe = _with_overrides(rename_recipe_keys(config), game, fold)
+    recipe = _with_overrides(config, game, fold)
     _check(recipe)
     slots, muon, single = recipe.slots and fold > 1, recipe.optimizer == "muon", fold == 1
     images = (recipe.images or 0) * (fold if slots else 1) * min(1 / width**2, MAX_FOLD)
@@ -157,21 +166,24 @@ def fit_recipe(
 
 
 def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """A recipe without those of its overrides that set what the command sets, at `paths` such as "curriculum.every"."""
-    config = rename_recipe_keys(config)
+    """A recipe whose overrides no longer set what the command sets, at `paths` such as "curriculum.every"."""
+    config = rename_recipe_keys(config, given=paths)
     overrides = config.get("overrides")
     keys = [path.split(".") for path in paths]
     if not isinstance(overrides, list) or ["overrides"] in keys:
         return config
     kept = [
-        {**entry, "set": _without(entry["set"], keys)} if isinstance(entry.get("set"), Mapping) else entry
+        {**entry, "set": _without(rename_recipe_keys(entry["set"]), keys)}
+        if isinstance(entry, Mapping) and isinstance(entry.get("set"), Mapping)
+        else entry
         for entry in overrides
     ]
     return {**config, "overrides": kept}
 
 
 def _with_overrides(config: Mapping[str, Any], game: str, fold: int) -> Recipe:
-    recipe = validate(Recipe, config, "recipe")
+    recipe = parse_recipe(config)
+    config = rename_recipe_keys(config)
     for number, override in enumerate(recipe.overrides):
         where = f"recipe.overrides[{number}].set"
         if "data" in override.set:
@@ -203,7 +215,7 @@ def _check(recipe: Recipe) -> None:
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes`, where a mapping within one adds to the mapping that stands there."""
+    """`changes`, with mappings merged into those of `config` instead of replacing them."""
     return {
         key: {**config[key], **value} if isinstance(value, Mapping) and isinstance(config.get(key), Mapping) else value
         for key, value in changes.items()
@@ -217,7 +229,8 @@ def _without(settings: Mapping[str, Any], keys: Sequence[Sequence[str]]) -> dict
         inner = [key[1:] for key in keys if key[0] == name]
         if [] in inner:
             continue
-        kept = _without(value, inner) if inner and isinstance(value, Mapping) else value
-        if kept or not inner:
+        if not inner or not isinstance(value, Mapping):
+            left[name] = value
+        elif kept := _without(value, inner):
             left[name] = kept
     return left

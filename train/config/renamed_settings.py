@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Collection, Mapping
 from typing import Any
 
-RENAMED = {  # on the command line and, below `recipe`, in files; to be removed with release 0.3
+from textgen.common.cli import print_renamed
+
+RENAMED = {  # in commands, in `train.compose` and in recipe files; to be removed with release 0.3
     "recipe.average": "recipe.ema_decay",
     "recipe.between_slots": "recipe.cross_slot_lr",
     "recipe.consistency": "recipe.order_consistency",
@@ -15,20 +15,16 @@ RENAMED = {  # on the command line and, below `recipe`, in files; to be removed 
 }
 
 
-def rename_recipe_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def rename_recipe_keys(recipe: Mapping[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
     """A recipe, or a part of one, with today's names for its keys.
 
-    A file of the user's may build on one of ours, so that both names are there: the old one is the user's and stands.
+    A user's file may build on one of ours, so that both names are there: then the value under the old name is used,
+    unless the command sets the new one, that is, unless `given` names it.
     """
-    old = {key: f"recipe.{key}" for key in recipe if f"recipe.{key}" in RENAMED}
+    old = {key: RENAMED[f"recipe.{key}"].removeprefix("recipe.") for key in recipe if f"recipe.{key}" in RENAMED}
     renamed = {key: value for key, value in recipe.items() if key not in old}
-    for key, path in old.items():
-        print_renamed(path, RENAMED[path])
-        renamed[RENAMED[path].removeprefix("recipe.")] = recipe[key]
+    for key, new in old.items():
+        print_renamed(f"recipe.{key}", f"recipe.{new}")
+        if new not in given:
+            renamed[new] = recipe[key]
     return renamed
-
-
-@cache
-def print_renamed(old: str, new: str) -> None:
-    """Print, once in a process, that a setting has another name now."""
-    print(f"{old} is called {new} now; the old name will be removed", file=sys.stderr)

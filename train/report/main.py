@@ -19,6 +19,7 @@ def _main() -> None:
     parser = argparse.ArgumentParser("train.report", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of runs, searched with all its subfolders")
     parser.add_argument("--out", type=Path, help="folder for table.md, table.csv and table.png; default: the same")
+    parser.add_argument("--version", action="version", version=cli.version())
     given = parser.parse_args()
     if not given.folder.is_dir():
         raise UserError(f"{given.folder} is no folder: give a folder of runs, as runs/table4")

@@ -9,7 +9,7 @@ from typing import Any
 
 from textgen.common.atomic import write_atomic
 from textgen.common.html_templates import Table, load_template
-from train.config.paths import OTHER_RUNS_FOLDER
+from train.config.advice import OTHER_RUNS_FOLDER
 from train.report.result import format_value, summary, title
 
 PICTURES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,11 @@ def _additional(evaluation: Evaluation) -> dict[str, Any]:
         "accuracy": evaluation.accuracy,
         "accuracy_ci95": list(evaluation.accuracy_ci95),
     }
+
+
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """The hash by which runs are compared, of the settings that they have in common in a table."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def title(result: Mapping[str, Any]) -> str:

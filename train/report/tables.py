@@ -17,8 +17,9 @@ from typing import Any
 from textgen.common.confidence import wilson_interval
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import CONF, compose_config
+from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
-from train.report.result import format_value
+from train.report.result import format_value, hash_settings
 
 COLUMNS = (
     *("game", "fold", "width", "seeds", "accuracy", "interval or sd"),
@@ -99,10 +100,19 @@ def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
         if not isinstance(run, dict) or (missing := [key for key in NEEDED if key not in run]):
             lacks = ", ".join(missing) if isinstance(run, dict) else "everything"
             raise UserError(f"{path.parent / 'result.json'} is of another version, it lacks {lacks}: run it again")
-        runs.append(run)
+        runs.append(_with_new_names(run))
     if not runs:
         raise UserError(f"{folder} holds no finished run: give the folder of runs, as runs/table4")
     return _group(runs), unfinished
+
+
+def _with_new_names(run: Run) -> Run:
+    """A run of an older version with today's names of its settings, and the hash that a run of today would have."""
+    settings = run.get("settings", {})
+    if not settings.keys() & RENAMED.keys():
+        return run
+    renamed = {RENAMED.get(key, key): value for key, value in settings.items()}
+    return {**run, "settings": renamed, "recipe_hash": hash_settings(renamed)}
 
 
 def differences(table: Table) -> list[str]:

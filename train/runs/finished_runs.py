@@ -17,7 +17,6 @@ from pydantic import dataclasses as checked
 from textgen.common.errors import UserError
 from textgen.common.validation import Seed, UserPath, validate
 from textgen.schema.definition import parse_definition
-from train.config.recipe import recipe_data
 from train.config.settings import DataKind
 from train.data.tasks import TaskData, define_task, open_data
 from train.inference.network import Network
@@ -68,14 +67,16 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
     file = run / "config.yaml"
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or "recipe" not in config or "split" not in config:
+        if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict) or "split" not in config:
             raise UserError(f"{file} is not the configuration of a run: train again with fresh=true")
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}; it says which crops the run was about") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is damaged: {' '.join(str(error).split())}") from None
     settings = validate(_DataSettings, config)
-    kind = settings.data or recipe_data(config["recipe"])
+    recipes_data = config["recipe"].get("data", "files")  # "files": the default of older versions
+    kind = settings.data or validate(DataKind, recipes_data, "recipe.data")  # type: ignore[arg-type]
+    assert kind is not None
     if path and kind != "folder":
         raise UserError(f"path={path} is for runs with data=folder, this one has data={kind}: leave it out")
     definition = parse_definition(config, settings.data_seed) if "game" in config else None

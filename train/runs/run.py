@@ -6,7 +6,6 @@ returned; if not, it is resumed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -26,8 +25,8 @@ from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.errors import UserError
 from textgen.schema.definition import parse_definition
 from train.common import machine
-from train.config.paths import OTHER_RUNS_FOLDER
-from train.config.recipe import Recipe, fit_recipe, recipe_data
+from train.config.advice import OTHER_RUNS_FOLDER
+from train.config.recipe import Recipe, fit_recipe, parse_recipe
 from train.config.settings import Settings
 from train.data.tasks import TaskData, TrainingTask, define_task, open_data
 from train.inference.network import Network, load, weights_path
@@ -35,25 +34,29 @@ from train.metrics.evaluate import Evaluation, evaluate
 from train.models.architecture import resolve_architecture
 from train.models.notation import parse
 from train.report import page, plots
-from train.report.result import measured_result, summary
+from train.report.result import hash_settings, measured_result, summary
 from train.runs.checks import check_run
 from train.runs.identity import compared_settings, run_identity
 from train.trainer import checkpoint, loggers
 from train.trainer.loop import Trained, train
-from train.trainer.state import Output, Problem, Speed
+from train.trainer.state import Computation, Output, TrainingSetup
 
 
-def run(config: Mapping[str, Any], settings: Settings | None = None) -> dict[str, Any]:
+def run(config: Mapping[str, Any]) -> dict[str, Any]:
     """Train and evaluate one seed of `config`, the whole composed configuration of conf/train.yaml, as plain values.
 
-    `settings` are those of `config`, if the caller has validated them already. Returns what `result.json` holds. Raises
-    `UserError` for wrong settings before anything is rendered; a folder of crops is imported before that, because its
-    classes and sizes are part of what is checked.
+    Returns what `result.json` holds. Raises `UserError` for wrong settings before anything is rendered; a folder of
+    crops is imported before some of the checks, because these need its classes and sizes.
     """
-    settings = settings or Settings.from_config(config)
+    return run_validated(config, Settings.from_config(config))
+
+
+def run_validated(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """`run`, where `settings` are those of `config`, validated already."""
+    recipes_data = parse_recipe(config["recipe"]).data  # validates the recipe before anything is imported
+    kind = settings.data or recipes_data
     device = machine.select_device(settings.device)
     definition = parse_definition(config, settings.data_seed) if "game" in config else None
-    kind = settings.data or recipe_data(config["recipe"])
     task = define_task(kind, definition, settings.path, settings.data_dir, settings.rebuild)
     recipe = _fit(config, settings, task)
     check_run(settings, recipe, task)
@@ -68,7 +71,7 @@ def run(config: Mapping[str, Any], settings: Settings | None = None) -> dict[str
             real=settings.real,
         )
         try:
-            return _Run.of(config, settings, task, data, device).result()
+            return _Run.of(config, settings, recipe, task, data, device).result()
         except KeyboardInterrupt as stopped:
             again = "the same command, without fresh=true," if settings.fresh else "the same command"
             raise KeyboardInterrupt(f"{str(stopped) or 'stopped'}; {again} goes on from there") from None
@@ -89,14 +92,20 @@ class _Run:
 
     @classmethod
     def of(
-        cls, config: Mapping[str, Any], settings: Settings, task: TrainingTask, data: TaskData, device: torch.device
+        cls,
+        config: Mapping[str, Any],
+        settings: Settings,
+        recipe: Recipe,
+        task: TrainingTask,
+        data: TaskData,
+        device: torch.device,
     ) -> _Run:
-        recipe = _fit(config, settings, task)
         teacher: _Run | Path | None = weights_path(settings.teacher) if settings.teacher else None
         if recipe.distill and not teacher:
             original: dict[str, Any] = {"fold": 1, "width": 1.0, "scaling": None, "align": None}
             alone = {**original, "start": None, "out": None, "fresh": False}
-            teacher = cls.of({**config, **alone}, replace(settings, **alone), task, data, device)
+            config_1, settings_1 = {**config, **alone}, replace(settings, **alone)
+            teacher = cls.of(config_1, settings_1, _fit(config_1, settings_1, task), task, data, device)
         of_teacher = teacher.identity if isinstance(teacher, _Run) else sha256(teacher) if teacher else None
         identity = run_identity(settings, recipe, task, data, of_teacher)
         return cls(config, settings, recipe, task, data, device, teacher, identity)
@@ -114,7 +123,7 @@ class _Run:
             found, advice = _finished(folder), "choose another out=…, or fresh=true"
             if self.settings.fresh:
                 checkpoint.remove(folder)
-                loggers.forget(folder)
+                loggers.remove_logs(folder)
                 (folder / "result.json").unlink(missing_ok=True)
             elif found:
                 if found.get("identity") != self.identity:
@@ -122,7 +131,7 @@ class _Run:
                 checkpoint.remove(folder)
                 print(f"{summary(found, folder)} (done before; fresh=true does it again)")
                 return found
-            elif checkpoint.of_another(folder, self.identity):
+            elif checkpoint.belongs_to_another_run(folder, self.identity):
                 raise UserError(f"{folder} holds a half-done run of other settings: {advice}")
             teacher, about_teacher = self._load_teacher()
             result = self._train_and_evaluate(folder, teacher, about_teacher)
@@ -148,7 +157,7 @@ class _Run:
         s = self.settings
         config = yaml.safe_dump(_plain(self.config), sort_keys=False).encode()
         write_atomic(folder / "config.yaml", config, OTHER_RUNS_FOLDER)
-        with loggers.opened(s.log, folder, s.runs, self.config) as log:
+        with loggers.open_loggers(s.log, folder, s.runs, self.config) as log:
             with machine.torch_threads(s.threads, rendering=self.task.kind == "live"):
                 device = machine.device_name(self.device)
                 trained = self._train(folder, teacher, log)
@@ -168,7 +177,7 @@ class _Run:
             network = Network(net, arch, pool, task.size, task.classes, s.fold)
             write_atomic(folder / "model.safetensors", network.to_bytes(), OTHER_RUNS_FOLDER)
 
-        problem = Problem(
+        setup = TrainingSetup(
             self.data.train,
             self.data.val,
             layers=parse(arch, pool),
@@ -180,7 +189,7 @@ class _Run:
             start=load(s.start).net if s.start else None,
         )
         output = Output(folder, self.identity, keep, log, commit=machine.commit(), save_every=s.save_every)
-        return train(problem, output, Speed(s.compile, s.autocast))
+        return train(setup, output, Computation(s.compile, s.autocast))
 
     def _evaluate(self, trained: Trained) -> dict[str, Evaluation]:
         """On every test set, and under "start" the network that training began with, if there is one."""
@@ -232,7 +241,7 @@ class _Run:
             "start": s.start and str(s.start),
             "start_accuracy": start and start.accuracy,
             "seed": s.seed,
-            "recipe_hash": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8],
+            "recipe_hash": hash_settings(settings),
             "settings": settings,
             "data": task.kind,
             "dataset_hash": self.data.hash,

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from textgen.common.atomic import write_atomic
-from train.config.paths import OTHER_RUNS_FOLDER
+from train.config.advice import OTHER_RUNS_FOLDER
 
 NAMES = ("checkpoint.pt", "checkpoint.old.pt")
 
@@ -39,7 +39,7 @@ def load(folder: Path, identity: str) -> dict[str, Any] | None:
     return state if state and state.get("identity") == identity else None
 
 
-def of_another(folder: Path, identity: str) -> bool:
+def belongs_to_another_run(folder: Path, identity: str) -> bool:
     """Whether there is a state with another `state["identity"]`, which would be overwritten."""
     state = _newest(folder, lambda *_, **__: None)
     return state is not None and state.get("identity") != identity

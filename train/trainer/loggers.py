@@ -10,7 +10,7 @@ from typing import Any
 
 from textgen.common.atomic import write_atomic
 from textgen.common.errors import UserError
-from train.config.paths import OTHER_RUNS_FOLDER
+from train.config.advice import OTHER_RUNS_FOLDER
 
 MLFLOW_RUN = "mlflow_run.txt"
 Log = Callable[[dict[str, Any]], None]
@@ -23,14 +23,14 @@ def check(loggers: Sequence[str]) -> None:
             raise UserError(f"log={name} needs {name}: pip install 'foldtext[{name}]', or leave log out")
 
 
-def forget(folder: Path) -> None:
+def remove_logs(folder: Path) -> None:
     """Remove the logs of a run that is trained again from the beginning."""
     for path in (folder / MLFLOW_RUN, *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def opened(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Log]:
+def open_loggers(loggers: Sequence[str], folder: Path, runs: Path, config: Mapping[str, Any]) -> Iterator[Log]:
     """Gives a function that logs an epoch's metrics, a mapping with "epoch", with each of `loggers`.
 
     TensorBoard writes to `folder`; MLflow has one database for all runs, mlflow.db in `runs`.

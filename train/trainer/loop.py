@@ -14,12 +14,12 @@ from torch import nn
 
 from textgen.common.atomic import os_errors_as_user_errors, write_atomic
 from textgen.common.progress import progress_bar
-from train.config.paths import OTHER_RUNS_FOLDER
+from train.config.advice import OTHER_RUNS_FOLDER
 from train.data.sources import to_input
 from train.metrics.evaluate import accuracy_and_loss
 from train.trainer.interrupts import delayed_interrupts
 from train.trainer.schedule import learning_rate_factor, split_batches
-from train.trainer.state import EXACT, Output, Problem, Speed, TrainingState
+from train.trainer.state import FULL_PRECISION, Computation, Output, TrainingSetup, TrainingState
 
 
 @dataclass
@@ -39,38 +39,38 @@ class Trained:
     commits: list[str]
 
 
-def train(problem: Problem, output: Output, speed: Speed = EXACT) -> Trained:
+def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_PRECISION) -> Trained:
     """Train a FoldedCNN on stacks of images that are grouped at random each epoch (fold=1: the original network).
 
     A line an epoch goes to metrics.jsonl and to `output.log`; `output.keep` is called with the folded network whenever
     validation has improved, and at the end with the one that is returned. An epoch can be the best only if every class
-    of the curriculum takes part in it; a run that ends before that keeps its last epoch. With `problem.start` that
+    of the curriculum takes part in it; a run that ends before that keeps its last epoch. With `setup.start` that
     network is epoch 0, which is kept if no epoch is better.
 
     The complete state is saved every `output.save_every` seconds, and a training with the same identity resumes from
     there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
     """
-    epochs = problem.recipe.epochs
+    epochs = setup.recipe.epochs
     assert epochs is not None
-    torch.manual_seed(problem.seed)
-    state = TrainingState.build(problem, output, speed)
+    torch.manual_seed(setup.seed)
+    state = TrainingState.build(setup, output, computation)
     if state.resume():
         if not output.quiet:
             at = state.progress
             print(f"resuming at epoch {at.epoch + 1} of {epochs}, step {at.step}, in {output.folder}", file=sys.stderr)
-    elif problem.start is not None:
+    elif setup.start is not None:
         state.networks.fuse()
         state.keep_best(_validation(state), epoch=0)
     metrics = output.folder / "metrics.jsonl"
     write_atomic(metrics, b"".join(_json_line(line) for line in state.progress.history), OTHER_RUNS_FOLDER)
 
     total = state.schedule.images_before(epochs)
-    done = state.schedule.images_before(state.progress.epoch) + state.progress.step * problem.recipe.batch
-    bar = progress_bar(total, f"training f={problem.fold}", done=done, quiet=output.quiet)
+    done = state.schedule.images_before(state.progress.epoch) + state.progress.step * setup.recipe.batch
+    bar = progress_bar(total, f"training f={setup.fold}", done=done, quiet=output.quiet)
     with bar, delayed_interrupts() as interrupted:
         while state.progress.epoch < epochs:
-            trained = _train_epoch(state, epochs, bar.update, interrupted)
-            line = _end_epoch(state, epochs, trained)
+            figures = _train_epoch(state, epochs, bar.update, interrupted)
+            line = _end_epoch(state, epochs, figures)
             with os_errors_as_user_errors(metrics, OTHER_RUNS_FOLDER), metrics.open("ab") as file:
                 file.write(_json_line(line))
             output.log(line)
@@ -92,7 +92,7 @@ def _train_epoch(
     state: TrainingState, epochs: int, images_done: Callable[[int], object], interrupted: Callable[[], bool]
 ) -> dict[str, float]:
     """The rest of the current epoch, step by step. Returns its figures. Saves now and then, and where interrupted."""
-    at, recipe, source, stack = state.progress, state.problem.recipe, state.problem.source, state.networks.stack
+    at, recipe, source, stack = state.progress, state.setup.recipe, state.setup.source, state.networks.stack
     device = source.labels.device
     order = state.schedule.order(at.epoch)
     batches = split_batches(order, recipe.batch, stack)
@@ -124,7 +124,7 @@ def _train_epoch(
     train_loss = loss_sum.item() / len(order)  # the one synchronisation of an epoch
     seconds = state.clock() - begun
     return {
-        "lr": state.optimizers["usual"].param_groups[0]["lr"],
+        "lr": state.optimizers["main"].param_groups[0]["lr"],
         "train_loss": train_loss,
         "train_accuracy": correct.item() / len(order),
         "images_per_second": len(order) / seconds,
@@ -132,9 +132,9 @@ def _train_epoch(
     }
 
 
-def _end_epoch(state: TrainingState, epochs: int, trained: dict[str, float]) -> dict[str, Any]:
+def _end_epoch(state: TrainingState, epochs: int, figures: dict[str, float]) -> dict[str, Any]:
     """Validate the epoch, keep it if it is the best, and move on to the next. Returns the epoch's line of metrics."""
-    at, all_classes = state.progress, len(state.problem.classes)
+    at, all_classes = state.progress, len(state.setup.classes)
     count = state.schedule.class_counts[at.epoch]
     state.networks.fuse()
     accuracy, loss = validation = _validation(state)
@@ -142,14 +142,14 @@ def _end_epoch(state: TrainingState, epochs: int, trained: dict[str, float]) -> 
     line = {
         "epoch": at.epoch + 1,
         "classes": count,
-        "lr": trained["lr"],
-        "train_loss": trained["train_loss"],
-        "train_accuracy": trained["train_accuracy"],
+        "lr": figures["lr"],
+        "train_loss": figures["train_loss"],
+        "train_accuracy": figures["train_accuracy"],
         "val_loss": loss,
         "val_accuracy": accuracy,
         "best": improved,
-        "images_per_second": trained["images_per_second"],
-        "train_seconds": trained["train_seconds"],
+        "images_per_second": figures["images_per_second"],
+        "train_seconds": figures["train_seconds"],
         "seconds": state.seconds(),
     }
     at.history.append(line)
@@ -161,7 +161,7 @@ def _end_epoch(state: TrainingState, epochs: int, trained: dict[str, float]) -> 
 
 def _validation(state: TrainingState) -> tuple[float, float]:
     """Validation accuracy and loss of the plain network."""
-    return accuracy_and_loss(state.networks.plain, state.networks.stack, state.problem.val, state.problem.seed)
+    return accuracy_and_loss(state.networks.plain, state.networks.stack, state.setup.val, state.setup.seed)
 
 
 def _stopped(state: TrainingState, epochs: int) -> str:

@@ -20,9 +20,9 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def build_optimizers(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
-    """By name: "usual" with `recipe.lr`, and for "muon" also "muon" with `recipe.muon_lr` for the convolutions.
+    """By name: "main" with `recipe.lr`, and for "muon" also "muon" with `recipe.muon_lr` for the convolutions.
 
-    With "muon" the usual optimiser, for all other weights, is AdamW. Every parameter group keeps its learning rate as
+    With "muon" the main optimiser, for all other weights, is AdamW. Every parameter group keeps its learning rate as
     `initial_lr`, which a schedule multiplies.
     """
     kind = "adamw" if recipe.optimizer == "muon" else recipe.optimizer
@@ -30,7 +30,7 @@ def build_optimizers(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Op
     fused = {"fused": True} if kind in ("adam", "adamw") and device in ("cpu", "cuda") else {}
     convolutions = [p for p in net.parameters() if recipe.optimizer == "muon" and p.ndim == 4]
     rest = [p for p in net.parameters() if not (recipe.optimizer == "muon" and p.ndim == 4)]
-    optimizers = {"usual": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}
+    optimizers = {"main": KINDS[kind](rest, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)}
     if convolutions:
         assert recipe.muon_lr is not None
         assert recipe.muon_weight_decay is not None

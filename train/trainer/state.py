@@ -27,7 +27,7 @@ from train.trainer.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Problem:
+class TrainingSetup:
     """What is trained: a network of `layers` that reads stacks of `fold` images of `source`, validated on `val`.
 
     `teacher` is a network for single images from whose logits the network learns as well; `start` is a network for
@@ -63,7 +63,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Speed:
+class Computation:
     """How a training is computed: `compile` is torch.compile, with CUDA graphs on a GPU; `autocast` computes
     convolutions in bfloat16."""
 
@@ -71,7 +71,7 @@ class Speed:
     autocast: bool = False
 
 
-EXACT = Speed()  # neither, which is what results are reported with
+FULL_PRECISION = Computation()  # neither, which is what results are reported with
 
 
 @dataclass
@@ -94,9 +94,9 @@ class Progress:
 class TrainingState:
     """Everything that changes during a training, and what the training needs."""
 
-    problem: Problem
+    setup: TrainingSetup
     output: Output
-    speed: Speed
+    computation: Computation
     networks: TrainingNetworks
     forward: Callable[[Tensor], Any]
     optimizers: dict[str, torch.optim.Optimizer]
@@ -108,9 +108,9 @@ class TrainingState:
     clock: Callable[[], float] = time.perf_counter
 
     @classmethod
-    def build(cls, problem: Problem, output: Output, speed: Speed) -> TrainingState:
-        """At the beginning of epoch 0, with weights drawn from torch's generator or those of `problem.start`."""
-        p, recipe, device = problem, problem.recipe, problem.source.labels.device
+    def build(cls, setup: TrainingSetup, output: Output, computation: Computation) -> TrainingState:
+        """At the beginning of epoch 0, with weights drawn from torch's generator or those of `setup.start`."""
+        p, recipe, device = setup, setup.recipe, setup.source.labels.device
         size, f = p.source.size, p.fold
         networks = TrainingNetworks.build(
             p.layers, size=size, classes=p.classes, f=f, recipe=recipe, device=device, start=p.start
@@ -123,12 +123,12 @@ class TrainingState:
             if p.start is None:
                 cross_slot.scale()
         mode = "reduce-overhead" if device.type == "cuda" else None
-        forward = torch.compile(net, mode=mode) if speed.compile else net
+        forward = torch.compile(net, mode=mode) if computation.compile else net
         distiller = Distiller(p.teacher, recipe.distill, p.source) if p.teacher and recipe.distill else None
         schedule = Schedule.build(
             recipe, labels=p.source.labels, classes=p.classes, fold=f, stack=networks.stack, seed=p.seed
         )
-        return cls(p, output, speed, networks, forward, optimizers, cross_slot, distiller, schedule)
+        return cls(p, output, computation, networks, forward, optimizers, cross_slot, distiller, schedule)
 
     def __post_init__(self) -> None:
         self._begun = self._saved_at = self.clock()
@@ -136,7 +136,7 @@ class TrainingState:
 
     @property
     def device(self) -> torch.device:
-        return self.problem.source.labels.device
+        return self.setup.source.labels.device
 
     def losses(self, x: Tensor, y: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (b·f, k), their loss, and that loss with the auxiliary head's added, which is what is minimised.
@@ -144,7 +144,7 @@ class TrainingState:
         `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,) their labels, `batch` (b·f,) their
         indices in the source.
         """
-        recipe = self.problem.recipe
+        recipe = self.setup.recipe
         logits, *auxiliary = self._logits(x)
         of_teacher = self.distiller.logits(x, batch) if self.distiller else None
         loss = self._loss(logits, y, of_teacher)
@@ -160,12 +160,12 @@ class TrainingState:
     def _logits(self, x: Tensor) -> list[Tensor]:
         """(b·f, 3, H, W) -> (b·f, classes) of the network, and of its auxiliary head if it has one."""
         stack = self.networks.stack
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.speed.autocast):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.computation.autocast):
             heads = self.forward(fold(x, stack))
             return [unfold(head, stack).float() for head in (heads if isinstance(heads, tuple) else (heads,))]
 
     def _loss(self, logits: Tensor, y: Tensor, of_teacher: Tensor | None) -> Tensor:
-        loss = functional.cross_entropy(logits, y, label_smoothing=self.problem.recipe.label_smoothing)
+        loss = functional.cross_entropy(logits, y, label_smoothing=self.setup.recipe.label_smoothing)
         return loss if self.distiller is None or of_teacher is None else self.distiller.loss(loss, logits, of_teacher)
 
     def keep_best(self, validation: tuple[float, float], epoch: int) -> None:

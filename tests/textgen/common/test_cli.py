@@ -140,6 +140,19 @@ def test_a_misspelt_game_is_answered_with_the_right_one(run: Run, here: Path, pr
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+def test_a_misspelt_setting_of_a_sweep_is_one_line(run: Run, program: str) -> None:
+    ended = message(run(program, "-m", "game=sot_time,lol_time", "wrkers=2"))
+    assert "no setting 'wrkers' here" in ended
+
+
+@pytest.mark.parametrize("name", ["jürgen", "it's", "a,b[c]", "with space"])
+def test_a_misspelt_setting_beside_a_folder_of_any_name_is_one_line(run: Run, here: Path, name: str) -> None:
+    (here / name / "game").mkdir(parents=True)
+    ended = message(run("textgen", f"--config-dir={here / name}", "game=sot_time", "wrkers=2"))
+    assert "no setting 'wrkers' here: did you mean workers?" in ended
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_a_misspelt_game_is_named_before_its_keys(run: Run, here: Path, tmp_path: Path, program: str) -> None:
     (tmp_path / "mine/game").mkdir(parents=True)
     (tmp_path / "mine/game/ammo.yaml").write_text("name: ammo")

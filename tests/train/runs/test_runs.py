@@ -34,7 +34,7 @@ from train.runs.checks import may_hold_a_run
 from train.runs.run import run
 from train.trainer import checkpoint, loggers, loop
 from train.trainer.schedule import learning_rate_factor, split_batches
-from train.trainer.state import Output, Problem
+from train.trainer.state import Output, TrainingSetup
 
 SMALL = [
     *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
@@ -346,9 +346,9 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
         folder.mkdir(exist_ok=True)
         kept.clear()
         layers, val = parse(game.arch, "3x3 strides 2,1,2"), to_device(dataset.splits["val"], cpu)
-        problem = Problem(source, val, layers=layers, classes=game.classes, fold=fold, recipe=recipe, seed=3)
+        setup = TrainingSetup(source, val, layers=layers, classes=game.classes, fold=fold, recipe=recipe, seed=3)
         keep = lambda net: kept.append(net.state_dict())  # noqa: E731
-        return loop.train(problem, Output(folder, "this", keep, commit=commit, save_every=0, quiet=True))
+        return loop.train(setup, Output(folder, "this", keep, commit=commit, save_every=0, quiet=True))
 
     torch.set_num_threads(1)
     whole = trained(source, tmp_path / "whole")
@@ -636,7 +636,7 @@ def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
     config = composed(*SMALL, "game=apex_count", "epochs=3", "log=tensorboard", f"out={tmp_path / 'run'}")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.yaml").write_text("recipe: {}")
-    with loggers.opened(["tensorboard"], tmp_path / "run", tmp_path, config) as tell:  # killed before its checkpoint
+    with loggers.open_loggers(["tensorboard"], tmp_path / "run", tmp_path, config) as tell:  # then killed
         tell({"epoch": 1, "val_accuracy": 0.5})
         tell({"epoch": 2, "val_accuracy": 0.6})
     run(config)

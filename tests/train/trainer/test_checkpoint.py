@@ -23,10 +23,10 @@ def test_what_is_saved_is_loaded_and_for_its_own_run_alone(tmp_path: Path) -> No
     assert torch.equal(state["net"]["w"], torch.arange(6.0))
     assert state["progress"] == STATE["progress"]
     assert checkpoint.load(tmp_path, "b") is None
-    assert checkpoint.of_another(tmp_path, "b")
-    assert not checkpoint.of_another(tmp_path, "a")
+    assert checkpoint.belongs_to_another_run(tmp_path, "b")
+    assert not checkpoint.belongs_to_another_run(tmp_path, "a")
     checkpoint.remove(tmp_path)
-    assert not checkpoint.of_another(tmp_path, "b")
+    assert not checkpoint.belongs_to_another_run(tmp_path, "b")
     assert list(tmp_path.iterdir()) == []
 
 

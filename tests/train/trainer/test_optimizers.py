@@ -48,13 +48,13 @@ def test_muon_has_the_convolutions_and_adamw_the_rest() -> None:
     optimizers = build_optimizers(net, recipe("recipe.muon_lr=0.03", "recipe.muon_weight_decay=0.2"))
     groups = {name: optimizer.param_groups[0] for name, optimizer in optimizers.items()}
     assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {
-        "usual": torch.optim.AdamW,
+        "main": torch.optim.AdamW,
         "muon": Muon,
     }
     assert [p.ndim for p in groups["muon"]["params"]] == [4, 4]
     assert sum(len(group["params"]) for group in groups.values()) == len(list(net.parameters()))
     assert {name: (group["initial_lr"], group["weight_decay"]) for name, group in groups.items()} == {
-        "usual": (1e-2, 1e-4),
+        "main": (1e-2, 1e-4),
         "muon": (0.03, 0.2),
     }
 
@@ -68,7 +68,7 @@ def test_the_decay_of_muon_draws_a_weight_to_zero_by_its_rate() -> None:
 
 def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
     net = build(parse("F8 F", "3x3 stride 2"), size=(9, 9), classes=3)
-    assert list(build_optimizers(net, recipe())) == ["usual"]
+    assert list(build_optimizers(net, recipe())) == ["main"]
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_a_network_without_convolutions_has_nothing_for_muon() -> None:
 def test_the_other_optimisers_have_all(name: str, kind: type) -> None:
     net = build(parse("C8 F", "3x3 stride 2"), size=(9, 9), classes=3)
     optimizers = build_optimizers(net, recipe(f"recipe.optimizer={name}"))
-    assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {"usual": kind}
-    assert len(optimizers["usual"].param_groups[0]["params"]) == len(list(net.parameters()))
+    assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {"main": kind}
+    assert len(optimizers["main"].param_groups[0]["params"]) == len(list(net.parameters()))

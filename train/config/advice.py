@@ -1,3 +1,3 @@
 """The advice that ends a message about a run's folder which cannot be written."""
 
-OTHER_RUNS_FOLDER = "another folder with runs=…"
+OTHER_RUNS_FOLDER = "another folder with runs=… or out=…"
