@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("triton") else [f"train/inference/gpu/{name}.py" for name in ("fused", "layers")]
+collect_ignore = [] if find_spec("triton") else ["fused.py", "layers.py"]
