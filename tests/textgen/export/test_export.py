@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,6 @@ from PIL import Image
 import textgen.common.pictures
 import textgen.export.formats
 import textgen.export.main
-from conftest import ROOT
 from textgen.common.errors import UserError
 from textgen.dataset import import_folder as importer
 from textgen.dataset.imagefolder import class_folders

@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 import pytest
-
 from conftest import ROOT, composed
+
 from textgen.common.cli import print_renamed
 from textgen.common.errors import UserError
 from train import compose

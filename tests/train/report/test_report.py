@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import composed
+
 from textgen.common.errors import UserError
 from train.report.formats import format_csv, format_markdown
 from train.report.result import hash_settings
