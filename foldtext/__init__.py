@@ -1,6 +1,10 @@
 """foldtext: FoldedCNNs that read the numbers on game screens. The programs are `textgen` and `train`."""
 
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
 
-__version__ = _version("foldtext")
+try:
+    __version__ = _version("foldtext")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
 __all__ = ["__version__"]

@@ -45,7 +45,7 @@ def test_every_console_script_is_a_subcommand() -> None:
 
 def test_the_version_is_foldtext_s(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert foldtext.__version__ == PROJECT["version"]
-    for arguments in (["--version"], ["train", "--version"]):
+    for arguments in (["--version"], ["train", "--version"], ["new", "--version"]):
         assert call(monkeypatch, *arguments) == 0
         assert capsys.readouterr().out == f"foldtext {PROJECT['version']}\n"
 

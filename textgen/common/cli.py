@@ -42,7 +42,10 @@ def run(main: Callable[[], object]) -> NoReturn:
 
 def version() -> str:
     """The version of foldtext, as --version prints it."""
-    return f"foldtext {importlib.metadata.version('foldtext')}"
+    try:
+        return f"foldtext {importlib.metadata.version('foldtext')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "foldtext, not installed: a checkout"
 
 
 def fail(message: str) -> NoReturn:

@@ -60,7 +60,7 @@ def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | No
         try:
             main()
         except HYDRA_ERRORS as error:
-            raise _as_user_error(error, config, sys.argv[1:]) from None
+            raise _as_user_error(error, config, sys.argv[1:], renamed or {}) from None
 
     cli.run(call)
 
@@ -117,7 +117,7 @@ def compose_config(config: str, *overrides: str, renamed: Mapping[str, str] | No
         with initialize_config_module("conf", version_base="1.3"):
             return to_plain(compose(config, given))
     except HYDRA_ERRORS as error:
-        raise _as_user_error(error, config, given) from None
+        raise _as_user_error(error, config, given, renamed or {}) from None
 
 
 def given_settings() -> list[str]:
@@ -202,13 +202,13 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
     return flags + settings
 
 
-def _as_user_error(error: Exception, config: str, arguments: Sequence[str]) -> UserError:
+def _as_user_error(error: Exception, config: str, arguments: Sequence[str], renamed: Mapping[str, str]) -> UserError:
     """An error of Hydra, OmegaConf or YAML as one line that says how to mend it."""
     if isinstance(error, MissingConfigException):
         return UserError(_missing_file(error))
     if isinstance(error, yaml.YAMLError):
         return UserError(f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed")
-    return UserError(_wrong_override(str(error), config, arguments))
+    return UserError(_wrong_override(str(error), config, arguments, renamed))
 
 
 def _missing_file(error: MissingConfigException) -> str:
@@ -217,7 +217,7 @@ def _missing_file(error: MissingConfigException) -> str:
     return cli.no_option(group, name, error.options) if error.options else str(error)
 
 
-def _wrong_override(message: str, config: str, arguments: Sequence[str]) -> str:
+def _wrong_override(message: str, config: str, arguments: Sequence[str], renamed: Mapping[str, str]) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
     match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
     if not match:
@@ -227,6 +227,8 @@ def _wrong_override(message: str, config: str, arguments: Sequence[str]) -> str:
     if key.startswith("game.") and is_multirun() and not one_game:
         return f"{key}: in a sweep over games a setting of theirs takes ++: +{appended}"
     near = _nearest_setting(key, config, arguments)
+    if near is None:  # perhaps an old name, misspelt
+        near = next((renamed[old] for old in difflib.get_close_matches(key, renamed, 1)), None)
     text = f"no setting {key!r} here: " + (f"did you mean {near}?" if near else "check its spelling")
     if key.startswith(OPTIONAL_KEYS) or (key.startswith("recipe.") and not near):
         text += f" (a key that a file leaves out takes a +: {appended})"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from textgen.common import cli
 from textgen.common.errors import UserError
 from textgen.new.defaults import CLOCK_VALUES, FONTS
 
@@ -31,6 +32,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="foldtext new", description="Write a commented game file that can be previewed at once.")
+    parser.add_argument("--version", action="version", version=cli.version())
     parser.add_argument("name", help="name of the file, the game and its data set")
     parser.add_argument("spec", help='the texts, such as "MM:SS" or "N/M"; see docs/reference/spec.md')
     parser.add_argument("--label", required=True, help="the field whose values are the classes: MM or M")

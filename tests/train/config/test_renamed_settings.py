@@ -38,6 +38,8 @@ def test_compose_accepts_an_old_name_and_refuses_an_unknown_one(capsys: pytest.C
     assert "recipe.average is called recipe.ema_decay now" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"no setting 'recipe.imgaes' here: did you mean recipe.images?"):
         compose("game=sot_time", "recipe.imgaes=3")
+    with pytest.raises(UserError, match=r"no setting 'recipe.avrage' here: did you mean recipe.ema_decay?"):
+        compose("game=sot_time", "recipe.avrage=0.25")
     with pytest.raises(UserError, match=r"there is no game 'sot_tmie'|did you mean sot_time"):
         compose("game=sot_tmie", "game.images.train=3")
 
