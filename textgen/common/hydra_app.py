@@ -65,15 +65,17 @@ def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | No
     cli.run(call)
 
 
-def command(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+def command(function: Callable[[DictConfig], object]) -> Callable[[DictConfig], object]:
     """For what `@hydra.main` decorates: Hydra adds a line of its own to every exception but SystemExit.
+
+    What `function` returns is the job's value: sweepers that optimise need it.
 
     In a multirun every job that fails is named at once, and its exception goes to Hydra, which raises the first one
     after all jobs: an exit would end those that come after.
     """
 
     @functools.wraps(function)
-    def wrapped(config: DictConfig) -> None:
+    def wrapped(config: DictConfig) -> object:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             try:
                 return function(config)
@@ -81,7 +83,7 @@ def command(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], No
                 _print_failed_job(error, HydraConfig.get().overrides.task)
                 raise
         try:
-            function(config)
+            return function(config)
         except UserError as error:
             cli.fail(error.summary)
         except OmegaConfBaseException as error:
