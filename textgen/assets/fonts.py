@@ -1,43 +1,34 @@
-"""Fonts: the faces of a game, their advances and kerning, and glyphs rasterised to masks."""
+"""Fonts: the faces of a game, and their glyphs rasterised to masks."""
 
 from __future__ import annotations
 
-import logging
+import io
 import math
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-import uharfbuzz
-from fontTools.pens.boundsPen import BoundsPen
-from fontTools.ttLib import TTFont, TTLibError
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from textgen.assets.catalogue import resolve_asset
+from textgen.assets import font_file
+from textgen.assets.catalogue import load_catalogue, resolve_asset
+from textgen.assets.font_file import FONT_ERRORS, Location, is_blank
 from textgen.common.array_types import F32, U8
+from textgen.common.characters import name_character, name_characters
 from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
 
+T = TypeVar("T")
+
 SUFFIXES = (".ttf", ".otf")
 INSTANCES = 6  # of a variable font, along the axes that a game gives
-FONT_ERRORS = (  # that fontTools, HarfBuzz and Pillow raise for damaged files
-    *(TTLibError, struct.error, OSError, LookupError, AssertionError, ValueError, TypeError, AttributeError),
-    *(ArithmeticError, RecursionError, NotImplementedError, MemoryError),
-)
-MAX_FONT_BYTES = 32 << 20
-MAX_CODES = 0x110000  # in the ranges of a character map: the number of code points in Unicode
 MAX_GLYPH_PIXELS = 1 << 26  # at SCALE times the size: damaged outlines can be millions of pixels wide
-SIGNATURES = (b"\x00\x01\x00\x00", b"true", b"OTTO")
-
-logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # it logs damage, which our error reports already
-
-Location = tuple[tuple[str, float], ...]  # an instance of a variable font: axes and values, in the font's order
+MAX_SUGGESTIONS = 6  # families of the catalogue that a message names
 
 
 class Glyph(NamedTuple):
@@ -54,6 +45,9 @@ class Glyph(NamedTuple):
     fill_height: int
 
 
+EMPTY_GLYPH = Glyph(np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8), 0, 0, 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """A font file, or an instance of a variable one, that has glyphs for all characters of a game.
@@ -66,6 +60,7 @@ class Face:
     advances: F32 = field(repr=False)
     kerning: F32 = field(repr=False)
     _digit_height: float = field(repr=False)  # in ems
+    _remapped: bytes | None = field(default=None, repr=False)  # the file with another character map, if it needs one
 
     @property
     def name(self) -> str:
@@ -81,53 +76,91 @@ class Face:
 
         Raises `UserError` for damage that FreeType detects only here.
         """
+        if is_blank(character):
+            return EMPTY_GLYPH
         try:
-            font = _open_font(self.path, self.location, round(size * SCALE))
+            font = _open_font(self.path, self.location, round(size * SCALE), self._remapped)
             return _draw_glyph(font, character, round(outline * SCALE), slant)
         except (OSError, ValueError, NotImplementedError, MemoryError) as error:
-            raise UserError(f"font {self.path} cannot draw {character!r}: {error}; use another") from None
+            name = name_character(character)
+            raise UserError(f"font {self.path} cannot draw {name}: {error}; use another") from None
 
 
-def open_face(path: Path, characters: frozenset[str], location: Location = ()) -> Face:
-    """The face in a font file.
+def open_face(path: Path, characters: frozenset[str], location: Location = (), features: tuple[str, ...] = ()) -> Face:
+    """The face in a font file, with the OpenType `features` that it has.
 
     Raises `UserError` for a file that is no font, or that lacks a glyph: it would be drawn as a box.
     """
     stat = path.stat()
-    return _open_face(path, characters, location, (stat.st_size, stat.st_mtime_ns))
+    return _open_face(path, characters, location, features, (stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=1024)  # outlines take 10 ms to read, and a sweep draws with the same fonts again and again
-def _open_face(path: Path, characters: frozenset[str], location: Location, version: tuple[int, int]) -> Face:
+def _open_face(
+    path: Path, characters: frozenset[str], location: Location, features: tuple[str, ...], version: tuple[int, int]
+) -> Face:
     """`version`, the file's size and time, is only a key of the cache."""
-    _check_container(path)
-    wanted = sorted(characters)
+    wanted, remapped = sorted(characters), None
     try:
-        tops, units = _measure_tops(path, wanted, dict(location))
-        advances, kerning = _measure_spacing(path, wanted, location)
-        ImageFont.truetype(str(path), 16)
+        data = font_file.read_font(path)
+        glyphs = font_file.find_glyphs(data, {*wanted, " "}, features)
+        if glyphs != font_file.find_glyphs(data, glyphs) or not font_file.has_unicode_map(data):
+            remapped = data = font_file.with_character_map(data, glyphs)
+        tops, units = font_file.measure_tops(data, wanted, location)
+        advances, kerning, missing = font_file.measure_spacing(data, wanted, location)
+        ImageFont.truetype(io.BytesIO(data), 16)
+        empty = [c for c in wanted if c not in tops and not is_blank(c) and c not in missing]
+        instead = font_file.describe_missing_outlines(data) if empty else ""
+    except UserError:
+        raise
     except FONT_ERRORS as error:
         raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
-    missing = [c for c in wanted if c not in tops and not c.isspace()]
-    if missing:
-        raise UserError(f"font {path.name} has no glyph for {' '.join(missing)}, which the spec needs: use another")
+    if empty and instead:
+        raise UserError(
+            f"font {path.name} draws {name_characters(empty)} {instead}: use a font with outlines; "
+            + _suggest_families(characters)
+        )
+    if lacking := sorted({*missing, *empty}):
+        raise UserError(
+            f"font {path.name} has no glyph for {name_characters(lacking)}, which the spec needs: use another; "
+            + _suggest_families(characters)
+        )
     top = max((tops[c] for c in tops if c.isdigit()), default=max(tops.values(), default=units))
     if top * 16 < units or not np.isfinite(advances).all() or np.abs(advances).max(initial=0) > 16:
         raise UserError(
             f"font {path.name} draws the spec's characters with almost no height or extreme width: use another"
         )
-    return Face(path, location, advances, kerning, top / units)
+    return Face(path, location, advances, kerning, top / units, remapped)
+
+
+def _suggest_families(characters: frozenset[str]) -> str:
+    """Name families of the catalogue that have all of `characters`."""
+    families = [
+        family.name
+        for family in load_catalogue("fonts").values()
+        if all(_has_glyphs(path, characters) for path in family.paths)
+    ]
+    if not families:
+        return "no family of the catalogue has them all: give a font file of your own"
+    return f"{', '.join(families[:MAX_SUGGESTIONS])}{', …' * (len(families) > MAX_SUGGESTIONS)} of the catalogue can"
+
+
+def _has_glyphs(path: Path, characters: frozenset[str]) -> bool:
+    visible = {character for character in characters if not is_blank(character)}
+    return len(font_file.find_glyphs(path.read_bytes(), visible)) == len(visible)
 
 
 def load_faces(
     fonts: Iterable[str] | Mapping[str, float],
     characters: frozenset[str],
     axes: Mapping[str, tuple[float, float]] | None = None,
+    features: tuple[str, ...] = (),
 ) -> tuple[list[Face], NDArray[np.float64]]:
     """The faces of `fonts` and the chance of each, all with glyphs for all of `characters`.
 
-    `axes` are ranges of axes of variable fonts, along which these get instances. An item's weight is divided evenly
-    among its files, and a file's among its instances. Raises `UserError` for a font that cannot be used.
+    `axes` are ranges of axes of variable fonts, along which these get instances. `features` are tags of OpenType
+    features, such as zero, for the fonts that have them. An item's weight is divided evenly among its files, and a
+    file's among its instances. Raises `UserError` for a font that cannot be used.
     """
     weights = dict(fonts) if isinstance(fonts, Mapping) else dict.fromkeys(fonts, 1.0)
     if not weights:
@@ -137,10 +170,12 @@ def load_faces(
         paths = resolve_asset("fonts", item, SUFFIXES)
         for path in paths:
             path_weights[path] = path_weights.get(path, 0.0) + weight / len(paths)
+    if features:
+        _check_features(features, path_weights)
     faces, weights_of_faces = [], []
     for path, weight in path_weights.items():
         locations = _spread_instances(path, axes) if axes else [()]
-        faces += [open_face(path, characters, location) for location in locations]
+        faces += [open_face(path, characters, location, features) for location in locations]
         weights_of_faces += [weight / len(locations)] * len(locations)
     if axes and not any(face.location for face in faces):
         raise UserError(f"game.text.axes: no font of this game varies along {', '.join(axes)}: name a variable one")
@@ -148,23 +183,23 @@ def load_faces(
     return faces, np.array(weights_of_faces) / total
 
 
-def _check_container(path: Path) -> None:
-    if path.stat().st_size > MAX_FONT_BYTES:
-        raise UserError(f"font {path} is larger than {MAX_FONT_BYTES >> 20} MB; give a smaller one")
-    with path.open("rb") as file:
-        if file.read(4) not in SIGNATURES:  # compressed containers can unpack to gigabytes
-            raise UserError(f"font {path} is no TrueType or OpenType file: convert it to .ttf or .otf")
+def _check_features(features: tuple[str, ...], paths: Iterable[Path]) -> None:
+    known = set[str]().union(*(_read(font_file.find_features, path) for path in paths))
+    if lacking := [feature for feature in features if feature not in known]:
+        has = f"they have {', '.join(sorted(known))}" if known else "they have none"
+        raise UserError(f"game.text.features: no font of this game has {', '.join(lacking)}; {has}")
+
+
+def _read(read: Callable[[Path], T], path: Path) -> T:
+    try:
+        return read(path)
+    except FONT_ERRORS as error:
+        raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
 
 
 def _spread_instances(path: Path, axes: Mapping[str, tuple[float, float]]) -> list[Location]:
     """Locations spread evenly over the ranges `axes`, cut to those of the font; [()] if it has none of the axes."""
-    _check_container(path)
-    try:
-        with TTFont(path, lazy=True) as font:
-            own = font["fvar"].axes if "fvar" in font else []
-            ranges = [(axis.axisTag, axis.minValue, axis.defaultValue, axis.maxValue) for axis in own]
-    except FONT_ERRORS as error:
-        raise UserError(f"font {path} cannot be read as TrueType or OpenType: {error}") from None
+    ranges = _read(font_file.find_axes, path)
     if not any(tag in axes for tag, *_ in ranges):
         return [()]
     locations = []
@@ -191,84 +226,11 @@ def _van_der_corput(number: int, base: int) -> float:
     return value
 
 
-def _measure_tops(path: Path, characters: Iterable[str], location: dict[str, float]) -> tuple[dict[str, float], float]:
-    """The height above the baseline of each character that has ink, in font units, and the font units per em."""
-    drawn = uharfbuzz.Font(uharfbuzz.Face(uharfbuzz.Blob(path.read_bytes())))
-    if location:
-        drawn.set_variations(location)
-    with TTFont(path, lazy=True) as font:
-        if "cmap" in font:
-            _check_character_map(font.reader["cmap"])
-        names, glyphs = font.getBestCmap() or {}, font.getGlyphSet(location=location or None)
-        tops = {}
-        for character in characters:
-            if ord(character) in names and _has_ink(drawn, character):
-                pen = BoundsPen(glyphs)
-                glyphs[names[ord(character)]].draw(pen)
-                if pen.bounds:
-                    tops[character] = float(pen.bounds[3])
-        return tops, float(font["head"].unitsPerEm)
-
-
-def _has_ink(font: uharfbuzz.Font, character: str) -> bool:
-    """Whether HarfBuzz draws anything for a character.
-
-    It gives up on composite glyphs of thousands of parts, in damaged or malicious files, with which fontTools and
-    FreeType would take hours.
-    """
-    number = font.get_nominal_glyph(ord(character))
-    pen = BoundsPen(None)
-    if number is not None:
-        font.draw_glyph_with_pen(number, pen)
-    return pen.bounds is not None
-
-
-def _check_character_map(cmap: bytes) -> None:
-    """Refuse a map with more characters than Unicode has: fontTools would expand it to gigabytes."""
-    for number in range(struct.unpack_from(">H", cmap, 2)[0]):
-        at = struct.unpack_from(">I", cmap, 8 + 8 * number)[0]
-        kind, starts, ends = struct.unpack_from(">H", cmap, at)[0], np.zeros(0, ">u4"), np.zeros(0, ">u4")
-        if kind == 4:
-            count = struct.unpack_from(">H", cmap, at + 6)[0] // 2
-            ends = np.frombuffer(cmap[at + 14 : at + 14 + 2 * count], ">u2")
-            starts = np.frombuffer(cmap[at + 16 + 2 * count : at + 16 + 4 * count], ">u2")
-        elif kind in (12, 13):
-            count = min(struct.unpack_from(">I", cmap, at + 12)[0], (len(cmap) - at - 16) // 12)
-            groups = np.frombuffer(cmap[at + 16 : at + 16 + 12 * count], ">u4").reshape(-1, 3)
-            starts, ends = groups[:, 0], groups[:, 1]
-        if int(np.maximum(ends.astype(np.int64) + 1 - starts, 0).sum()) > MAX_CODES:
-            raise TTLibError("its character map holds more characters than there are")
-
-
-def _measure_spacing(path: Path, characters: list[str], location: Location) -> tuple[F32, F32]:
-    """Advance of each character (c,) and kerning of each pair (c, c), both in ems, as HarfBuzz places them."""
-    face = uharfbuzz.Face(uharfbuzz.Blob(path.read_bytes()))
-    font = uharfbuzz.Font(face)
-    if location:
-        font.set_variations(dict(location))
-
-    def shape_text(text: str, kern: bool) -> NDArray[np.float64]:
-        buffer = uharfbuzz.Buffer()
-        buffer.add_str(text)
-        buffer.guess_segment_properties()
-        buffer.direction, buffer.language = "ltr", "en"  # not the language of the current locale
-        # Glyphs are drawn one by one, so without substitutions.
-        uharfbuzz.shape(font, buffer, {"kern": kern, "liga": False, "clig": False, "calt": False, "rlig": False})
-        return np.array([position.x_advance for position in buffer.glyph_positions], np.float64)
-
-    alone = np.array([shape_text(character, False).sum() for character in characters])
-    pairs = np.zeros((len(characters), len(characters)))
-    for number, first in enumerate(characters):
-        row = shape_text("".join(first + second for second in characters), True)
-        if len(row) == 2 * len(characters):  # otherwise marks were combined with letters, which are then not kerned
-            pairs[number] = row[::2] - alone[number]
-    return (alone / face.upem).astype(np.float32), (pairs / face.upem).astype(np.float32)
-
-
 @lru_cache(maxsize=8)
-def _open_font(path: Path, location: Location, px: int) -> ImageFont.FreeTypeFont:
+def _open_font(path: Path, location: Location, px: int, remapped: bytes | None) -> ImageFont.FreeTypeFont:
     # Layout.BASIC: the other engine is a system library, which is not always installed.
-    font = ImageFont.truetype(str(path), px, layout_engine=ImageFont.Layout.BASIC)
+    source = str(path) if remapped is None else io.BytesIO(remapped)
+    font = ImageFont.truetype(source, px, layout_engine=ImageFont.Layout.BASIC)
     if location:
         font.set_variation_by_axes([value for _, value in location])
     return font
@@ -290,7 +252,7 @@ def _draw_glyph(font: ImageFont.FreeTypeFont, character: str, stroke: int, slant
     fill, outer = masks[0], masks[-1]
     rows, columns = np.flatnonzero(outer.any(1)), np.flatnonzero(outer.any(0))
     if not len(rows):
-        return Glyph(np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8), 0, 0, 0)
+        return EMPTY_GLYPH
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     filled = np.flatnonzero(fill.any(1))
     height = int(filled[-1] - filled[0]) + 1 if len(filled) else 0

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from font_builder import built
+from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
+from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
+from fontTools.ttLib.tables.DefaultTable import DefaultTable
 
 from textgen.assets.catalogue import load_catalogue
 from textgen.assets.fonts import INSTANCES, load_faces, open_face
@@ -114,6 +117,152 @@ def test_a_font_that_lacks_a_glyph_is_refused_by_name_and_glyph(tmp_path: Path) 
     open_face(path, frozenset("012345678"))
     with pytest.raises(UserError, match=r"no9\.ttf has no glyph for 9 k,"):
         load_faces([str(path)], frozenset("0129k"))
+
+
+def test_a_font_that_lacks_a_glyph_is_told_with_families_that_have_it() -> None:
+    with pytest.raises(UserError) as caught:
+        load_faces(["oswald"], frozenset("1↑"))
+    families = re.search(r"which the spec needs: use another; (.*) of the catalogue can", caught.value.summary)
+    assert "↑ (U+2191)" in caught.value.summary
+    assert families
+    for name in families[1].replace(", …", "").split(", "):
+        load_faces([name], frozenset("1↑"))
+    with pytest.raises(UserError, match="no family of the catalogue has them all"):
+        load_faces(["oswald"], frozenset("1\U0001f3c6"))
+
+
+def test_a_message_names_a_few_of_many_missing_characters() -> None:
+    with pytest.raises(UserError, match="and 90 more, which"):
+        load_faces(["oswald"], frozenset(map(chr, range(0x4E00, 0x4E64))))
+
+
+SPACES = sorted(set("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"))
+
+
+@pytest.mark.parametrize("family", ["oswald", "rajdhani", "spectral"])
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: f"{ord(space):04X}")
+def test_a_space_is_never_drawn_and_moves_the_next_letter(family: str, space: str) -> None:
+    """Also where the font lacks it: its box for missing glyphs would be drawn."""
+    face = load_faces([family], frozenset({"0", " ", space}))[0][0]
+    assert not face.draw_glyph(space, 40).fill.size
+    plain, other = face.advances[0], face.advances[2]
+    assert 0 < other <= 1.05
+    if space == "\u3000":
+        assert other > plain
+    if space == "\u00a0":
+        assert other == plain
+
+
+def test_a_space_with_ink_in_its_glyph_is_not_drawn(tmp_path: Path) -> None:
+    face = open_face(built(tmp_path / "boxes.ttf", "01 \u00a0"), frozenset("01 \u00a0"))
+    assert not face.draw_glyph("\u00a0", 40).fill.size
+    assert not face.draw_glyph(" ", 40).fill.size
+
+
+def test_a_space_that_no_font_can_replace_is_refused_by_code_point(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no glyph for U\+1680 OGHAM SPACE MARK,"):
+        load_faces(["oswald"], frozenset("01\u1680"))
+    with pytest.raises(UserError, match=r"no glyph for U\+2003 EM SPACE,"):  # nor has it a space to replace it by
+        open_face(built(tmp_path / "boxes.ttf", "01"), frozenset("01\u2003"))
+
+
+def test_a_character_that_the_font_maps_to_its_box_for_missing_glyphs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "box.ttf"
+    with TTFont(OSWALD) as font:
+        for table in font["cmap"].tables:
+            table.cmap[ord("7")] = ".notdef"
+        font.save(path)
+    with pytest.raises(UserError, match="no glyph for 7,"):
+        open_face(path, DIGITS)
+
+
+# Character maps without Unicode: platform, encoding, format of the table, offset of its codes.
+ENCODINGS = {"symbol": (3, 0, 4, 0xF000), "symbol-low": (3, 0, 4, 0), "mac": (1, 0, 0, 0), "mac-trimmed": (1, 0, 6, 0)}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("source", ["oswald", "oswald-variable"])
+def test_a_font_without_a_unicode_map_draws_what_it_draws_with_one(tmp_path: Path, encoding: str, source: str) -> None:
+    platform, number, kind, base = ENCODINGS[encoding]
+    original, path = FAMILIES[source].paths[0], tmp_path / f"{encoding}.ttf"
+    with TTFont(original) as font:
+        table = CmapSubtable.newSubtable(kind)
+        table.platformID, table.platEncID, table.language = platform, number, 0
+        table.cmap = {base + code: name for code, name in font.getBestCmap().items() if 32 <= code < 127}
+        font["cmap"].tables = [table]
+        font.save(path)
+    axes = {"wght": (300, 600)} if "variable" in source else None
+    characters = frozenset("0123456789k: ")
+    for one, other in zip(
+        load_faces([str(path)], characters, axes)[0], load_faces([str(original)], characters, axes)[0], strict=True
+    ):
+        np.testing.assert_array_equal(one.advances, other.advances)
+        np.testing.assert_array_equal(one.kerning, other.kerning)
+        for character in characters:
+            np.testing.assert_array_equal(
+                one.draw_glyph(character, 30, 1).outer, other.draw_glyph(character, 30, 1).outer
+            )
+
+
+@pytest.mark.parametrize(
+    ("table", "how"),
+    [("sbix", "colour pictures"), ("CBDT", "colour pictures"), ("SVG ", "colour"), ("EBDT", "bitmaps")],
+)
+def test_a_font_without_outlines_is_refused_by_what_it_has(tmp_path: Path, table: str, how: str) -> None:
+    path = built(tmp_path / "emoji.ttf", "", blank="012")
+    with TTFont(path) as font:
+        font.tables[table] = DefaultTable(table)
+        font.tables[table].data = bytes(8)
+        font.save(path)
+    with pytest.raises(UserError, match=f"draws 0 1 only as {how}.*: use a font with outlines"):
+        open_face(path, frozenset("01"))
+
+
+@pytest.mark.parametrize(("magic", "what"), [(b"wOFF", "WOFF"), (b"wOF2", "WOFF2"), (b"ttcf", "a collection of fonts")])
+def test_another_kind_of_font_file_is_named(tmp_path: Path, magic: bytes, what: str) -> None:
+    path = tmp_path / "x.ttf"
+    path.write_bytes(magic + bytes(100))
+    with pytest.raises(UserError, match=re.escape(what)):
+        open_face(path, DIGITS)
+
+
+def test_features_draw_other_glyphs_where_a_font_has_them() -> None:
+    families = ["alegreya-sans", "oswald"]
+    plain, numbers = load_faces(families, DIGITS)[0], load_faces(families, DIGITS, features=("lnum", "tnum"))[0]
+    assert [face.path for face in numbers] == [face.path for face in plain]
+    first, last = plain[0], plain[-1]  # one of each family
+    assert len(set(first.advances.tolist())) > 1
+    assert len(set(numbers[0].advances.tolist())) == 1
+    np.testing.assert_array_equal(numbers[-1].advances, last.advances)
+    np.testing.assert_array_equal(numbers[-1].draw_glyph("0", 40).fill, last.draw_glyph("0", 40).fill)
+
+
+def font_with_features(path: Path, code: str) -> Path:
+    with TTFont(OSWALD) as font:
+        addOpenTypeFeaturesFromString(font, code, tables=["GSUB"])
+        font.save(path)
+    return path
+
+
+def test_a_feature_replaces_the_glyph_of_one_character(tmp_path: Path) -> None:
+    path = font_with_features(tmp_path / "slashed.ttf", "feature zero { sub zero by Oslash; } zero;")
+    face, original = load_faces([str(path)], DIGITS, features=("zero",))[0][0], open_face(OSWALD, frozenset("1Ø"))
+    np.testing.assert_array_equal(face.draw_glyph("0", 40).fill, original.draw_glyph("Ø", 40).fill)
+    np.testing.assert_array_equal(face.draw_glyph("1", 40).fill, original.draw_glyph("1", 40).fill)
+    assert face.advances[0] == original.advances[1]
+
+
+def test_a_feature_that_draws_one_character_as_several_glyphs_is_refused(tmp_path: Path) -> None:
+    path = font_with_features(tmp_path / "two.ttf", "feature ss01 { sub zero by one two; } ss01;")
+    with pytest.raises(UserError, match="ss01 draws '0' as several glyphs"):
+        load_faces([str(path)], DIGITS, features=("ss01",))
+
+
+def test_a_feature_that_no_font_has_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UserError, match="no font of this game has zero; they have ccmp, frac, liga, locl"):
+        load_faces(["oswald"], DIGITS, features=("zero",))
+    with pytest.raises(UserError, match="no font of this game has zero; they have none"):
+        load_faces(["rajdhani"], DIGITS, features=("zero",))
 
 
 def test_a_glyph_without_ink_is_missing_but_a_space_is_not(tmp_path: Path) -> None:
