@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textgen.common.errors import SpecError, UserError
+    from textgen.common.pictures import read_picture
     from textgen.dataset.build import ensure_dataset
     from textgen.dataset.import_folder import import_folder
     from textgen.dataset.store import open_dataset
@@ -26,6 +27,7 @@ __all__ = [
     "import_folder",
     "open_dataset",
     "parse_definition",
+    "read_picture",
 ]
 
 if not TYPE_CHECKING:  # so that a type checker knows the names above and no others
@@ -39,6 +41,7 @@ if not TYPE_CHECKING:  # so that a type checker knows the names above and no oth
         "import_folder": "textgen.dataset.import_folder",
         "open_dataset": "textgen.dataset.store",
         "parse_definition": "textgen.schema.definition",
+        "read_picture": "textgen.common.pictures",
     }
 
     def __getattr__(name: str) -> Any:

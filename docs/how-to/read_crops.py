@@ -1,4 +1,4 @@
-"""python read_crops.py model.onnx crops/: the label of each PNG of a folder; needs onnxruntime, NumPy and Pillow."""
+"""python read_crops.py model.onnx crops/: the label of each PNG of a folder. It needs onnxruntime, NumPy, Pillow, foldtext."""
 
 import argparse
 import json
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+
+from textgen import UserError, read_picture
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("model", type=Path, help="the file that train.export wrote")
@@ -24,10 +25,13 @@ if not paths:
     sys.exit(f"{given.crops} holds no .png: give a folder of crops")
 crops = np.empty((len(paths), height, width, 3), np.uint8)  # RGB, 0 to 255
 for at, path in enumerate(paths):
-    image = Image.open(path).convert("RGB")
-    if image.size != (width, height):
-        sys.exit(f"{path} is {image.width}×{image.height}, the network reads {width}×{height}: resize or crop it")
-    crops[at] = np.asarray(image)
+    try:
+        crop = read_picture(path)
+    except UserError as error:
+        sys.exit(error.summary)
+    if crop.shape[:2] != (height, width):
+        sys.exit(f"{path} is {crop.shape[0]}×{crop.shape[1]}, the network reads {height}×{width}: resize or crop it")
+    crops[at] = crop
 labels, probabilities = session.run(["labels", "probabilities"], {"crops": crops})
 for path, label, row in zip(paths, labels, probabilities, strict=True):
     print(path.name, classes[label], f"{row[label]:.3f}", sep="\t")

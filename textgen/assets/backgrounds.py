@@ -17,7 +17,7 @@ from PIL import Image
 from textgen.assets.catalogue import resolve_asset
 from textgen.common.array_types import U8, Rng
 from textgen.common.errors import UserError
-from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
+from textgen.common.pictures import SUFFIXES, open_picture
 from textgen.kernels.tables import BackgroundTable
 from textgen.schema.game import Background
 
@@ -154,15 +154,16 @@ def read_image(path: Path, size: tuple[int, int] = (1, 1), side: int = MAX_SIDE)
 
     Raises `UserError` for a file that is no picture, damaged, too small, or has too many pixels.
     """
-    with open_picture(path, f"background {path}") as image, without_warnings():
-        width, height = image.size
-        pixels = image.convert("RGB")
-    scale = max(min(side / max(width, height), 1.0), size[0] / height, size[1] / width)
-    if scale > 1:
-        raise UserError(f"background {path} is {height}×{width}, smaller than the crop's {size[0]}×{size[1]}")
-    if scale < 1:
-        pixels = pixels.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
-    return np.asarray(pixels)
+    with open_picture(path, f"background {path}") as picture:
+        height, width = picture.size
+        scale = max(min(side / max(width, height), 1.0), size[0] / height, size[1] / width)
+        if scale > 1:
+            raise UserError(f"background {path} is {height}×{width}, smaller than the crop's {size[0]}×{size[1]}")
+        pixels = picture.decode_rgb()
+    if scale == 1:
+        return pixels
+    scaled = round(width * scale), round(height * scale)
+    return np.asarray(Image.fromarray(pixels).resize(scaled, Image.Resampling.LANCZOS))
 
 
 def parse_color(color: str) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from textgen.assets.catalogue import find_user_files
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
-from textgen.common.pictures import open_picture, without_warnings
+from textgen.common.pictures import open_picture
 from textgen.schema.game import Text
 
 DRAWN_SIDE = 96  # icons are drawn this large and averaged down
@@ -60,12 +60,11 @@ def load_icons(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Pat
 
 def _read_icon(path: Path) -> NDArray[np.float32]:
     """A PNG as float32 (h, w, 4) in 0…255, colours multiplied by alpha."""
-    with open_picture(path, f"icon {path}", ("PNG",), MAX_PIXELS) as image, without_warnings():
-        width, height = image.size
+    with open_picture(path, f"icon {path}", ("PNG",), MAX_PIXELS) as picture:
+        height, width = picture.size
         if max(width, height) > MAX_RATIO * min(width, height):
             raise UserError(f"icon {path} is {height}×{width}, one side over {MAX_RATIO} times the other: cut it")
-        pixels = np.asarray(image.convert("RGBA"), np.float32)
-    return _premultiply(pixels)
+        return _premultiply(picture.decode_rgba().astype(np.float32))
 
 
 def _premultiply(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

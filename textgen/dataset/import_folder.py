@@ -36,7 +36,7 @@ from textgen.dataset.store import (
 )
 from textgen.schema.game import MAX_CROP_SIDE
 
-IMPORTER = 1  # part of the hash: increment it when the same folder gives different arrays
+IMPORTER = 2  # part of the hash: increment it when the same folder gives different arrays
 MAX_TEST_BYTES = 4 << 30  # size limit of a test set, which is held in memory
 MAX_CLASSES_SHOWN = 6  # in a message
 SPLIT_DIVISOR = 10  # a missing split gets 1 / SPLIT_DIVISOR of the training images

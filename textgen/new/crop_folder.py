@@ -12,7 +12,7 @@ import numpy as np
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
-from textgen.common.pictures import SUFFIXES, open_picture, without_warnings
+from textgen.common.pictures import SUFFIXES, open_picture
 from textgen.schema.game import MAX_CROP_SIDE, MIN_CROP_SIDE
 from textgen.spec.parser import OTHER
 
@@ -93,9 +93,9 @@ def _find_blank_folders(blank: Sequence[Path], size: tuple[int, int], notes: lis
 
 
 def _read_crop(path: Path) -> U8:
-    with open_picture(path, f"--like: {path}") as image, without_warnings():
-        width, height = image.size
+    with open_picture(path, f"--like: {path}") as picture:
+        height, width = picture.size
         if not (min(width, height) >= MIN_CROP_SIDE and max(width, height) <= MAX_CROP_SIDE):
             sides = f"{MIN_CROP_SIDE} to {MAX_CROP_SIDE} pixels a side"
             raise UserError(f"--like: {path} has {height}×{width} pixels, but a crop has {sides}: cut out the text")
-        return np.asarray(image.convert("RGB"))
+        return picture.decode_rgb()

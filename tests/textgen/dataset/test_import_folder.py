@@ -334,11 +334,6 @@ def test_a_picture_that_is_cut_is_named(crops: Path) -> None:
     assert str(crops / "10" / "0.png") in refusal(crops)
 
 
-def test_sixteen_bits_are_refused_and_not_cut_off(crops: Path) -> None:
-    Image.fromarray(np.full(SIZE, 40_000, np.uint16)).save(crops / "10" / "deep.png")
-    assert "deep.png has more than 8 bits" in refusal(crops)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

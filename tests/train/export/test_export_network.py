@@ -229,7 +229,7 @@ def test_a_file_that_predicts_another_label_is_refused() -> None:
 
 
 WITHOUT = (
-    "import runpy, sys\nfor name in ('torch', 'onnx', 'train', 'textgen'): sys.modules[name] = None\n"
+    "import runpy, sys\nfor name in ('torch', 'onnx', 'train', 'cv2', 'numba', 'pydantic'): sys.modules[name] = None\n"
     "del sys.argv[0]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
 )
 
@@ -254,6 +254,7 @@ def test_the_script_reads_pictures_in_an_environment_of_its_own(
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "onnxruntime", "numpy", "pillow"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", ROOT], check=True)
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 1
     crops, labels = pictures
     assert read_crops(python, READ_CROPS, exported[0], crops) == labels
