@@ -1,4 +1,4 @@
-"""python read_crops.py model.onnx crops/: the label of each PNG of a folder. It needs onnxruntime, NumPy, Pillow, foldtext."""
+"""python read_crops.py model.onnx crops/: the label of each PNG of a folder. Needs foldtext, onnxruntime, Pillow."""
 
 import argparse
 import json
