@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import sys
 from importlib import import_module
-
-from textgen.common.cli import fail, version
+from importlib.util import find_spec
+from pathlib import Path
 
 # Command, module with its `main`, and what it does. The console scripts foldtext-… are the same commands.
 COMMANDS = {
@@ -25,6 +25,9 @@ COMMANDS = {
 
 def main() -> None:
     """The console script."""
+    _check_packages()
+    from textgen.common.cli import fail, version  # noqa: PLC0415
+
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
         print(version())
@@ -42,6 +45,17 @@ def main() -> None:
     module, _ = COMMANDS[arguments[0]]
     sys.argv = [f"foldtext {arguments[0]}", *arguments[1:]]
     import_module(module).main()
+
+
+def _check_packages() -> None:
+    """Exit with 2 if a file of the user's own is imported as one of the programs, which lie beside this package."""
+    for name in ("textgen", "train"):
+        own = Path(__file__).resolve().parents[1] / name / "__init__.py"
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() != own:
+            hint = "rename it, or use the command foldtext in place of python -m"
+            print(f"error: {spec.origin} is in the way of foldtext's package {name}: {hint}", file=sys.stderr)
+            sys.exit(2)
 
 
 def _help() -> str:

@@ -1,6 +1,7 @@
 """The command `foldtext`, and what users' own tools see of the packages."""
 
 import importlib
+import os
 import subprocess
 import sys
 import tomllib
@@ -25,6 +26,15 @@ classes: tuple[str, ...] = Spec.parse("XY.Zk", label="Z").classes
 labels: list[str] = load("runs/x").classify(open_dataset("data/x").splits["test"].images)
 result: dict[str, object] = run(compose("game=sot_time"))
 size: int = fold_model("no module", 4)
+"""
+
+WORKERS = """
+import joblib
+from textgen.schema.compose import compose
+
+if __name__ == "__main__":
+    games = joblib.Parallel(n_jobs=2)(joblib.delayed(compose)(f"game={name}") for name in ("sot_time", "lol_time"))
+    print(*[game["game"]["name"] for game in games])
 """
 
 
@@ -57,6 +67,62 @@ def test_help_lists_the_commands_and_an_unknown_one_is_refused(
     assert all(f"  {name}" in capsys.readouterr().out for name in list(COMMANDS)[:1])
     assert call(monkeypatch, "tran") == 2
     assert "there is no command 'tran'; did you mean train?" in capsys.readouterr().err
+
+
+def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Start Python in `folder`, where it finds the programs after the folder's own modules."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "command"),
+    [
+        ("textgen.py", ["-m", "train", "game=sot_time"]),
+        ("textgen/__init__.py", ["-m", "train.cost", "--help"]),
+        ("textgen.py", ["-m", "foldtext", "--version"]),
+        ("train/__init__.py", ["-m", "foldtext", "train", "game=sot_time"]),
+    ],
+)
+def test_a_user_s_file_in_the_way_of_a_program_is_named_and_not_run(
+    tmp_path: Path, own: str, command: list[str]
+) -> None:
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_text("print('the user')", encoding="utf-8")
+    ended = start(tmp_path, *command)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"error: {tmp_path / own} is in the way of foldtext's package ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_an_import_with_a_user_s_file_in_the_way_names_it(tmp_path: Path) -> None:
+    (tmp_path / "textgen.py").write_text("print('the user')", encoding="utf-8")
+    ended = start(tmp_path, "-c", "from train import compose")
+    assert f"ImportError: {tmp_path}/textgen.py is in the way of" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_a_console_script_and_its_workers_run_beside_files_of_any_name(tmp_path: Path) -> None:
+    """Worker processes are started with the working folder first on their path."""
+    for name in ("foldtext", "textgen", "train", "conf", "fonts", "backgrounds"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        (tmp_path / "here" / name / "__init__.py").write_text("raise SystemExit('the user')", encoding="utf-8")
+    script = tmp_path / "bin" / "foldtext"  # as pip installs it
+    script.parent.mkdir()
+    script.write_text("from foldtext.__main__ import main\nif __name__ == '__main__':\n    main()", encoding="utf-8")
+    ended = start(tmp_path / "here", str(script), "cost", "game=sot_time", "--cfg=job")
+    assert (ended.returncode, "spec: 'N'" in ended.stdout) == (0, True), ended.stderr
+    script.write_text(WORKERS, encoding="utf-8")
+    ended = start(tmp_path / "here", str(script))
+    assert ended.stdout == "sot_time lol_time\n", ended.stderr
+
+
+def test_modules_of_the_user_named_as_data_are_not_taken_for_it(tmp_path: Path) -> None:
+    for name in ("conf.py", "fonts.py", "backgrounds.py", "train.py", "foldtext.py"):
+        (tmp_path / name).write_text("raise SystemExit('the user')", encoding="utf-8")
+    ended = start(tmp_path, "-m", "textgen.lint", "game=sot_time", "each=1", "augment=off", "out=report.txt")
+    assert ended.returncode in (0, 1), ended.stderr
+    assert (tmp_path / "report.txt").is_file()
 
 
 @pytest.mark.parametrize("package", [textgen, train])

@@ -51,7 +51,7 @@ class Settings:
         return validate(cls, command_settings(config))
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="textgen")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="textgen")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)

@@ -26,6 +26,7 @@ if not TYPE_CHECKING:  # so that a type checker knows the names above and no oth
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import_module("train.common.environment").check_textgen()
         globals()[name] = value = getattr(import_module(_MODULES[name]), name)
         return value
 

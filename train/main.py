@@ -20,7 +20,7 @@ from train.config.settings import Settings
 from train.runs.run import run_validated
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="train")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)

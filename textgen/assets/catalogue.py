@@ -7,12 +7,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from textgen.common.data_folders import data_folder
 from textgen.common.errors import UserError
 
 
@@ -29,7 +29,7 @@ class Asset:
 @cache
 def load_catalogue(package: str) -> dict[str, Asset]:
     """The assets of a data package (`fonts` or `backgrounds`) by name."""
-    root = Path(str(files(package)))
+    root = data_folder(package)
     entries = yaml.safe_load((root / "catalogue.yaml").read_text(encoding="utf-8"))
     assets = {}
     for name, entry in entries.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -24,11 +24,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import conf
 from textgen.common import cli
+from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 
-CONF = Path(conf.__file__).parent
+CONFIG_PATH = str(CONF)  # for @hydra.main
 # Hydra's own flags, those that take a value first.
 FLAGS_WITH_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
@@ -116,7 +116,7 @@ def compose_config(config: str, *overrides: str, renamed: Mapping[str, str] | No
     """
     given = with_new_names(overrides, renamed or {})
     try:
-        with initialize_config_module("conf", version_base="1.3"):
+        with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
             return to_plain(compose(config, given))
     except HYDRA_ERRORS as error:
         raise _as_user_error(error, config, given, renamed or {}) from None
@@ -248,7 +248,7 @@ def _nearest_setting(key: str, config: str, arguments: Sequence[str]) -> str | N
     folders = ",".join(_quoted(f"file://{Path(folder).resolve()}") for folder in _config_folders(arguments))
     search = f"hydra.searchpath=[{folders}]"
     try:
-        with initialize_config_module("conf", version_base="1.3"):
+        with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
             for group, _, name in (choice.partition("=") for choice in choices):
                 known = list(loader.get_group_options(group, config_name=config, overrides=[search]))

@@ -32,7 +32,7 @@ class Settings:
     rebuild: StrictBool
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="export")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="export")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)

@@ -33,7 +33,7 @@ class Settings:
     seed: Seed
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="lint")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="lint")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     values = hydra_app.to_plain(config)

@@ -9,7 +9,6 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from omegaconf import OmegaConf
 
 from textgen.common import cli
 from textgen.common.atomic import os_errors_as_user_errors, write_atomic
+from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.new import arguments as command_line
 from textgen.new import defaults
@@ -89,7 +89,7 @@ def _check_name(name: str) -> None:
     """Refuse names with which Hydra would not find the file. `Game` refuses those that are no file names."""
     if re.search(r"\.ya?ml$", name):
         raise UserError(f"{name} is the name of a file, not of a game: write {re.sub(r'[.]ya?ml$', '', name)}")
-    if files("conf").joinpath("game", f"{name}.yaml").is_file():
+    if (CONF / "game" / f"{name}.yaml").is_file():
         raise UserError(f"{name} is a game of foldtext, which Hydra would find first: choose another name")
     try:
         value = OverridesParser.create().parse_override(f"game={name}").value()

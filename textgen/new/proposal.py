@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import yaml
 
 from textgen.common.array_types import LUMA, U8
+from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.new.clustering import CLUSTERED_SHARE, F64, find_centers, merge_similar, move_to_medians
 from textgen.new.crop_folder import CropFolder
@@ -167,7 +167,7 @@ def _measure_rendered(
 
 def _render(game: Mapping[str, Any], augment: str) -> list[U8]:
     """Render RENDERED_CROPS crops with text, with the degradation of conf/augment/<augment>.yaml."""
-    settings = yaml.safe_load(files("conf").joinpath(f"augment/{augment}.yaml").read_text(encoding="utf-8"))
+    settings = yaml.safe_load((CONF / f"augment/{augment}.yaml").read_text(encoding="utf-8"))
     renderer = Renderer(Game.from_config(game), 0, settings)
     classes = len(renderer.classes)
     # The last class shows no text.

@@ -43,7 +43,7 @@ class Settings:
     seed: Seed
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="preview")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="preview")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)

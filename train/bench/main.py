@@ -17,7 +17,7 @@ from train.bench.settings import Settings
 from train.common.figures import OTHER_PLACE
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="bench")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="bench")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)

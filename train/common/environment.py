@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 
 def start(module: str) -> None:
     """Prepare the process, import `module` and call its `main`."""
+    try:
+        check_textgen()
+    except ImportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     set_openmp_waiting()
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as under nohup
     if interruptible:
@@ -17,6 +25,15 @@ def start(module: str) -> None:
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
+
+
+def check_textgen() -> None:
+    """Raise `ImportError` if a file of the user's own is imported as textgen, which lies beside train."""
+    own = Path(__file__).resolve().parents[2] / "textgen" / "__init__.py"
+    spec = find_spec("textgen")
+    if spec is not None and spec.origin is not None and Path(spec.origin).resolve() != own:
+        hint = "rename it, or use the command foldtext in place of python -m"
+        raise ImportError(f"{spec.origin} is in the way of foldtext's package textgen: {hint}")
 
 
 def set_openmp_waiting() -> None:

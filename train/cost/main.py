@@ -16,7 +16,7 @@ from train.cost.report import build_report
 from train.cost.settings import Settings
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="cost")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="cost")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)

@@ -11,7 +11,7 @@ from train.export.deploy import export, format_summary
 from train.export.settings import Settings
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="deploy")
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="deploy")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     s = validate(Settings, hydra_app.to_plain(config))

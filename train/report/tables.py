@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from textgen.common.confidence import wilson_interval
+from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
-from textgen.common.hydra_app import CONF, compose_config
+from textgen.common.hydra_app import compose_config
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
 from train.report.result import format_value, hash_settings
