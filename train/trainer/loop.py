@@ -26,15 +26,18 @@ from train.trainer.state import FULL_PRECISION, Computation, Output, TrainingSet
 class Trained:
     """The best network by validation, folded, and how it was trained.
 
-    `history` has a mapping an epoch. `best_epoch` counts from 1; 0 is the network that training began with. `seconds`
-    is the whole time, `images_per_second` the rate within training epochs. `commits` are those of the code that
-    trained, more than one where a run was resumed with other code.
+    `history` has a mapping an epoch. `best_epoch` counts from 1; 0 is the network that training began with.
+    `val_accuracy` is that of the best network. `seconds` is the whole time, `images` the number of images seen in all
+    epochs, `images_per_second` the rate within them. `commits` are those of the code that trained, more than one where
+    a run was resumed with other code.
     """
 
     net: nn.Module
     history: list[dict[str, Any]]
     best_epoch: int
+    val_accuracy: float
     seconds: float
+    images: int
     images_per_second: float
     commits: list[str]
 
@@ -85,7 +88,8 @@ def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_
     output.keep(net)  # again: `keep` may since have been called for an epoch that a kill undid
     at = state.progress
     seconds = sum(line["train_seconds"] for line in at.history)
-    return Trained(net, at.history, at.best_epoch, at.history[-1]["seconds"], total / seconds, at.commits)
+    last = at.history[-1]["seconds"]
+    return Trained(net, at.history, at.best_epoch, at.best[0], last, total, total / seconds, at.commits)
 
 
 def _train_epoch(
