@@ -25,10 +25,11 @@ MAX_HEIGHTS, MAX_STROKES, MAX_SLANTS = 24, 6, 5  # levels
 class StyleLevels(NamedTuple):
     """The values that a style can have, all equally likely: heights and outline widths in pixels, slants in degrees.
 
-    `strokes[0]` is 0, no outline.
+    `strokes[0]` is 0, no outline. `sizes` are the factors of a height that parts of a text have; the first is 1.
     """
 
     heights: F32
+    sizes: F32
     strokes: F32
     slants: F32
 
@@ -37,9 +38,10 @@ def build_style_levels(text: Text, faces: int, characters: int) -> StyleLevels:
     """Steps of half a pixel for heights and a quarter for outlines, or wider ones if there would be too many levels."""
     strokes = _spread_levels(text.outline.width, 1 / SCALE, MAX_STROKES - 1) if text.outline else []
     slants = _spread_levels(text.slant, 2.0, MAX_SLANTS)
-    keys_per_height = faces * max(characters, 1) * (len(strokes) + 1) * len(slants)
+    sizes = [1.0, *sorted({part.size for part in text.parts.values() if not part.icon} - {1.0})]
+    keys_per_height = len(sizes) * faces * max(characters, 1) * (len(strokes) + 1) * len(slants)
     heights = _spread_levels(text.height, 0.5, max(2, min(MAX_HEIGHTS, MAX_KEYS // keys_per_height)))
-    return StyleLevels(*(np.array(values, np.float32) for values in (heights, [0.0, *strokes], slants)))
+    return StyleLevels(*(np.array(values, np.float32) for values in (heights, sizes, [0.0, *strokes], slants)))
 
 
 def _spread_levels(bounds: tuple[float, float], step: float, max_count: int) -> Sequence[float]:
@@ -53,8 +55,10 @@ class GlyphAtlas:
 
     def __init__(self, faces: Sequence[Face], levels: StyleLevels, alphabet: str):
         self.faces, self.levels, self.alphabet = faces, levels, alphabet
-        shape = (len(faces), *(len(values) for values in levels), len(alphabet))
-        self._shape = shape
+        self._shape = (
+            *(len(faces), len(levels.sizes), len(levels.heights), len(levels.strokes), len(levels.slants)),
+            len(alphabet),
+        )
         self._lock = threading.Lock()
         self._empty()
 
@@ -78,8 +82,8 @@ class GlyphAtlas:
             return GlyphTable(self._rows, self._metrics, self._pixels)
 
     def _add(self, key: int) -> None:
-        face, height, stroke, slant, character = (int(i) for i in np.unravel_index(key, self._shape))
-        size = self.faces[face].pixels_per_em(float(self.levels.heights[height]))
+        face, size_level, height, stroke, slant, character = (int(i) for i in np.unravel_index(key, self._shape))
+        size = self.faces[face].pixels_per_em(float(self.levels.heights[height])) * float(self.levels.sizes[size_level])
         outline, angle = float(self.levels.strokes[stroke]), float(self.levels.slants[slant])
         glyph = self.faces[face].draw_glyph(self.alphabet[character], size, outline, angle)
         h, w = glyph.fill.shape

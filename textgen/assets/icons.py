@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,31 +22,33 @@ MAX_LEVELS = 24  # heights of an icon
 MAX_ICONS, MAX_PIXELS, MAX_HEIGHT, MAX_RATIO = 256, 4_000_000, 256, 8
 
 
-def load_icons(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Path]]:
-    """The icons of a game whose crops are `height` pixels high.
+class Icons(NamedTuple):
+    """The pictures of a game at every height that it can need.
 
-    Returns a table (icons, heights, 3) of offset, height and width; the pixels at these offsets, planes of red, green,
-    blue and alpha, with colours multiplied by alpha; and the icon files.
+    `table` (icons, heights, 3) holds offset, height and width; `planes` the pixels at these offsets, planes of red,
+    green, blue and alpha, with colours multiplied by alpha. The icons beside a text come first in `table`, then those
+    of each part; `counts` are their numbers, 0 for a part that is no icon.
     """
-    if text.icon is None:
-        return np.zeros((1, 1, 3), np.int64), np.zeros(1, np.uint8), []
-    pictures, paths = [], []
-    for source in text.icon.source:
-        if source in KINDS:
-            pictures.append(_draw_icon(KINDS[source]))
-        else:
-            if "/" not in source and not source.lower().endswith(".png"):
-                kinds = ", ".join(KINDS)
-                raise UserError(f"game.text.icon.source: {source!r} is none of {kinds}, no .png and no folder with a /")
-            found = find_user_files(Path(source).expanduser(), "icons", (".png",))
-            paths += found
-            pictures += [_read_icon(path) for path in found]
-    if len(pictures) > MAX_ICONS:
-        raise UserError(f"game.text.icon.source holds {len(pictures)} pictures, more than {MAX_ICONS}: give fewer")
-    low, high = text.icon.height
-    lowest = max(3, int(low * text.height[0] * 0.6))
-    highest = min(int(high * text.height[1] * 1.6) + 1, 2 * height, MAX_HEIGHT)
-    heights = sorted({round(h) for h in np.geomspace(min(lowest, highest), highest, MAX_LEVELS).tolist()})
+
+    table: NDArray[np.int64]
+    planes: U8
+    counts: list[int]
+    paths: list[Path]  # of the user's files
+
+
+def load_icons(text: Text, height: int) -> Icons:
+    """The icons of a game whose crops are `height` pixels high. Raises `UserError` for a source that cannot be used."""
+    sources = {"game.text.icon.source": text.icon.source if text.icon else ()}
+    sources |= {f"game.text.parts.{key}.icon": part.icon for key, part in text.parts.items()}
+    pictures, paths, counts = [], [], []
+    for name, source in sources.items():
+        own, own_paths = _load_source(name, source)
+        pictures += own
+        paths += own_paths
+        counts.append(len(own))
+    if not pictures:
+        return Icons(np.zeros((1, 1, 3), np.int64), np.zeros(1, np.uint8), counts, [])
+    heights = _spread_heights(text, height)
     table = np.zeros((len(pictures), len(heights), 3), np.int64)
     planes, offset = [], 0
     for number, picture in enumerate(pictures):
@@ -55,7 +58,39 @@ def load_icons(text: Text, height: int) -> tuple[NDArray[np.int64], U8, list[Pat
             table[number, level] = offset, h, w
             planes.append(np.rint(scaled.transpose(2, 0, 1)).astype(np.uint8).ravel())
             offset += planes[-1].size
-    return table, np.concatenate(planes), paths
+    return Icons(table, np.concatenate(planes), counts, paths)
+
+
+def _load_source(name: str, sources: Sequence[str]) -> tuple[list[NDArray[np.float32]], list[Path]]:
+    """The pictures of `sources`, kinds or paths, as of the setting `name`; and the files among them."""
+    pictures, paths = [], []
+    for source in sources:
+        if source in KINDS:
+            pictures.append(_draw_icon(KINDS[source]))
+        else:
+            if "/" not in source and not source.lower().endswith(".png"):
+                raise UserError(f"{name}: {source!r} is none of {', '.join(KINDS)}, no .png and no folder with a /")
+            found = find_user_files(Path(source).expanduser(), "icons", (".png",))
+            paths += found
+            pictures += [_read_icon(path) for path in found]
+    if len(pictures) > MAX_ICONS:
+        raise UserError(f"{name} holds {len(pictures)} pictures, more than {MAX_ICONS}: give fewer")
+    return pictures, paths
+
+
+def _spread_heights(text: Text, height: int) -> list[int]:
+    """The heights in pixels at which icons are stored."""
+    lows, highs = [], []
+    if text.icon:  # beside the text: a multiple of the height of its ink
+        lows.append(int(text.icon.height[0] * text.height[0] * 0.6))
+        highs.append(int(text.icon.height[1] * text.height[1] * 1.6) + 1)
+    for part in text.parts.values():  # in the text: a multiple of the height of its digits
+        if part.icon:
+            lows.append(int(part.size * text.height[0]))
+            highs.append(round(part.size * text.height[1]))
+    highest = min(max(highs), 2 * height, MAX_HEIGHT)
+    lowest = max(3, min(lows))
+    return sorted({round(h) for h in np.geomspace(min(lowest, highest), highest, MAX_LEVELS).tolist()})
 
 
 def _read_icon(path: Path) -> NDArray[np.float32]:

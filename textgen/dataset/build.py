@@ -52,7 +52,7 @@ from textgen.dataset.store import (
     open_dataset,
 )
 from textgen.render.renderer import SPLITS, Renderer
-from textgen.schema.definition import DatasetDefinition
+from textgen.schema.definition import DatasetDefinition, describe_game
 
 GENERATOR = 2  # part of the hash: increment it when the same definition gives different pixels
 # Their versions are part of the hash, since they can change pixels.
@@ -95,13 +95,13 @@ def ensure_dataset(
 
 def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, Any]:
     """The part of the manifest that decides the pixels, and its hash."""
-    game, augment = asdict(definition.game), definition.augment
+    game, augment = describe_game(definition.game), definition.augment
     digest = cache(sha256)  # "assets" and "use" below list the same files
     libraries = [*LIBRARIES, *(["albumentations"] if augment.transforms else []), *(["av"] if augment.h264 else [])]
     identity = {
         "format": FORMAT,
         "generator": GENERATOR,
-        "game": {key: value for key, value in game.items() if key not in ("arch", "title")},
+        "game": game,
         "classes": list(renderer.classes),
         "augment": asdict(augment),
         "seed": definition.seed,

@@ -25,14 +25,16 @@ from textgen.kernels.tables import (
     TOO_LARGE,
     TOO_SMALL,
 )
-from textgen.kernels.text_layers import choose_layers, draw_layers
+from textgen.kernels.text_layers import choose_inline_icons, choose_layers, draw_inline_icons, draw_layers
 
 
 @compiled
 def draw_crops(
-    samples, codes, neighbour_codes, glyph_keys, key, style, letters, glyphs, backgrounds, shifts, images, fills
+    samples, codes, parts, neighbour_codes, glyph_keys, key, style, letters, glyphs, backgrounds, shifts, images, fills
 ):
-    """Draw every sample: `images` uint8 (n, H, W, 3), and `fills` uint8 (n, H, W), the coverage of its strokes.
+    """Draw every sample: `images` uint8 (n, H, W, 3), and `fills` uint8 (n, groups, H, W), the coverage of its strokes.
+
+    A group has colours of its own, see `PartTable`.
 
     `shifts` (n, 2) move the background, down and right in pixels, to give further frames of the same video. Sets each
     sample's status and box. If the text does not fit or is too small, its image stays as it was.
@@ -50,15 +52,24 @@ def draw_crops(
     blurred = np.empty((height, width), np.float32)
     layers = np.zeros((2, 5))
     pens = np.empty(codes.shape[1], np.int64)
+    drops, icons = np.empty(codes.shape[1], np.int64), np.zeros((codes.shape[1], 3), np.int64)
+    groups = np.zeros(codes.shape[1], np.int32)
     neighbour_pens = np.empty(neighbour_codes.shape[1], np.int64)
+    neighbour_drops, no_icons = np.empty_like(neighbour_pens), np.zeros((neighbour_codes.shape[1], 3), np.int64)
+    no_parts = np.zeros(neighbour_codes.shape[1], np.uint8)
     split = codes.shape[1]
+    grouped, has_icons = fills.shape[1] > 1, style.parts.icons[:, 1].any()
     for k in range(len(samples)):
         if k + 1 < len(samples):
             prefetch_patch(backgrounds.pixels, patches[k + 1], height, width)
         sample = samples[k]
         philox.start(state, key, sample.index, LAYER_STREAM + STREAMS_PER_ATTEMPT * sample.attempt)
         sample.status = OK
-        box = lay_out_letters(sample, codes[k, : sample.length], glyph_keys[k], letters, glyphs, pens)
+        if has_icons:
+            choose_inline_icons(icons, sample, parts[k], state, style, letters)
+        box = lay_out_letters(
+            sample, codes[k, : sample.length], parts[k], glyph_keys[k], letters, style.parts, glyphs, icons, pens, drops
+        )
         margin = np.int64(np.floor(style.margin * SCALE + 0.5))
         free_y = height * SCALE - (box[2] - box[0]) - 2 * margin
         free_x = width * SCALE - (box[3] - box[1]) - 2 * margin
@@ -82,28 +93,45 @@ def draw_crops(
         ink = (baseline + box[0], pen + box[1], baseline + box[2], pen + box[3])
         sample.top, sample.left = ink[0] // SCALE, ink[1] // SCALE
         sample.bottom, sample.right = -(-ink[2] // SCALE), -(-ink[3] // SCALE)
-        if sample.stroke:
+        outlined = sample.stroke > 0 or grouped  # then `outer` holds the letters of all groups
+        if outlined:
             outer[:] = 0
-        draw_letters(fill, outer, glyph_keys[k, : sample.length], pens, baseline, pen, glyphs, sample.stroke > 0)
+        for j in range(sample.length):
+            groups[j] = style.parts.groups[parts[k, j]]
+        keys = glyph_keys[k, : sample.length]
+        draw_letters(fill, outer, keys, groups, pens, drops, baseline, pen, glyphs, outlined)
         area = (sample.top, sample.left, sample.bottom, sample.right)
         if sample.neighbour_length:
             neighbour_keys = glyph_keys[k, split : split + sample.neighbour_length]
             other = lay_out_letters(
-                sample, neighbour_codes[k, : sample.neighbour_length], neighbour_keys, letters, glyphs, neighbour_pens
+                sample,
+                neighbour_codes[k, : sample.neighbour_length],
+                no_parts,
+                neighbour_keys,
+                letters,
+                style.parts,
+                glyphs,
+                no_icons,
+                neighbour_pens,
+                neighbour_drops,
             )
             on_baseline = sample.side < ABOVE
             dy, dx = place_beside(
                 ink, other, sample.side, sample.gap * SCALE, on_baseline, baseline, philox.uniform(state)
             )
-            draw_letters(fill, outer, neighbour_keys, neighbour_pens, dy, dx, glyphs, sample.stroke > 0)
+            draw_letters(
+                fill, outer, neighbour_keys, no_parts, neighbour_pens, neighbour_drops, dy, dx, glyphs, outlined
+            )
             area = (
                 max(min(area[0], (dy + other[0]) // SCALE), 0),
                 max(min(area[1], (dx + other[1]) // SCALE), 0),
                 min(max(area[2], -(-(dy + other[2]) // SCALE)), height),
                 min(max(area[3], -(-(dx + other[3]) // SCALE)), width),
             )
-        padding, part = choose_layers(layers, area, sample, state, style, height, width)
-        to_planar(images[k], canvas, part)
-        mask = outer if sample.stroke else fill
+        padding, changed = choose_layers(layers, area, sample, state, style, height, width)
+        to_planar(images[k], canvas, changed)
+        mask = outer if outlined else fill[0]
         draw_layers(canvas, fill, mask, area, ink, padding, layers, sample, state, style, scratch, blurred)
-        from_planar(canvas, images[k], part)
+        if has_icons:
+            draw_inline_icons(canvas, icons[: sample.length], pens, drops, baseline, pen, style)
+        from_planar(canvas, images[k], changed)

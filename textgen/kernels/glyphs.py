@@ -23,7 +23,7 @@ class GlyphTable(NamedTuple):
     by the position of the ink's corner in its pixel, 4·y + x.
     """
 
-    rows: NDArray[np.int32]  # row of `metrics` by key (face, height, stroke, slant, character); -1 for none yet
+    rows: NDArray[np.int32]  # row of `metrics` by key (face, size, height, stroke, slant, character); -1 for none yet
     metrics: NDArray[np.int32]  # (n, 9)
     pixels: U8
 
@@ -59,13 +59,18 @@ def downsample(mask, mask_h, mask_w, out):
 
 
 @compiled
-def draw_letters(fill, outer, glyph_keys, pens, baseline, pen, glyphs, outlined):
-    """Add the letters' masks to `fill` uint8 (H, W) and, if `outlined`, to `outer`, cut off at the edges."""
+def draw_letters(fills, outer, glyph_keys, groups, pens, drops, baseline, pen, glyphs, outlined):
+    """Add each letter's mask to that of its group in `fills` uint8 (groups, H, W), and if `outlined` to `outer` (H, W).
+
+    A key of -1 is no letter. Masks are cut off at the edges.
+    """
     for j in range(len(glyph_keys)):
+        if glyph_keys[j] < 0:
+            continue
         glyph = glyphs.metrics[glyphs.rows[glyph_keys[j]]]
         if glyph[INK_H]:
-            y, x = baseline + glyph[TOP], pen + pens[j] + glyph[LEFT]
-            _add_mask(fill, glyph[FILL], glyph, y, x, glyphs.pixels)
+            y, x = baseline + drops[j] + glyph[TOP], pen + pens[j] + glyph[LEFT]
+            _add_mask(fills[groups[j]], glyph[FILL], glyph, y, x, glyphs.pixels)
             if outlined:
                 _add_mask(outer, glyph[OUTER], glyph, y, x, glyphs.pixels)
 

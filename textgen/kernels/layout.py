@@ -10,21 +10,34 @@ from textgen.kernels.tables import ABOVE, LEFT_SIDE, RIGHT_SIDE
 
 
 @compiled
-def lay_out_letters(sample, codes, glyph_keys, letters, glyphs, pens):
-    """Set the pen position of each letter in `pens`.
+def lay_out_letters(sample, codes, parts, glyph_keys, letters, part_table, glyphs, icons, pens, drops):
+    """Set the pen position of each letter in `pens`, and in `drops` how far below the baseline it stands.
 
+    A letter whose row of `icons` (n, 3) has a height is an icon: it stands on the baseline, as wide as its picture.
     Returns top, left, bottom and right of the ink, from the first pen position on the baseline; zeros without ink.
     """
-    em = np.floor(letters.heights[sample.height] * letters.ems[sample.face] * SCALE + 0.5)  # as glyphs are rasterised
+    line = letters.heights[sample.height] * letters.ems[sample.face]
+    height = letters.heights[sample.height] * SCALE
     at, top, left, bottom, right = 0.0, 1 << 30, 1 << 30, -(1 << 30), -(1 << 30)
     for j in range(len(codes)):
-        if j:
+        size = part_table.sizes[parts[j]]
+        em = np.floor(line * size * SCALE + 0.5)  # as glyphs are rasterised
+        if j and part_table.levels[parts[j - 1]] == part_table.levels[parts[j]]:
             at += letters.kerning[sample.face, codes[j - 1], codes[j]] * em
+        if icons[j, 1]:
+            pens[j] = np.int64(np.floor(at / SCALE + 0.5)) * SCALE  # pictures stand on whole pixels
+            rise = (height - icons[j, 1] * SCALE) * part_table.rises[parts[j]]
+            drops[j] = -np.int64(np.floor(rise + 0.5))
+            top, left = min(top, drops[j] - icons[j, 1] * SCALE), min(left, pens[j])
+            bottom, right = max(bottom, drops[j]), max(right, pens[j] + icons[j, 2] * SCALE)
+            at += icons[j, 2] * SCALE + sample.spacing * SCALE
+            continue
         pens[j] = np.int64(np.floor(at + 0.5))
+        drops[j] = -np.int64(np.floor(height * (1 - size) * part_table.rises[parts[j]] + 0.5))
         glyph = glyphs.metrics[glyphs.rows[glyph_keys[j]]]
         if glyph[INK_H]:
-            top, left = min(top, glyph[TOP]), min(left, pens[j] + glyph[LEFT])
-            bottom = max(bottom, glyph[TOP] + glyph[INK_H])
+            top, left = min(top, drops[j] + glyph[TOP]), min(left, pens[j] + glyph[LEFT])
+            bottom = max(bottom, drops[j] + glyph[TOP] + glyph[INK_H])
             right = max(right, pens[j] + glyph[LEFT] + glyph[INK_W])
         at += letters.advances[sample.face, codes[j]] * em + sample.spacing * SCALE
     if bottom < top:
@@ -36,8 +49,9 @@ def lay_out_letters(sample, codes, glyph_keys, letters, glyphs, pens):
 def are_large_enough(codes, glyph_keys, letters, glyphs, min_height):
     """Whether every letter and digit is at least `min_height` pixels high."""
     for j in range(len(codes)):
-        height = glyphs.metrics[glyphs.rows[glyph_keys[j]], FILL_H]
-        if letters.alphanumeric[codes[j]] and height < min_height * SCALE:
+        if glyph_keys[j] < 0 or not letters.alphanumeric[codes[j]]:
+            continue
+        if glyphs.metrics[glyphs.rows[glyph_keys[j]], FILL_H] < min_height * SCALE:
             return False
     return True
 

@@ -12,19 +12,22 @@ from textgen.kernels.text_program import write_text
 
 
 @compiled
-def plan_samples(samples, codes, neighbour_codes, glyph_keys, key, style, letters, program, neighbour_program):
+def plan_samples(samples, codes, parts, neighbour_codes, glyph_keys, key, style, letters, program, neighbour_program):
     """Draw text and style of every sample from random streams under `key`.
 
     `codes` (n, length) and `neighbour_codes` (n, neighbour length) are the characters of the text and of the text
-    beside it; `glyph_keys` (n, length + neighbour length) name their glyphs in the atlas, -1 for no character.
+    beside it, `parts` (n, length) rows of `style.parts`; `glyph_keys` (n, length + neighbour length) name their glyphs
+    in the atlas, -1 for no character or an icon.
     """
     state = np.empty(philox.STATE, np.uint64)
     shape = (len(letters.heights), len(letters.strokes), len(letters.slants), letters.advances.shape[1])
+    level_keys = np.int64(shape[0]) * shape[1] * shape[2] * shape[3]  # of one face at one of `letters.sizes`
+    no_parts = np.empty(neighbour_codes.shape[1], np.uint8)
     for k in range(len(samples)):
         sample = samples[k]
         philox.start(state, key, sample.index, TEXT_STREAM)
         codes[k] = 0
-        sample.length = write_text(program, sample.label, state, codes[k])
+        sample.length = write_text(program, sample.label, state, codes[k], parts[k])
         philox.start(state, key, sample.index, STYLE_STREAM + STREAMS_PER_ATTEMPT * sample.attempt)
         sample.face = letters.faces[philox.weighted(state, letters.face_bounds)]
         sample.height = philox.below(state, shape[0])
@@ -41,10 +44,13 @@ def plan_samples(samples, codes, neighbour_codes, glyph_keys, key, style, letter
         if sample.length and philox.uniform(state) < style.neighbour_chance:
             sample.side = style.neighbour_sides[philox.below(state, len(style.neighbour_sides))]
             sample.gap = philox.between(state, style.neighbour_gap[0], style.neighbour_gap[1])
-            sample.neighbour_length = write_text(neighbour_program, 0, state, neighbour_codes[k])
-        base = ((np.int64(sample.face) * shape[0] + sample.height) * shape[1] + sample.stroke) * shape[2] + sample.slant
+            sample.neighbour_length = write_text(neighbour_program, 0, state, neighbour_codes[k], no_parts)
+        base = ((np.int64(sample.height) * shape[1] + sample.stroke) * shape[2] + sample.slant) * shape[3]
+        base += sample.face * len(letters.sizes) * level_keys
         glyph_keys[k] = -1
         for j in range(sample.length):
-            glyph_keys[k, j] = base * shape[3] + codes[k, j]
+            part = parts[k, j]
+            if not style.parts.icons[part, 1]:
+                glyph_keys[k, j] = base + style.parts.levels[part] * level_keys + codes[k, j]
         for j in range(sample.neighbour_length):
-            glyph_keys[k, codes.shape[1] + j] = base * shape[3] + neighbour_codes[k, j]
+            glyph_keys[k, codes.shape[1] + j] = base + neighbour_codes[k, j]

@@ -81,6 +81,20 @@ PATCH = np.dtype(
 )
 
 
+class PartTable(NamedTuple):
+    """`textgen.schema.game.Part` as numbers, a row for each part; row 0 is the style of the text.
+
+    Parts with colours of their own are drawn apart, as further groups; group 0 is drawn in the colours of the text.
+    """
+
+    sizes: NDArray[np.float64]  # (p,): factor of the height of the text
+    levels: NDArray[np.int32]  # (p,): index into LetterTable.sizes
+    rises: NDArray[np.float64]  # (p,): of a part of another size, as a share of the height that is left: 0 … 1
+    groups: NDArray[np.int32]  # (p,)
+    palettes: NDArray[np.int32]  # (groups, 2): first row in StyleTable.colors, number of rows
+    icons: NDArray[np.int32]  # (p, 2): first row in StyleTable.icons, number of rows; 0 rows if it is no icon
+
+
 class StyleTable(NamedTuple):
     """`textgen.schema.game.Text` as numbers. Ranges are (2,): lower and upper end."""
 
@@ -104,12 +118,14 @@ class StyleTable(NamedTuple):
     neighbour_sides: NDArray[np.int32]
     neighbour_gap: NDArray[np.float64]
     icon_chance: float
+    icon_count: int
     icon_sides: NDArray[np.int32]
     icon_gap: NDArray[np.float64]
     icon_height: NDArray[np.float64]
-    icons: NDArray[np.int64]  # (icons, heights, 3): offset into `icon_planes`, height, width
+    icons: NDArray[np.int64]  # (icons, heights, 3): offset into `icon_planes`, height, width; those beside a text first
     icon_planes: NDArray[np.uint8]  # planes red, green, blue, alpha of each icon; colours are multiplied by alpha
     normals: F32  # standard normal numbers
+    parts: PartTable
 
 
 class LetterTable(NamedTuple):
@@ -121,6 +137,7 @@ class LetterTable(NamedTuple):
     advances: F32  # (all faces, codes), in ems
     kerning: F32  # (all faces, codes, codes), in ems
     heights: F32
+    sizes: F32  # factors of `heights` that parts of a text have; the first is 1
     strokes: F32
     slants: F32
     alphanumeric: NDArray[np.bool_]  # (codes,): StyleTable.min_letter_height applies to these

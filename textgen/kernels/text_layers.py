@@ -53,11 +53,33 @@ def choose_layers(layers, area, sample, state, style, height, width):
 
 
 @compiled
-def draw_layers(canvas, fill, outer, area, ink, padding, layers, sample, state, style, scratch, blurred):
+def choose_inline_icons(icons, sample, parts, state, style, letters):
+    """Set offset, height and width of the picture of every letter that is drawn as one in `icons` (n, 3), else 0."""
+    table = style.parts
+    for j in range(sample.length):
+        icons[j] = 0
+        first, count = table.icons[parts[j]]
+        if count:
+            sizes = style.icons[first + philox.below(state, count)]
+            icons[j] = sizes[_find_icon_level(sizes, letters.heights[sample.height] * table.sizes[parts[j]])]
+
+
+@compiled
+def draw_inline_icons(canvas, icons, pens, drops, baseline, pen, style):
+    """Draw the pictures among the letters on whole pixels."""
+    for j in range(len(icons)):
+        if icons[j, 1]:
+            y, x = baseline + drops[j] - icons[j, 1] * SCALE, pen + pens[j]
+            _draw_picture(canvas, icons[j], (y + SCALE // 2) >> 2, (x + SCALE // 2) >> 2, style.icon_planes)
+
+
+@compiled
+def draw_layers(canvas, fills, outer, area, ink, padding, layers, sample, state, style, scratch, blurred):
     """Draw panel, shadow, glow, outline, icon and fill over each other.
 
-    `fill` and `outer` uint8 (H, W) are the coverage of the fill and of fill with outline, zero outside of `area`;
-    `ink` is the box of the text in quarter pixels. `scratch` and `blurred`, float32 (H, W), are scratch memory.
+    `fills` uint8 (groups, H, W) and `outer` (H, W) are the coverage of the fill of each group, and of all with outline,
+    zero outside of `area`; `ink` is the box of the text in quarter pixels. `scratch` and `blurred`, float32 (H, W), are
+    scratch memory.
     """
     if padding >= 0:
         _draw_panel(canvas, padding, sample, state, style)
@@ -79,22 +101,32 @@ def draw_layers(canvas, fill, outer, area, ink, padding, layers, sample, state, 
     color = _jitter_color(_choose_color(style, TEXT_COLORS, state), state, style)
     sample.red, sample.green, sample.blue = color
     end = color
-    if philox.uniform(state) < style.gradient_chance:
+    graded = philox.uniform(state) < style.gradient_chance
+    if graded:
         end = _choose_color(style, GRADIENT_COLORS, state)
     factor = np.float32(philox.between(state, style.opacity[0], style.opacity[1]) / 255)
-    for y in range(top, bottom):
-        along = np.float32(min(max((y + 0.5 - sample.top) / (sample.bottom - sample.top), 0.0), 1.0))
-        tone = (
-            color[0] + along * (end[0] - color[0]),
-            color[1] + along * (end[1] - color[1]),
-            color[2] + along * (end[2] - color[2]),
-        )
-        blend(canvas, y, left, right, fill[y, left:right], factor, tone)
+    for group in range(len(fills)):
+        if group:
+            color = _jitter_color(_choose_row(style, style.parts.palettes[group], state), state, style)
+            end = end if graded else color
+        for y in range(top, bottom):
+            along = np.float32(min(max((y + 0.5 - sample.top) / (sample.bottom - sample.top), 0.0), 1.0))
+            tone = (
+                color[0] + along * (end[0] - color[0]),
+                color[1] + along * (end[1] - color[1]),
+                color[2] + along * (end[2] - color[2]),
+            )
+            blend(canvas, y, left, right, fills[group, y, left:right], factor, tone)
 
 
 @compiled
 def _choose_color(style, palette, state):
-    first, count = style.palettes[palette]
+    return _choose_row(style, style.palettes[palette], state)
+
+
+@compiled
+def _choose_row(style, rows, state):
+    first, count = rows
     row = style.colors[first + philox.below(state, count)]
     return row[0], row[1], row[2]
 
@@ -175,24 +207,38 @@ def _draw_panel(canvas, padding, sample, state, style):
 @compiled
 def _draw_icon(canvas, ink, state, style):
     """Draw a random icon at the stored height nearest to the one wanted, on a whole pixel."""
-    _, height, width = canvas.shape
     wanted = philox.between(state, style.icon_height[0], style.icon_height[1]) * (ink[2] - ink[0]) / SCALE
-    sizes = style.icons[philox.below(state, len(style.icons))]
-    best = 0
-    for level in range(len(sizes)):
-        if abs(sizes[level, 1] - wanted) < abs(sizes[best, 1] - wanted):
-            best = level
-    offset, h, w = sizes[best]
+    sizes = style.icons[philox.below(state, style.icon_count)]
+    icon = sizes[_find_icon_level(sizes, wanted)]
+    _, h, w = icon
     side = style.icon_sides[philox.below(state, len(style.icon_sides))]
     gap = philox.between(state, style.icon_gap[0], style.icon_gap[1]) * SCALE
     y4, x4 = place_beside(ink, (0, 0, h * SCALE, w * SCALE), side, gap, False, 0, 0.5)
     y0, x0 = y4 >> 2, x4 >> 2
     if side in (RIGHT_SIDE, BELOW):  # round away from the text
         y0, x0 = -(-y4 >> 2), -(-x4 >> 2)
+    _draw_picture(canvas, icon, y0, x0, style.icon_planes)
+
+
+@compiled
+def _find_icon_level(sizes, wanted):
+    """The row of `sizes` (heights, 3) whose height is nearest to `wanted` pixels."""
+    best = 0
+    for level in range(len(sizes)):
+        if abs(sizes[level, 1] - wanted) < abs(sizes[best, 1] - wanted):
+            best = level
+    return best
+
+
+@compiled
+def _draw_picture(canvas, icon, y0, x0, planes):
+    """Draw the picture `icon` (offset, height, width) with its corner at (y0, x0), cut off at the edges."""
+    _, height, width = canvas.shape
+    offset, h, w = icon
     factor = np.float32(1 / 255)
     for y in range(max(0, -y0), min(h, height - y0)):
         for c in range(3):
             for x in range(max(0, -x0), min(w, width - x0)):
-                over = np.float32(style.icon_planes[offset + (c * h + y) * w + x])
-                alpha = np.float32(style.icon_planes[offset + (3 * h + y) * w + x]) * factor
+                over = np.float32(planes[offset + (c * h + y) * w + x])
+                alpha = np.float32(planes[offset + (3 * h + y) * w + x]) * factor
                 canvas[c, y0 + y, x0 + x] += over - alpha * canvas[c, y0 + y, x0 + x]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from textgen.kernels import philox
 from textgen.kernels.jit import compiled
-from textgen.spec.items import Choice, Field, Items, OptionalText
+from textgen.spec.items import Choice, Field, Items, OptionalText, key_of_part
 from textgen.spec.parser import Spec
 
 CHARACTER, DIGITS, VALUE, OPTIONAL, LABEL, BRANCH, END = range(7)
@@ -22,13 +22,14 @@ CHARACTER, DIGITS, VALUE, OPTIONAL, LABEL, BRANCH, END = range(7)
 class Program(NamedTuple):
     """A program for random texts. Codes are indices into an alphabet, where 0 is no character.
 
-    A row of `steps` is an operation and two operands: CHARACTER code; DIGITS width; VALUE table; OPTIONAL index of its
-    chance in `bounds`, number of steps to skip; LABEL; BRANCH table (its values are the steps to jump to); END. A row
+    A row of `steps` is an operation, two operands and the part of the text (a row of PartTable) that it writes:
+    CHARACTER code; DIGITS width; VALUE table; OPTIONAL index of its chance in `bounds`, number of steps to skip; LABEL;
+    BRANCH table (its values are the steps to jump to); END. A row
     of `tables` is the first value, the number of values, and the first bound, or -1 if all are equally likely. The
     codes of value v are codes[starts[v]:starts[v + 1]].
     """
 
-    steps: NDArray[np.int32]  # (n, 3)
+    steps: NDArray[np.int32]  # (n, 4)
     tables: NDArray[np.int32]  # (k, 3)
     bounds: NDArray[np.float64]
     starts: NDArray[np.int32]
@@ -44,9 +45,9 @@ def build_alphabet(characters: frozenset[str]) -> str:
     return "\0" + "".join(sorted(characters))
 
 
-def compile_spec(spec: Spec, alphabet: str) -> Program:
-    """The program for the texts of every class of `spec`."""
-    return _compile(spec.before, spec.after, spec.classes[:-1], spec.others, alphabet)
+def compile_spec(spec: Spec, alphabet: str, parts: Sequence[str] = ()) -> Program:
+    """The program for the texts of every class of `spec`; `parts` are keys of items, see `key_of_part`, from row 1."""
+    return _compile(spec.before, spec.after, spec.classes[:-1], spec.others, alphabet, spec.label, parts)
 
 
 def compile_texts(texts: Choice[Items], alphabet: str) -> Program:
@@ -54,7 +55,16 @@ def compile_texts(texts: Choice[Items], alphabet: str) -> Program:
     return _compile((), (), (), texts, alphabet)
 
 
-def _compile(before: Items, after: Items, labels: Sequence[str], others: Choice[Items], alphabet: str) -> Program:
+def _compile(
+    before: Items,
+    after: Items,
+    labels: Sequence[str],
+    others: Choice[Items],
+    alphabet: str,
+    label: str = "",
+    parts: Sequence[str] = (),
+) -> Program:
+    rows = {key: row for row, key in enumerate(parts, 1)}
     code = {character: number for number, character in enumerate(alphabet)}
     steps: list[list[int]] = []
     tables: list[list[int]] = []
@@ -70,31 +80,31 @@ def _compile(before: Items, after: Items, labels: Sequence[str], others: Choice[
     def add_steps(items: Items) -> None:
         for item in items:
             if isinstance(item, str):
-                steps.append([CHARACTER, code[item], 0])
+                steps.append([CHARACTER, code[item], 0, rows.get(key_of_part(item), 0)])
             elif isinstance(item, OptionalText):
                 bounds.append(item.chance)
                 at = len(steps)
-                steps.append([OPTIONAL, len(bounds) - 1, 0])
+                steps.append([OPTIONAL, len(bounds) - 1, 0, 0])
                 add_steps(item.items)
                 steps[at][2] = len(steps) - at - 1
             elif item.values is None:
-                steps.append([DIGITS, item.width, 0])
+                steps.append([DIGITS, item.width, 0, rows.get(item.letter, 0)])
             else:
                 options = [[code[character] for character in value] for value in item.values.options]
-                steps.append([VALUE, add_table(options, item.values.bounds), 0])
+                steps.append([VALUE, add_table(options, item.values.bounds), 0, rows.get(item.letter, 0)])
 
     add_table([[code[character] for character in value] for value in labels], ())  # table 0
     add_steps(before)
-    steps.append([LABEL, 0, 0])
+    steps.append([LABEL, 0, 0, rows.get(label, 0)])
     add_steps(after)
-    steps.append([END, 0, 0])
+    steps.append([END, 0, 0, 0])
     branch = len(steps)
-    steps.append([BRANCH, 0, 0])
+    steps.append([BRANCH, 0, 0, 0])
     branches = []
     for items in others.options:
         branches.append([len(steps)])
         add_steps(items)
-        steps.append([END, 0, 0])
+        steps.append([END, 0, 0, 0])
     steps[branch][1] = add_table(branches, others.bounds)
 
     with_label = _max_length(before) + max(map(len, labels), default=0) + _max_length(after)
@@ -124,17 +134,18 @@ def _max_length(items: Items) -> int:
 
 
 @compiled
-def write_text(program, label, state, out):
-    """Write the codes of a random text of class `label` to `out` (at least `program.max_length` long).
+def write_text(program, label, state, out, parts):
+    """Write the codes of a random text of class `label` to `out`, and the part of each to `parts`.
 
-    Returns the length of the text.
+    Both are at least `program.max_length` long. Returns the length of the text.
     """
     steps, tables, bounds = program.steps, program.tables, program.bounds
     at = program.entry[1 if label == program.classes - 1 else 0]
     n = 0
     while True:
-        kind, operand, operand_2 = steps[at]
+        kind, operand, operand_2, part = steps[at]
         at += 1
+        start_of_step = n
         if kind == CHARACTER:
             out[n] = operand
             n += 1
@@ -163,6 +174,7 @@ def write_text(program, label, state, out):
                 for code in program.codes[start:stop]:
                     out[n] = code
                     n += 1
+        parts[start_of_step:n] = part
 
 
 def decode_texts(codes: NDArray[Any], alphabet: str) -> list[str]:

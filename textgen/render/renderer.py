@@ -93,20 +93,24 @@ class Renderer:
         neighbours, neighbour_characters = game.parse_neighbours()
         characters = self.spec.characters | neighbour_characters
         self.alphabet = build_alphabet(characters)
-        self._program = compile_spec(self.spec, self.alphabet)
+        self._program = compile_spec(self.spec, self.alphabet, list(text.parts))
         self._neighbour_program = compile_texts(neighbours, self.alphabet)
 
         if len(characters) > MAX_CHARACTERS:
             count = f"{len(characters)} different characters, more than {MAX_CHARACTERS}"
             raise UserError(f"game {game.name} shows {count}: use fewer")
-        self.faces, self._chances = load_faces(text.fonts, characters, text.axes)
+        icon_characters = {key.removeprefix("\\") for key, part in text.parts.items() if part.icon}
+        self._drawn = (self.spec.characters - icon_characters) | neighbour_characters
+        self.faces, self._chances = load_faces(text.fonts, self._drawn, text.axes, text.features)
         if text.kerning and len(self.faces) * len(characters) ** 2 > MAX_KERNING_PAIRS:
             pairs = f"{len(characters)} characters in {len(self.faces)} faces make more pairs than"
             raise UserError(f"game.text.kerning: {pairs} {MAX_KERNING_PAIRS:,}: set it to false, or give fewer fonts")
         self.levels = build_style_levels(text, len(self.faces), len(self.alphabet))
         self.backgrounds = Backgrounds(game.backgrounds, game.size, seed)
-        icons, planes, self._icon_paths = load_icons(text, game.size[0])
-        self._style_table = build_style_table(text, icons, planes)
+        icons = load_icons(text, game.size[0])
+        self._icon_paths = icons.paths
+        self._style_table = build_style_table(text, icons, self.levels)
+        self._groups = len(self._style_table.parts.palettes)
         self._degradation_table = build_degradation_table(self.augment, game.size)
         self._transforms = PixelTransforms(self.augment.transforms)
         if self.augment.h264:
@@ -205,11 +209,13 @@ class Renderer:
         return split_tables
 
     def _build_letters(self, usable: list[int]) -> tables.LetterTable:
-        return build_letter_table(self.faces, self._chances, usable, self.levels, self.alphabet, self.game.text.kerning)
+        kerning = self.game.text.kerning
+        return build_letter_table(self.faces, self._chances, usable, self.levels, self.alphabet, self._drawn, kerning)
 
     def _count_samples_per_call(self) -> int:
         """How many samples' masks and video frames fit in MAX_CALL_BYTES: few if letters are huge."""
-        em = max(face.pixels_per_em(float(self.levels.heights.max())) for face in self.faces)
+        height = float(self.levels.heights.max() * self.levels.sizes.max())
+        em = max(face.pixels_per_em(height) for face in self.faces)
         side = 1.2 * em + 2 * float(self.levels.strokes.max())
         lean = float(np.tan(np.radians(np.abs(self.levels.slants).max())))
         letters = min(self._program.max_length + self._neighbour_program.max_length, len(self.alphabet))
@@ -271,7 +277,7 @@ class Renderer:
     def _draw_part(self, split: str, samples: NDArray[Any], codes: Codes, images: U8) -> None:
         """Draw, degrade and measure at most `_samples_per_call` samples."""
         key = self._random_keys[split]
-        fills = np.empty((len(samples), *self.game.size), np.uint8)
+        fills = np.empty((len(samples), self._groups, *self.game.size), np.uint8)
         self._compose(split, samples, codes, images, fills)
         qualities = np.zeros(len(samples), np.int64)
         degrade(samples, images, key, self._degradation_table, qualities)
@@ -286,9 +292,9 @@ class Renderer:
 
     def _compose(self, split: str, samples: NDArray[Any], codes: Codes, images: U8, fills: U8) -> None:
         """Draw texts on backgrounds; with H.264, some are the last frame of a video whose background moves."""
-        neighbour_codes, glyph_keys = self._plan(split, samples, codes)
+        parts, neighbour_codes, glyph_keys = self._plan(split, samples, codes)
         key, (letters, backgrounds) = self._random_keys[split], self._tables[split]
-        planned = samples, codes, neighbour_codes, glyph_keys
+        planned = samples, codes, parts, neighbour_codes, glyph_keys
         sources = key, self._style_table, letters, self._atlas.get_glyphs(glyph_keys), backgrounds
         draw_crops(*planned, *sources, np.zeros((len(samples), 2), np.int64), images, fills)
         h264 = self.augment.h264
@@ -296,7 +302,7 @@ class Renderer:
             return
         videos = choose_videos(samples, key, h264)
         frames = np.empty((h264.frames, len(videos.chosen), *self.game.size, 3), np.uint8)
-        scratch = np.empty((len(videos.chosen), *self.game.size), np.uint8)
+        scratch = np.empty((len(videos.chosen), *fills.shape[1:]), np.uint8)
         planned_videos = [rows[videos.chosen] for rows in planned]
         for number, frame in enumerate(frames):
             shifts = videos.velocities * (number + 1 - len(frames))  # zero in the last frame, which is the crop
@@ -304,14 +310,17 @@ class Renderer:
         for k, at in enumerate(videos.chosen.tolist()):
             images[at] = image_codecs.apply_h264(frames[:, k], int(videos.crfs[k]), h264.preset, videos.corners[k])
 
-    def _plan(self, split: str, samples: NDArray[Any], codes: Codes) -> tuple[Codes, NDArray[np.int64]]:
-        """Draw texts and styles in place. Returns the codes of neighbouring texts and the keys of all glyphs."""
+    def _plan(self, split: str, samples: NDArray[Any], codes: Codes) -> tuple[U8, Codes, NDArray[np.int64]]:
+        """Draw texts and styles in place. Returns the part of each letter, see `PartTable`, the codes of neighbouring
+        texts and the keys of all glyphs."""
         programs = self._program, self._neighbour_program
         neighbour_codes = np.zeros((len(samples), self._neighbour_program.max_length), np.uint16)
         glyph_keys = np.empty((len(samples), sum(program.max_length for program in programs)), np.int64)
         key, (letters, _) = self._random_keys[split], self._tables[split]
-        plan_samples(samples, codes, neighbour_codes, glyph_keys, key, self._style_table, letters, *programs)
-        return neighbour_codes, glyph_keys
+        parts = np.zeros(codes.shape, np.uint8)
+        planned = samples, codes, parts, neighbour_codes, glyph_keys
+        plan_samples(*planned, key, self._style_table, letters, *programs)
+        return parts, neighbour_codes, glyph_keys
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

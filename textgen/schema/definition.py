@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from textgen.common.validation import validate
@@ -33,6 +33,17 @@ def parse_definition(config: Mapping[str, Any], seed: int) -> DatasetDefinition:
         seed,
         validate(Holdout, holdout, "split"),
     )
+
+
+def describe_game(game: Game) -> dict[str, Any]:
+    """The settings of a game that decide pixels, as plain values.
+
+    Settings that were added to the format are left out at their defaults, so that older games keep their hashes.
+    """
+    settings = {key: value for key, value in asdict(game).items() if key not in ("arch", "title")}
+    added = {key: settings["text"].pop(key) for key in ("features", "parts")}
+    settings["text"] |= {key: value for key, value in added.items() if value}
+    return settings
 
 
 def command_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr
 from pydantic.dataclasses import dataclass
 
+from textgen.common.errors import UserError
 from textgen.common.validation import validate
-from textgen.spec.items import Choice, Items
+from textgen.spec.items import Choice, Items, find_parts
 from textgen.spec.parser import Spec, parse_texts
 
 MIN_CROP_SIDE, MAX_CROP_SIDE = 8, 512  # height and width of a crop
+MAX_PARTS = 16  # of a text with styles of their own
 DEFAULT_ARCH = "C32 M B M C8 M F"  # of a game that names no network
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -37,10 +40,16 @@ def _check_color(color: str) -> str:
     return color
 
 
-def _check_axis(tag: str) -> str:
+def _check_tag(tag: str) -> str:
     if not re.fullmatch("[ -~]{4}", tag):
-        raise ValueError(f'an axis has a name of four characters, as wght or wdth, not "{tag}"')
+        raise ValueError(f'a name of four characters, such as wght, wdth, zero or tnum, not "{tag}"')
     return tag
+
+
+def _check_part(key: str) -> str:
+    if not re.fullmatch(r"[^\[\]\\]|\\.", key):
+        raise ValueError(f'a part is a letter of a field or one literal character, as in the spec, not "{key}"')
+    return key
 
 
 def _check_name(name: str) -> str:
@@ -63,7 +72,8 @@ Line = Annotated[float, Field(ge=0, le=16)]
 Scale = Annotated[float, Field(gt=0, le=8)]
 Slant = Annotated[float, Field(ge=-45, le=45)]
 Zoom = Annotated[float, Field(ge=0.25, le=32)]
-Axis = Annotated[StrictStr, AfterValidator(_check_axis)]
+Tag = Annotated[StrictStr, AfterValidator(_check_tag)]
+PartKey = Annotated[StrictStr, AfterValidator(_check_part)]
 LightFactor = Annotated[float, Field(ge=0, le=255)]  # at 255 every pixel but black is white
 Weight = Annotated[float, Field(ge=1e-6, le=1e6)]  # bounds keep sums of weights finite and positive
 
@@ -159,19 +169,42 @@ class Neighbour:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Part:
+    """The style of one field or one literal character where it differs from the rest of the text.
+
+    `size` is a factor of `text.height`; `align` puts a part of another size flush with the top, middle or bottom of the
+    digits. `colors` are its own; without any it has the text's. With `icon`, pictures as of `Icon.source`, the part is
+    drawn as one of them, `size` times as high as the digits, and no font needs its character.
+    """
+
+    size: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+    align: Literal["top", "middle", "bottom"] = "bottom"
+    colors: tuple[Color, ...] = ()
+    icon: tuple[StrictStr, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.icon and self.colors:
+            raise ValueError("a part is drawn as an icon or in colours of its own: remove icon or colors")
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Text:
     """The style of a text.
 
     `fonts` lists families or tags of the catalogue, font files, or folders of font files; a mapping gives weights.
-    `axes` maps axes of variable fonts to ranges, such as {wght: [300, 700]}. `height` is the height of the digits (of
-    the tallest glyph if there are no digits). `slant` is an angle in degrees, positive to the right. `x` and `y` place
-    the text within the free space of the crop: 0 is left or top, 1 is right or bottom. `least` is the minimum height of
-    a letter or digit in a crop, and `contrast` the minimum contrast of a crop (`textgen.kernels.contrast.contrast`).
+    `axes` maps axes of variable fonts to ranges, such as {wght: [300, 700]}. `features` are OpenType features, such as
+    zero (slashed zero) and tnum (digits of one width), for the fonts that have them. `height` is the height of the
+    digits (of the tallest glyph if there are no digits). `slant` is an angle in degrees, positive to the right. `x` and
+    `y` place the text within the free space of the crop: 0 is left or top, 1 is right or bottom. `least` is the minimum
+    height of a letter or digit in a crop, and `contrast` the minimum contrast of a crop
+    (`textgen.kernels.contrast.measure_contrast`). `parts` maps letters of fields, and literal characters as the spec
+    has them, to their own style.
     """
 
     fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Weight]
     height: Annotated[tuple[float, float], AfterValidator(check_ordered)]
-    axes: Mapping[Axis, Annotated[tuple[float, float], AfterValidator(check_ordered)]] | None = None
+    axes: Mapping[Tag, Annotated[tuple[float, float], AfterValidator(check_ordered)]] | None = None
+    features: Annotated[tuple[Tag, ...], Field(max_length=16)] = ()
     colors: Colors = ("#ffffff",)
     color_jitter: Levels = 8.0  # standard deviation per channel, in levels of 255
     opacity: Fractions = (1.0, 1.0)
@@ -193,6 +226,7 @@ class Text:
     panel: Panel | None = None
     icon: Icon | None = None
     neighbour: Neighbour | None = None
+    parts: Annotated[Mapping[PartKey, Part], Field(max_length=MAX_PARTS)] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 4 <= self.height[0] <= self.height[1] <= 256:
@@ -263,7 +297,7 @@ class Game:
     def from_config(cls, config: Any) -> Game:
         """Validate a plain mapping, as loaded from YAML. Raises `UserError`, and `SpecError` for a wrong spec."""
         game = validate(cls, config, "game")
-        game.parse_spec()
+        _check_parts(game.text.parts, game.parse_spec())
         game.parse_neighbours()
         return game
 
@@ -282,3 +316,11 @@ class Game:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in order; "other" is the last."""
         return self.parse_spec().classes
+
+
+def _check_parts(parts: Mapping[str, Part], spec: Spec) -> None:
+    """Raise `UserError` for a part that no text has."""
+    known = {spec.label}.union(*map(find_parts, (spec.before, spec.after, *spec.others.options)))
+    if unknown := [key for key in parts if key not in known]:
+        there = ", ".join(sorted(known))
+        raise UserError(f"game.text.parts: {unknown[0]!r} stands nowhere in the spec or in other; there are {there}")

@@ -71,3 +71,18 @@ Items: TypeAlias = tuple[str | Field | OptionalText, ...]
 def draw(items: Items, rng: np.random.Generator) -> str:
     """Draw a text that consists of `items`."""
     return "".join([item if isinstance(item, str) else item.draw(rng) for item in items])
+
+
+def key_of_part(item: str | Field) -> str:
+    r"""How a user names a part of a text: a field by its letter, a literal as in the spec, so \H for the letter H."""
+    if isinstance(item, Field):
+        return item.letter
+    return f"\\{item}" if "A" <= item <= "Z" or item in "[]\\" else item
+
+
+def find_parts(items: Items) -> set[str]:
+    """The keys of all fields and literals in `items`."""
+    keys = set()
+    for item in items:
+        keys |= find_parts(item.items) if isinstance(item, OptionalText) else {key_of_part(item)}
+    return keys
