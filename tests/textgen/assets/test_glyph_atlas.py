@@ -19,7 +19,7 @@ from textgen.kernels.glyphs import FILL, FILL_H, INK_H, INK_W, LEFT, MASK_H, MAS
 from textgen.schema.game import Outline, Text
 
 ALPHABET = "\0 ,17k"
-LEVELS = StyleLevels(np.float32([6, 9.5]), np.float32([0, 0.5, 1]), np.float32([0, 10]))
+LEVELS = StyleLevels(np.float32([6, 9.5]), np.float32([1]), np.float32([0, 0.5, 1]), np.float32([0, 10]))
 FACES, _ = load_faces(["oswald", "spectral"], frozenset(ALPHABET[1:]))
 SHAPE = (len(FACES), 2, 3, 2, len(ALPHABET))
 KEYS = np.flatnonzero(np.arange(np.prod(SHAPE)) % len(ALPHABET))  # all but those of code 0

@@ -32,7 +32,7 @@ def refusal(folder: Path, **icon: Any) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_drawn_kind_is_opaque_inside_and_clear_outside_at_every_height(tmp_path: Path, kind: str) -> None:
-    table, planes, paths = made(tmp_path, source=[kind])
+    table, planes, _, paths = made(tmp_path, source=[kind])
     assert not paths
     assert len(table) == 1
     for level in range(table.shape[1]):
@@ -47,7 +47,7 @@ def test_a_drawn_kind_is_opaque_inside_and_clear_outside_at_every_height(tmp_pat
 
 @pytest.mark.parametrize("wanted", [(0.9, 1.4), (1, 1), (2, 2)])
 def test_heights_cover_those_that_a_text_can_need(tmp_path: Path, wanted: tuple[float, float]) -> None:
-    table, _, _ = made(tmp_path, 60, source=["coin"], height=list(wanted))
+    table, _, _, _ = made(tmp_path, 60, source=["coin"], height=list(wanted))
     heights = table[0, :, 1]
     assert (np.diff(heights) > 0).all()
     assert heights[0] <= wanted[0] * 8
@@ -62,7 +62,7 @@ def test_a_folder_of_pngs_is_read_with_its_alpha_and_shape(tmp_path: Path) -> No
     Image.new("RGB", (10, 30), (9, 8, 7)).save(tmp_path / "own" / "deeper" / "c.PNG")
     Image.new("LA", (20, 20), (100, 0)).save(tmp_path / "own" / "a.png")
     (tmp_path / "own" / "notes.txt").write_text("no icon")
-    table, planes, paths = made(tmp_path, source=[f"{tmp_path}/own/", "heart"])
+    table, planes, _, paths = made(tmp_path, source=[f"{tmp_path}/own/", "heart"])
     assert [path.name for path in paths] == ["a.png", "b.png", "c.PNG"]
     assert len(table) == 4
     for level, (_, h, w) in enumerate(table[1].tolist()):
@@ -80,7 +80,7 @@ def test_icon_files_are_among_the_assets(tmp_path: Path) -> None:
 
 
 def test_a_game_without_icons_has_none(tmp_path: Path) -> None:
-    _, planes, paths = load_icons(Game.from_config(flat_game(tmp_path)).text, 22)
+    _, planes, _, paths = load_icons(Game.from_config(flat_game(tmp_path)).text, 22)
     assert planes.size == 1
     assert not paths
 

@@ -154,9 +154,9 @@ def contrast(image: np.ndarray, fill: np.ndarray) -> float:
     """The contrast by the compiled code, for coverage 0…255; the box is that of the ink."""
     rows, columns = np.flatnonzero(fill.any(1)), np.flatnonzero(fill.any(0))
     box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0)
-    masks = np.empty((2, fill.shape[0] + 2, fill.shape[1] + 2), np.uint8)
+    masks = np.empty((3, fill.shape[0] + 2, fill.shape[1] + 2), np.uint8)
     lines = np.empty((3, fill.shape[1] + 2), np.int32)
-    return float(measure_contrast(image, fill, *box, masks, lines))
+    return float(measure_contrast(image, fill, fill, box, masks, lines))
 
 
 def plain_contrast(image: np.ndarray, fill: np.ndarray) -> float:

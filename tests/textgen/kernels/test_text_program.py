@@ -34,7 +34,7 @@ def assert_same_texts(spec: Spec, times: int = 4) -> None:
             one: Any = Uniforms(index)
             two = Uniforms(index)
             text, out = spec.sample(name, one), np.zeros(program.max_length, np.uint16)
-            length = write_text(program, label, two.state, out)
+            length = write_text(program, label, two.state, out, np.zeros(len(out), np.uint8))
             assert decode_texts(out[None], alphabet) == [text]
             assert length == len(text)
             np.testing.assert_array_equal(one.state, two.state)
@@ -81,7 +81,7 @@ def test_texts_without_a_label_are_drawn_by_their_weights(texts: object) -> None
         one: Any = Uniforms(index)
         two = Uniforms(index)
         out = np.zeros(max(program.max_length, 1), np.uint16)
-        write_text(program, 0, two.state, out)
+        write_text(program, 0, two.state, out, np.zeros(len(out), np.uint8))
         assert decode_texts(out[None], alphabet) == [draw(choice.draw(one), one)]
         assert {*alphabet} >= set(decode_texts(out[None], alphabet)[0])
 

@@ -266,7 +266,7 @@ def test_a_painted_icon_is_that_of_its_table(tmp_path: Path, kind: str) -> None:
     icon = {"source": [kind], "sides": ["right"], "gap": [2, 2], "height": [1, 1.5]}
     without, drawn = crops_of(tmp_path, **place), crops_of(tmp_path, **place, icon=icon)
     text = Game.from_config(flat_game(tmp_path, height=[8, 8], icon=icon)).text
-    table, planes, _ = load_icons(text, 48)
+    table, planes, _, _ = load_icons(text, 48)
     for k in shown(drawn)[:8]:
         rows, columns = np.argwhere(changes(drawn, without)[k]).T
         image = drawn.images[k][rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
