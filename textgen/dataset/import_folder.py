@@ -1,6 +1,7 @@
 """Import folders of pictures as data sets.
 
-A folder holds `<split>/<class>/*`, or `<class>/*`, which is split 80/10/10. docs/how-to/formats.md describes both.
+A folder holds `<split>/<class>/*`, or `<class>/*`, which is split 80/10/10, or pictures and a labels file.
+docs/how-to/formats.md describes them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ from textgen.common.array_types import U8
 from textgen.common.atomic import atomic_folder
 from textgen.common.errors import UserError
 from textgen.common.pictures import CHUNK, Size, choose_chunk_size, inspect_picture, map_in_threads, read_pixels
-from textgen.dataset.imagefolder import MAX_IMAGES, PictureFile, find_classes, find_splits, list_pictures
+from textgen.dataset.imagefolder import MAX_IMAGES, PictureFile, find_source, find_splits, list_crops
 from textgen.dataset.store import (
     FORMAT,
     OTHER_DATA_FOLDER,
@@ -34,11 +36,15 @@ from textgen.dataset.store import (
     damaged_error,
     open_dataset,
 )
+from textgen.dataset.text_files import to_nfc
 from textgen.schema.game import MAX_CROP_SIDE
+from textgen.spec.parser import Spec
 
 IMPORTER = 2  # part of the hash: increment it when the same folder gives different arrays
 MAX_TEST_BYTES = 4 << 30  # size limit of a test set, which is held in memory
 MAX_CLASSES_SHOWN = 6  # in a message
+MAX_NAME = 64  # characters of a data set's name
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)  # names of devices on Windows
 SPLIT_DIVISOR = 10  # a missing split gets 1 / SPLIT_DIVISOR of the training images
 # Their versions are part of the hash, since they can change pixels.
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless")
@@ -50,6 +56,7 @@ def import_folder(
     *,
     size: Size | None = None,
     classes: Sequence[str] | None = None,
+    spec: Spec | None = None,
     name: str | None = None,
     seed: int = 0,
     rebuild: bool = False,
@@ -58,14 +65,15 @@ def import_folder(
 
     `size` (height, width) is the size of the crops, by default the most frequent one; other pictures are scaled to it,
     and the manifest counts them. `classes` are the class names in order, by default those of `classes.txt`, else the
-    folder names in natural order. `name` is by default the folder's name. `seed` decides which images go to missing
-    splits. `rebuild` imports again. Raises `UserError` that names the wrong file, folder or class.
+    names of the class folders, or the texts of the labels file, by value and alphabet. With `spec` the classes are its,
+    and it finds that of each text in a labels file. `name` is by default derived from the folder's name. `seed` decides
+    which images go to missing splits. `rebuild` imports again. Raises `UserError` that names the wrong file, folder,
+    class or line.
     """
     path = Path(path).expanduser()
-    name = _dataset_name(name, path)
-    folders = find_splits(path)
-    names, class_of_folder = find_classes(path, folders.values(), classes)
-    listed = {split: list_pictures(folder, names, class_of_folder) for split, folder in folders.items()}
+    name = _check_name(name) if name is not None else derive_name(path)
+    classes = spec.classes if spec and classes is None else classes
+    names, listed = list_crops(path, find_splits(path), classes, spec)
     count = sum(map(len, listed.values()))
     if not 0 < count <= MAX_IMAGES:
         raise UserError(f"{path} holds {count:,} pictures: give 1 to {MAX_IMAGES:,}, in one folder per class")
@@ -86,20 +94,28 @@ def import_folder(
     return dataset
 
 
-def load_test_folder(path: str | Path, classes: Sequence[str], size: Size) -> StoredSplit:
-    """Load real crops, one folder per class, as a test set of a game with these `classes` and crops of this `size`.
+def load_test_folder(path: str | Path, classes: Sequence[str], size: Size, spec: Spec | None = None) -> StoredSplit:
+    """Load real crops, in class folders or with a labels file, as a test set for `classes` and crops of this `size`.
 
-    The images, uint8 (n, H, W, 3), are held in memory. Classes may have no images. Raises `UserError` for a folder that
-    is not one of the classes, and as `import_folder` does.
+    `spec` finds the class of each text in a labels file. The images, uint8 (n, H, W, 3), are held in memory. Classes
+    may have no images. Raises `UserError` as `list_test_folder` does.
     """
     path = Path(path).expanduser()
     height, width = _check_size(size)
-    names, class_of_folder = find_classes(path, [path], classes)
-    rows = list_pictures(path, names, class_of_folder)
+    rows = list_test_folder(path, classes, spec)
     if not 0 < len(rows) * height * width * 3 <= MAX_TEST_BYTES:
         raise UserError(f"{path} holds {len(rows):,} pictures: give at least one, and at most 4 GiB of crops")
     images, labels, texts, _ = zip(*_decode_in_chunks(rows, size), strict=True)
     return StoredSplit(np.concatenate(images), np.concatenate(labels), list(chain(*texts)))
+
+
+def list_test_folder(path: Path, classes: Sequence[str], spec: Spec | None = None) -> list[PictureFile]:
+    """List the crops that `load_test_folder` loads.
+
+    Raises `UserError` for a folder or a text that is not one of `classes`, and for a labels file that is wrong.
+    """
+    _, rows = list_crops(path, {"test": find_source(path)}, classes, spec)
+    return rows["test"]
 
 
 def _assign_splits(
@@ -109,7 +125,8 @@ def _assign_splits(
 
     Without given splits, files with the same content go to the same split, so that no test image was trained on.
     """
-    key: Callable[[PictureFile], str] = (lambda row: row.digest) if "" in given else (lambda row: row.file.name)
+    by_content = "" in given
+    key: Callable[[PictureFile], str] = lambda row: row.digest if by_content else posixpath.basename(row.name)  # noqa: E731
     training = given["" if "" in given else "train"]
     missing = [split for split in ("val", "test") if split not in given]
     keys_of_class: dict[int, set[str]] = defaultdict(set)
@@ -229,8 +246,27 @@ def _check_size(size: Size) -> Size:
     return height, width
 
 
-def _dataset_name(given: str | None, path: Path) -> str:
-    name = given or re.sub(r"[^A-Za-z0-9_.-]+", "_", path.resolve().name).lstrip("_.-")[:64]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise UserError(f'name {name!r} names a folder: letters, digits, ".", "_" and "-", at most 64; give name=…')
+def derive_name(path: Path) -> str:
+    """Derive the name of a data set from that of its folder.
+
+    It is the folder's name with "_" in place of what a data set's name cannot have. Where that loses more than ASCII
+    punctuation and blanks, 8 digits of the SHA-256 of the folder's name follow, so that no two folders get one name.
+
+    >>> derive_name(Path("/crops/My crops!")), derive_name(Path("/crops/日本"))
+    ('My_crops_', 'folder_cf2abf0c')
+    """
+    given = to_nfc(path.resolve().name)
+    kept = re.sub(r"[^A-Za-z0-9_.-]+", "_", given).lstrip("_.-")
+    name = kept.rstrip(".") if RESERVED.match(kept) is None else ""  # what Windows refuses
+    if given.isascii() and name == kept and 0 < len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{name.rstrip('_.-')[: MAX_NAME - 9] or 'folder'}_{digest}"
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}", name):
+        raise UserError(
+            f'name {name!r} names a folder: letters, digits, ".", "_" and "-", at most {MAX_NAME}; give name=…'
+        )
     return name

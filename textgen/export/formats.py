@@ -21,8 +21,9 @@ from textgen.common.atomic import OTHER_OUT, atomic_folder
 from textgen.common.errors import UserError
 from textgen.common.pictures import choose_chunk_size, map_in_threads
 from textgen.common.progress import progress_bar
-from textgen.dataset.imagefolder import check_line, class_folders
+from textgen.dataset.imagefolder import class_folders
 from textgen.dataset.store import Dataset, StoredSplit, damaged_error
+from textgen.dataset.text_files import check_line
 
 INFO_FILE = "export.json"  # describes the export; overwrite=true replaces only folders that contain it
 SHARD_BYTES = 256 << 20  # maximum size of a parquet or tar file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import numpy as np
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES, open_picture
+from textgen.dataset.imagefolder import find_labels_files, find_pictures
+from textgen.dataset.labels_file import read_labels
 from textgen.schema.game import MAX_CROP_SIDE, MIN_CROP_SIDE
 from textgen.spec.parser import OTHER
 
@@ -36,16 +38,20 @@ class CropFolder:
 def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropFolder:
     """Read the pictures in `folder` and its subfolders, scaled to `size`, by default the most frequent size.
 
-    Pictures in folders named `other` count as crops without text. Raises `UserError` if there is no such folder or it
-    holds no crops, and for pictures that are damaged or have a side that no crop can have.
+    Pictures in folders named `other`, and those with the text "other" in a labels file, count as crops without text.
+    Raises `UserError` if there is no such folder or it holds no crops, for pictures that are damaged or have a side
+    that no crop can have, and for a labels file that is wrong.
     """
     if not folder.is_dir():
         raise UserError(f"--like: there is no folder {folder} (current folder: {Path.cwd()})")
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
     blank = [p for p in paths if OTHER in p.relative_to(folder).parts[:-1]]
-    paths = sorted(set(paths) - set(blank))
+    labelled_blank = _labelled_as_other({folder, *(path.parent for path in paths)})
+    paths = sorted(set(paths) - set(blank) - labelled_blank)
     if not paths:
-        contents = "only crops without text" if blank else f"no picture that ends in {' '.join(SUFFIXES)}"
+        contents = (
+            "only crops without text" if blank or labelled_blank else f"no picture that ends in {' '.join(SUFFIXES)}"
+        )
         raise UserError(f"--like: folder {folder} holds {contents}: put crops there that show the counter")
     paths = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), MAX_CROPS))]
     images = [_read_crop(path) for path in paths]
@@ -56,6 +62,11 @@ def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropF
     if not kept:
         raise UserError(f"--like: no crop in {folder} has the aspect ratio of {height}×{width}: leave out --size")
     notes = []
+    if labelled_blank:
+        notes.append(
+            f"{len(labelled_blank)} crops are labelled {OTHER} and were left out; in a folder named {OTHER} they become"
+            " backgrounds"
+        )
     if different := len(images) - sizes[height, width]:
         low, high = min(sizes), max(sizes)
         left_out = len(images) - len(kept)
@@ -66,6 +77,16 @@ def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropF
         )
     scaled = [np.asarray(_scale(image, height, width), np.uint8) for image in kept]
     return CropFolder(scaled, (height, width), _find_blank_folders(blank, (height, width), notes), notes)
+
+
+def _labelled_as_other(folders: Iterable[Path]) -> set[Path]:
+    """The pictures to which a labels file in one of `folders` gives the text "other"."""
+    found: set[Path] = set()
+    for folder in folders:
+        for table in find_labels_files(folder).values():
+            lines = [line for line in read_labels(table) if (line.text or "").strip() == OTHER]
+            found.update(find_pictures(folder, table, lines))
+    return found
 
 
 def _has_aspect(image: U8, height: int, width: int) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textgen.dataset.store import StoredSplit
@@ -90,6 +91,15 @@ def to_device(split: StoredSplit, device: torch.device) -> DeviceSplit:
     return DeviceSplit(
         torch.from_numpy(np.array(split.images)).to(device), torch.from_numpy(np.array(split.labels)).to(device)
     )
+
+
+def as_tensor(crops: NDArray[np.uint8]) -> Tensor:
+    """Crops (n, H, W, 3) as a tensor that shares their memory, or as a copy where PyTorch cannot share it.
+
+    It shares only writable arrays without negative strides; those of a data set on disk are read-only.
+    """
+    shareable = crops.flags.writeable and min(crops.strides) >= 0
+    return torch.from_numpy(crops if shareable else crops.copy(order="C"))
 
 
 def to_input(images: Tensor) -> Tensor:

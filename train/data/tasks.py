@@ -16,6 +16,7 @@ from textgen.dataset.store import Dataset, StoredSplit
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
+from textgen.spec.parser import Spec
 from train.config.settings import DataKind
 from train.data.sources import DeviceSplit, LiveSource, Source, to_device
 
@@ -43,6 +44,23 @@ class TrainingTask:
             return [self.train_images // len(self.classes)] * len(self.classes)
         counts: list[int] = np.bincount(self.imported.splits["train"].labels, minlength=len(self.classes)).tolist()
         return counts
+
+    @property
+    def spec(self) -> Spec | None:
+        """The spec of the game; None for a folder without a game."""
+        return self.definition.game.parse_spec() if self.definition else None
+
+    @property
+    def absent_classes(self) -> dict[str, list[str]]:
+        """The classes without images in "val" and "test", for those splits of a folder that lack some."""
+        if self.imported is None:
+            return {}
+        absent = {}
+        for split in ("val", "test"):
+            present = set(np.unique(self.imported.splits[split].labels).tolist())
+            if names := [name for label, name in enumerate(self.classes) if label not in present]:
+                absent[split] = names
+        return absent
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ def define_task(
             path,
             data_dir,
             size=game.size if game else None,
-            classes=game.classes if game else None,
+            spec=game.parse_spec() if game else None,
             rebuild=rebuild,
         )
         size = imported.splits["train"].images.shape[1:3]
@@ -113,7 +131,7 @@ def open_data(
         dataset = ensure_dataset(definition, data_dir, workers=workers, rebuild=rebuild)
     tests = {name: split for name, split in dataset.splits.items() if name.startswith("test")}
     if real is not None:
-        tests["real"] = load_test_folder(real, task.classes, task.size)
+        tests["real"] = load_test_folder(real, task.classes, task.size, task.spec)
     splits = dataset.splits
     return TaskData(
         train=LiveSource(renderer, task.train_images, device) if renderer else to_device(splits["train"], device),

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
+from train.data.sources import as_tensor
 from train.inference.classifier import build_classifier
 from train.inference.network import CropArray, Network
 from train.inference.onnx_file import Session, silence_exporters
@@ -54,7 +55,7 @@ def load_runner(content: bytes, file_format: Literal["onnx", "torch"], threads: 
 def _module_runner(module: Callable[..., Any]) -> Runner:
     def run(crops: CropArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         with torch.inference_mode():
-            labels, probabilities = module(torch.from_numpy(crops))
+            labels, probabilities = module(as_tensor(crops))
         return labels.numpy(), probabilities.numpy()
 
     return run

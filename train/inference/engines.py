@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from train.data.sources import as_tensor
 from train.folding.arithmetic import Form
 from train.inference.classifier import INPUT, OUTPUTS, build_classifier, export_onnx
 from train.inference.cpu.fused import FusedCPU
@@ -145,7 +146,7 @@ def _torch_runner(module: nn.Module, precision: Precision, device: torch.device,
             torch.cuda.synchronize(device)
         return probabilities
 
-    return Runner(lambda crops: torch.from_numpy(crops).to(device), run, lambda outputs: outputs.float().cpu().numpy())
+    return Runner(lambda crops: as_tensor(crops).to(device), run, lambda outputs: outputs.float().cpu().numpy())
 
 
 def _openvino_runner(file: bytes, precision: Precision, threads: int) -> Runner:
@@ -158,8 +159,11 @@ def _openvino_runner(file: bytes, precision: Precision, threads: int) -> Runner:
     }
     model = core.compile_model(core.read_model(file, b""), "CPU", config)
     request = model.create_infer_request()
+    of_no_crops = {1: np.empty((0, model.outputs[1].partial_shape[1].get_length()), np.float32)}
 
     def run(crops: CropArray) -> Any:
+        if not len(crops):
+            return of_no_crops  # the request would give the outputs of its last call again
         return request.infer([crops], share_inputs=True, share_outputs=True)
 
     return Runner(lambda crops: crops, run, lambda outputs: np.array(outputs[1]))
@@ -200,9 +204,7 @@ def _fused_runner(
             torch.cuda.synchronize(device)
             return probabilities  # type: ignore[no-any-return]
 
-        return Runner(
-            lambda crops: torch.from_numpy(crops).to(device), run_on_gpu, lambda outputs: outputs.cpu().numpy()
-        )
+        return Runner(lambda crops: as_tensor(crops).to(device), run_on_gpu, lambda outputs: outputs.cpu().numpy())
     assert precision in ("fp32", "int16", "int8")
     on_cpu = FusedCPU(network, precision=precision, calibration=calibration, threads=threads)
     return Runner(lambda crops: crops, lambda crops: _softmax(on_cpu(crops)), lambda outputs: outputs)

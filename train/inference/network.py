@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
-from train.metrics.predict import predict
+from train.data.sources import as_tensor
+from train.metrics.predict import BATCH, predict
 from train.models.notation import Layer, build, parse
 
 CropArray = NDArray[np.uint8]  # (n, H, W, 3) in RGB
@@ -44,19 +45,37 @@ class Network:
             raise UserError("the notation cannot express this network: run it with another engine")
         return parse(self.arch, self.pool)
 
-    def classify(self, images: Tensor | CropArray | Sequence[NDArray[np.uint8]]) -> list[str]:
-        """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n; consecutive crops share a stack.
+    def classify(self, images: Tensor | CropArray | Iterable[CropArray | Tensor]) -> list[str]:
+        """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n, 0 too; consecutive crops share a stack.
 
-        Raises `ValueError` for crops of another size or type.
+        `images` may also be a list or another iterable of n crops (H, W, 3). Raises `ValueError` for crops of another
+        size or type.
         """
-        if not isinstance(images, Tensor):
-            images = torch.from_numpy(np.ascontiguousarray(images))
+        crops = self._check_crops(images)
+        step = max(BATCH // self.fold, 1) * self.fold  # whole stacks
+        return [label for at in range(0, len(crops), step) for label in self._classify_batch(crops[at : at + step])]
+
+    def _check_crops(self, images: object) -> Tensor | CropArray:
+        needed = f"crops are uint8 (n, {self.size[0]}, {self.size[1]}, 3)"
+        if not isinstance(images, Tensor | np.ndarray):
+            if not isinstance(images, Iterable) or isinstance(images, str | bytes | Mapping):
+                raise ValueError(f"{needed}, not {type(images).__name__}")
+            crops = [crop.numpy(force=True) if isinstance(crop, Tensor) else np.asarray(crop) for crop in images]
+            if not crops:
+                return np.empty((0, *self.size, 3), np.uint8)
+            kinds = list(dict.fromkeys((str(crop.dtype), crop.shape) for crop in crops))
+            if len(kinds) > 1:
+                given = " and ".join(f"{dtype} {shape}" for dtype, shape in kinds[:2])
+                raise ValueError(f"{needed}, not crops of {given}")
+            images = np.stack(crops)
+        if images.dtype not in (torch.uint8, np.dtype(np.uint8)) or tuple(images.shape[1:]) != (*self.size, 3):
+            one = "; for one crop give crop[None]" if tuple(images.shape) == (*self.size, 3) else ""
+            raise ValueError(f"{needed}, not {images.dtype} {tuple(images.shape)}{one}")
+        return images
+
+    def _classify_batch(self, crops: Tensor | CropArray) -> list[str]:
+        images = crops if isinstance(crops, Tensor) else as_tensor(crops)
         n = len(images)
-        if images.dtype != torch.uint8 or images.shape[1:] != (*self.size, 3):
-            given = f"{images.dtype} {tuple(images.shape)}"
-            raise ValueError(f"crops are uint8 (n, {self.size[0]}, {self.size[1]}, 3), not {given}")
-        if n == 0:
-            return []
         stacks = torch.arange(n + -n % self.fold).clamp(max=n - 1).view(-1, self.fold)  # (n,) -> (s, f), padded
         return [self.classes[i] for i in predict(self.net, images, stacks).argmax(1).tolist()]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 from textgen.common.errors import UserError
-from textgen.dataset.imagefolder import find_classes
+from textgen.dataset.import_folder import list_test_folder
+from textgen.dataset.text_files import to_nfc
 from train.config.recipe import Recipe
 from train.config.settings import Settings
 from train.data.tasks import TrainingTask
@@ -19,9 +21,14 @@ from train.models.notation import build, parse
 from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
 
+MAX_NAMES_SHOWN = 10  # classes in a message
+
 
 def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
-    """Raise `UserError` for whatever can be known to be wrong before the data set is built."""
+    """Raise `UserError` for whatever can be known to be wrong before the data set is built.
+
+    Prints the classes that the validation or test images of a folder lack.
+    """
     arch, pool = resolve_architecture(settings, task.arch, task.size)
     build(parse(arch, pool), size=task.size, classes=len(task.classes), fold=settings.fold)
     _check_images(settings, recipe, task)
@@ -34,7 +41,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     if settings.real and not settings.real.is_dir():
         raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
     if settings.real:
-        find_classes(settings.real, [settings.real], task.classes)  # refuses a folder that is none of them
+        list_test_folder(settings.real, task.classes, task.spec)  # refuses a folder or text that is none of them
     if settings.teacher:
         check_teacher(settings.teacher, task)
     if recipe.needs_start and not settings.start:
@@ -46,6 +53,12 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
         if recipe.distill and not settings.teacher:
             raise UserError(f"start={settings.start}: who is to teach? give teacher=…, or recipe.distill=null")
     _check_out(settings)
+    for split, names in task.absent_classes.items():
+        shown = ", ".join(map(repr, names[:MAX_NAMES_SHOWN])) + (", …" if len(names) > MAX_NAMES_SHOWN else "")
+        print(
+            f"{split} of {settings.path} has no images of {len(names)} of the {len(task.classes)} classes: {shown}",
+            file=sys.stderr,
+        )
 
 
 def check_teacher(path: Path, task: TrainingTask) -> None:
@@ -87,13 +100,13 @@ def _check_images(settings: Settings, recipe: Recipe, task: TrainingTask) -> Non
 
 
 def _check_fits(option: str, network: Network, task: TrainingTask, fold: int) -> None:
-    given = (network.fold, network.size, network.classes)
-    if given != (fold, task.size, task.classes):
+    given = (network.fold, network.size, *map(to_nfc, network.classes))
+    if given != (fold, task.size, *map(to_nfc, task.classes)):
         has = f"fold={network.fold}, {network.size[0]}×{network.size[1]} pixels and {len(network.classes)} classes"
         needed = f"fold={fold}, {task.size[0]}×{task.size[1]} and the {len(task.classes)} classes of {task.name}"
         if len(network.classes) == len(task.classes):
             pairs = zip(network.classes, task.classes, strict=True)
-            other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+            other = next((pair for pair in pairs if to_nfc(pair[0]) != to_nfc(pair[1])), None)
             needed += f" ({other[1]!r} where it has {other[0]!r})" if other else ""
         raise UserError(f"{option} has {has}; it needs {needed}")
 

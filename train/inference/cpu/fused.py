@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from textgen.common.errors import UserError
-from train.data.sources import to_input
+from train.data.sources import as_tensor, to_input
 from train.folding.arithmetic import fold
 from train.inference.cpu.codegen import generate_ir
 from train.inference.cpu.lowering import build_program
@@ -136,7 +136,7 @@ def _measure_largest_outputs(net: nn.Module, images: CropArray, stack: int) -> l
     """The largest output of each ReLU on these images, in the order of the layers."""
     largest: list[float] = []
     complete = len(images) // stack * stack
-    for part in torch.split(torch.from_numpy(images[:complete]), 64 * stack):
+    for part in torch.split(as_tensor(images[:complete]), 64 * stack):
         x, found = fold(to_input(part), stack), []
         for layer in net.children():
             x = layer(x)

@@ -1,0 +1,201 @@
+"""Labels files: tables of the pictures of a folder and the text that each shows. docs/how-to/formats.md describes them.
+
+Nothing here opens a picture.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textgen.common.errors import UserError
+from textgen.common.pictures import SUFFIXES
+from textgen.dataset.text_files import check_line, read_text, to_nfc
+from textgen.spec.automaton import Automaton
+from textgen.spec.parser import OTHER, Spec
+
+FILE_COLUMNS = ("file_name", "file", "filename")  # the first is that of Hugging Face, the last that of EasyOCR
+TEXT_COLUMNS = ("text", "words")
+FORM = f"a table with the columns {FILE_COLUMNS[0]} and {TEXT_COLUMNS[0]}"
+MAX_SHOWN = 3  # lines in a message
+
+
+class LabelLine(NamedTuple):
+    """A line of a labels file: its number from 1, the path of a picture with slashes and in NFC, and the text."""
+
+    number: int
+    name: str
+    text: str | None  # None if there is no column of texts
+
+
+def read_labels(file: Path) -> list[LabelLine]:
+    """Read a labels file; its suffix decides its form: .csv, .tsv and .jsonl name their columns, .txt has none.
+
+    Raises `UserError` that names the line for whatever is not in that form, for paths out of the folder, and for a
+    picture that is listed twice.
+    """
+    lines: dict[str, LabelLine] = {}
+    for number, given, text in _parse(file):
+        where = f"{file}, line {number},"
+        name = _path_inside(given, where)
+        check_line(text or "", f"the text {text!r} of {name!r} in {file}")
+        if name in lines:
+            raise UserError(f"{where} lists {name!r} twice, first in line {lines[name].number}: remove one of them")
+        lines[name] = LabelLine(number, name, text)
+    return list(lines.values())
+
+
+def read_classes(file: Path, spec: Spec | None) -> list[tuple[LabelLine, str]]:
+    """Read a labels file, and find the class of each text: that of `spec`, or without one the text itself.
+
+    Texts are stripped and in NFC. The text "other" is of the class other, and so are the texts that the key `other` of
+    the game describes. Raises `UserError` for lines without a text, and for texts that `spec` does not describe: nobody
+    said that their crops show no value of the label.
+    """
+    lines = [line._replace(text=line.text and to_nfc(line.text.strip())) for line in read_labels(file)]
+    if any(line.text is None for line in lines):
+        raise UserError(f"{file} has no column {TEXT_COLUMNS[0]}: it needs {FORM}")
+    if empty := [line for line in lines if not line.text]:
+        raise UserError(
+            f"{file} has {len(empty):,} of {len(lines):,} lines without a text, the first is line {empty[0].number},"
+            f" {empty[0].name!r}: write the text, or {OTHER} where a crop shows none"
+        )
+    classify = _text_classifier(spec)
+    classes = [classify(line.text or "") for line in lines]
+    if unknown := [line for line, name in zip(lines, classes, strict=True) if name is None]:
+        shown = ", ".join(f"{line.text!r} in line {line.number}" for line in unknown[:MAX_SHOWN])
+        more = ", …" if len(unknown) > MAX_SHOWN else ""
+        raise UserError(
+            f"{file} has {len(unknown):,} of {len(lines):,} texts that the spec {spec and spec.text!r} does not"
+            f" describe ({shown}{more}): correct or remove these lines, or write {OTHER} where a crop shows no value of"
+            " the label"
+        )
+    return [(line, name) for line, name in zip(lines, classes, strict=True) if name is not None]
+
+
+def looks_like_labels(file: Path) -> bool:
+    """Whether the first line of `file` has the columns of a labels file, or begins with the name of a picture."""
+    suffix = file.suffix.lower()
+    try:
+        first = next(line for line in read_text(file).split("\n") if line.strip())
+        if suffix == ".txt":
+            return next(_parse_lines(file, first))[1].lower().endswith(SUFFIXES)
+        names = list(_parse_json(file, 1, first)) if suffix == ".jsonl" else next(_csv_reader(file, first), [])
+        return len(_choose_columns(names)) == 2
+    except (UserError, csv.Error, StopIteration):
+        return False
+
+
+def _text_classifier(spec: Spec | None) -> Callable[[str], str | None]:
+    if spec is None:
+        return lambda text: text
+    automaton = Automaton()
+    others = [automaton.add(items) for items in spec.others.options]
+
+    def classify(text: str) -> str | None:
+        label = spec.label_of(text)
+        if label != OTHER or text == OTHER or any(automaton.find_labels(start, text) for start in others):
+            return label
+        return None
+
+    return classify
+
+
+Parsed = Iterator[tuple[int, str, str | None]]  # number of the line, path of the picture, text
+
+
+def _parse(file: Path) -> Parsed:
+    content = read_text(file)
+    parsers = {".csv": _parse_table, ".tsv": _parse_table, ".jsonl": _parse_json_lines, ".txt": _parse_lines}
+    return parsers[file.suffix.lower()](file, content)
+
+
+def _parse_table(file: Path, content: str) -> Parsed:
+    reader = _csv_reader(file, content)
+    try:
+        header: list[str] = next(filter(None, reader), [])
+        columns = _require_columns(file, header, 1)
+        at = {key: header.index(name) for key, name in columns.items()}
+        for row in filter(None, reader):
+            if len(row) != len(header):
+                raise UserError(
+                    f"{file}, line {reader.line_num}, has {len(row)} fields and the first line {len(header)}: put"
+                    " a text that contains the separator between double quotes"
+                )
+            yield reader.line_num, row[at["file"]], row[at["text"]] if "text" in at else None
+    except csv.Error as error:
+        raise UserError(
+            f"{file} cannot be read after line {reader.line_num}: {error}; correct the quotes there"
+        ) from None
+
+
+def _csv_reader(file: Path, content: str) -> Any:
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    return csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+
+
+def _parse_json_lines(file: Path, content: str) -> Parsed:
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            row = _parse_json(file, number, line)
+            columns = _require_columns(file, list(row), number)
+            name, text = row[columns["file"]], row[columns["text"]] if "text" in columns else None
+            for value in (name, text) if "text" in columns else (name,):
+                if not isinstance(value, str):
+                    raise UserError(f"{file}, line {number}, has {value!r} where a text is needed: write it in quotes")
+            yield number, name, text
+
+
+def _parse_json(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}, line {number}, is not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise UserError(f'{file}, line {number}, is no JSON object: write {{"file_name": "…", "text": "…"}}')
+    return row
+
+
+def _parse_lines(file: Path, content: str) -> Parsed:
+    """Lines without a header: path, tab, text, as PaddleOCR writes them, or name, space, text, as trdg does."""
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    separator = "\t" if any("\t" in line for _, line in islice(lines, 1)) else " "
+    for number, line in lines:
+        name, found, text = line.partition(separator)
+        if not found:
+            missing = "tab" if separator == "\t" else "space"
+            raise UserError(f"{file}, line {number}, has no {missing} between file and text: {line[:80]!r}")
+        yield number, name, text
+
+
+def _choose_columns(names: Sequence[str]) -> dict[str, str]:
+    """Map "file" and "text", as far as they are among the columns, to the name of the column."""
+    given = {name.strip().lower(): name for name in reversed(names)}
+    aliases = {"file": FILE_COLUMNS, "text": TEXT_COLUMNS}
+    return {
+        key: given[found[0]] for key, known in aliases.items() if (found := [name for name in known if name in given])
+    }
+
+
+def _require_columns(file: Path, names: Sequence[str], number: int) -> dict[str, str]:
+    columns = _choose_columns(names)
+    if "file" not in columns:
+        has = ", ".join(map(repr, names[:10])) or "nothing"
+        raise UserError(f"{file} has no column {FILE_COLUMNS[0]}: line {number} has {has}, but it needs {FORM}")
+    return columns
+
+
+def _path_inside(given: str, where: str) -> str:
+    name = posixpath.normpath(to_nfc(given.strip()).replace("\\", "/"))
+    if not given.strip() or name == ".":
+        raise UserError(f"{where} names no picture: write its path")
+    if name.startswith("/") or re.match("[A-Za-z]:/", name) or name.split("/")[0] == "..":
+        raise UserError(f"{where} names {given!r}, which is not inside the folder: give paths relative to the folder")
+    return name

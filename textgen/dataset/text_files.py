@@ -1,0 +1,37 @@
+"""Names and texts from the user's folders and text files."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from textgen.common.errors import UserError
+
+MAX_TEXT_BYTES = 256 << 20  # size limit of classes.txt and of a labels file
+
+
+def read_text(file: Path) -> str:
+    """Read a text file of the user's. Raises `UserError` unless it is UTF-8 of at most `MAX_TEXT_BYTES`."""
+    try:
+        if file.stat().st_size > MAX_TEXT_BYTES:
+            raise UserError(f"{file} has more than {MAX_TEXT_BYTES >> 20} MiB: it cannot be a list of this folder")
+        return file.read_text(encoding="utf-8-sig")  # spreadsheets and editors write a byte order mark
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is not UTF-8: save it as UTF-8") from None
+
+
+def check_line(text: str, what: str) -> None:
+    """Raise `UserError` for a text with control characters or line breaks; texts are stored one per line."""
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+        raise UserError(f"{what} holds a control character: texts and classes are one line each")
+
+
+def to_nfc(name: str) -> str:
+    """Compose the characters of a name: macOS writes the names of files decomposed.
+
+    >>> len("e\\u0301"), len(to_nfc("e\\u0301"))
+    (2, 1)
+    """
+    return unicodedata.normalize("NFC", name)
