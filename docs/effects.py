@@ -36,6 +36,7 @@ TEXT: dict[str, Any] = {
 }
 OUTLINED = {"colors": ["#ffcc40", "#ff5040"], "outline": {"width": [1, 1]}, "contrast": 5}
 SHORT: dict[str, Any] = {"spec": "N", "text": {"height": [10, 10]}}  # leaves room beside the text
+DIGITS: dict[str, Any] = {"spec": "1N/20"}
 PAIRS: dict[str, Any] = {"spec": "N7.7", "fields": {"N": "70..79"}, "text": {"fonts": ["antonio"]}}
 
 # For every effect: title, YAML below `text`, other keys of the game.
@@ -55,6 +56,24 @@ EFFECTS: list[tuple[str, str, dict[str, Any]]] = [
     ("panel with border", 'panel: {padding: [2, 4], colors: ["#0a1428"], border: ["#c8aa6e"]}', SHORT),
     ("icon", "icon: {source: [coin, clock, heart, star], gap: [1, 3]}", SHORT),
     ("neighbour", 'neighbour: {texts: ["+N", "\\\\H\\\\P"], gap: [2, 4]}', SHORT),
+    (
+        "smaller part",
+        'parts: {T: {size: 0.6}, ".": {size: 0.6}}',
+        {"spec": "M:N.TT", "fields": {"N": "00..59"}, "text": {"height": [10, 10]}},
+    ),
+    (
+        "raised part",
+        "parts: {T: {size: 0.55, align: top}}",
+        {"spec": "M:NTT", "fields": {"N": "00..59"}, "text": {"height": [10, 10]}},
+    ),
+    ("two colours", 'parts: {N: {colors: ["#ffd040", "#ff5040"]}}', {}),
+    (
+        "icon between fields",
+        'parts: {"*": {icon: [coin, heart], size: 1.1, align: middle}}',
+        {"spec": "N * M", "text": {"height": [9, 9]}},
+    ),
+    ("old-style digits", "fonts: [alegreya-sans]", DIGITS),
+    ("digits of one height and width", "fonts: [alegreya-sans]\nfeatures: [lnum, tnum]", DIGITS),
     ("variable font", "fonts: [archivo-variable]\naxes: {wght: [100, 900], wdth: [62, 125]}", SHORT),
 ]
 STREAMS = [
@@ -73,7 +92,15 @@ Each effect is a few lines of YAML. Every crop draws new values from the ranges.
 also have a `chance`: the share of the crops that have it. Without it, as here, all crops do. [games.md](games.md) lists
 every key. `python docs/effects.py` writes this page and draws its pictures; [effects.png](effects.png) has all of them.
 """
-TEXT_HEAD = "\n## Text\n\nKeys below `text` in a game's file.\n\n| effect | crops | YAML |\n|---|---|---|\n"
+TEXT_HEAD = """
+## Text
+
+Keys below `text` in a game's file. `parts` names a field by its letter and a literal character as the spec has it: here
+the specs are `M:N.TT`, `M:NTT`, `N/20` and `N * M`.
+
+| effect | crops | YAML |
+|---|---|---|
+"""
 STREAM_HEAD = """
 ## Stream
 
