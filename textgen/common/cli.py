@@ -69,9 +69,13 @@ def close_output() -> NoReturn:
 
 def no_option(group: str, name: str, options: Sequence[str]) -> str:
     """The message for a name that a config group does not have."""
+    if not name:
+        return f"which {group}? give {group}=…, one of {', '.join(options)}"
     near = difflib.get_close_matches(name, options, 1)
     own = f"put a file of your own at <folder>/{group}/{name}.yaml and give --config-dir=<folder>"
     hint = f"did you mean {near[0]}?" if near else own
+    if name.lower() in ("false", "no", "none", "null", "true"):
+        hint = "give off for none" if "off" in options else "give one of these names"
     return f"there is no {group} {name!r}; known are {', '.join(options)}; {hint}"
 
 

@@ -9,20 +9,27 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, StrictInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, TypeAdapter, ValidationError
 
 from textgen.common.errors import UserError
 
 T = TypeVar("T")
 
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # ~ is expanded
+def _check_path(given: Any) -> Any:
+    if given == "":
+        raise ValueError("it is empty: give a path")
+    return given
+
+
+UserPath = Annotated[Path, BeforeValidator(_check_path), AfterValidator(Path.expanduser)]  # ~ is expanded
 Positive = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 SHAPES = {  # YAML's terms for types of pydantic errors
     "tuple_type": "it is a list: write [a, b]",
     "dataclass_type": "it is a mapping: write {key: value}, or {} for the defaults",
+    "path_type": "it is a path: give one, in quotes within quotes if it looks like a number or a word such as true",
     "mapping_type": "it is a mapping: write {key: value}",
 }
 
@@ -70,9 +77,9 @@ def _path(loc: tuple[int | str, ...]) -> list[str]:
 def _fields_at(cls: Any, path: list[str]) -> list[str]:
     """The field names of the dataclass at `path` inside `cls`."""
     for name in path:
-        if name.isdigit():
+        hint = typing.get_type_hints(cls).get(name)
+        if hint is None:  # a number in a list, or a key of a mapping
             continue
-        hint = typing.get_type_hints(cls)[name]
         inner = [hint, *_type_arguments(hint)]
         cls = next((t for t in inner if dataclasses.is_dataclass(t)), cls)
     return [field.name for field in dataclasses.fields(cls)]
