@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
 
 from textgen.common.atomic import write_atomic
 from textgen.common.html_templates import Table, load_template
 from train.config.advice import OTHER_RUNS_FOLDER
+from train.config.recipe import Recipe
+from train.metrics.evaluate import Evaluation
+from train.report.confusions import frequent_confusions
+from train.report.names import visible_name
 from train.report.result import format_value, summary, title
 
 PICTURES = {
@@ -18,33 +27,99 @@ PICTURES = {
     "orders": "Order agreement",
     "mistakes": "Mistakes with the highest confidence",
 }
-SHOWN_ELSEWHERE = ("per_class_accuracy", "accuracy_groupings", "tests")
+SHOWN_ELSEWHERE = ("per_class_accuracy", "accuracy_groupings", "tests", "slots", "batch", "epochs", "distill")
 HARDEST, LAST_EPOCHS = 20, 50  # rows of the tables of classes and of epochs
+CONFUSIONS, CROPS = 20, 5  # rows of the table of confusions, and crops in a row
+CROP_WIDTH = 280  # pixels on the screen, of a crop in that table at most
+
+
+class ConfusionRow(NamedTuple):
+    """A row of the table of confusions; `crops` are PNG files in base64, to be shown `crop_width` pixels wide."""
+
+    true: str
+    predicted: str
+    share: str
+    crops: list[str]
+    crop_width: int
+
+
+class Section(NamedTuple):
+    """A heading, and below it a picture, a PNG file in base64, or a sentence that says why there is none."""
+
+    caption: str
+    picture: str | None
+    instead: str
 
 
 def write_report(
-    result: Mapping[str, Any], history: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes], folder: Path
+    result: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    pictures: Mapping[str, bytes | None],
+    folder: Path,
+    *,
+    recipe: Recipe,
+    confusions: Sequence[ConfusionRow] = (),
 ) -> None:
-    """Write report.html to `folder`. `pictures` are PNG files by the names of `PICTURES`."""
-    figures = [
-        (caption, base64.b64encode(pictures[name]).decode()) for name, caption in PICTURES.items() if name in pictures
-    ]
+    """Write report.html to `folder`.
+
+    `pictures` are PNG files by the names of `PICTURES`, None where there is nothing to see. `recipe` is as fitted to
+    the run, `result["settings"]` has it as it was given.
+    """
     page = load_template("train.report", "page.html").render(
         title=title(result),
         summary=summary(result, folder),
-        figures=figures,
+        sections=list(_sections(result, pictures)),
+        confusions=confusions,
+        groupings=len(result["accuracy_groupings"]),
         hardest_classes=_tabulate_hardest_classes(result["per_class_accuracy"]),
         epochs=_tabulate_epochs(history, result["epochs_to_best"]),
-        settings=_tabulate_settings(result),
+        about=_tabulate_result(result),
+        recipe=_tabulate_recipe(recipe, result["settings"]),
     )
-    write_atomic(folder / "report.html", page.encode(), OTHER_RUNS_FOLDER)
+    write_atomic(folder / "report.html", page.encode("utf-8", "xmlcharrefreplace"), OTHER_RUNS_FOLDER)
+
+
+def tabulate_confusions(
+    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> list[ConfusionRow]:
+    """The most frequent confusions with crops, for test images uint8 (n, H, W, 3) and their labels int64 (n,)."""
+    return [
+        ConfusionRow(
+            visible_name(classes[found.true]),
+            visible_name(classes[found.predicted]),
+            f"{found.share:.1%}",
+            [_encode_crop(images[n]) for n in found.crops],
+            min(3 * images.shape[2], CROP_WIDTH),
+        )
+        for found in frequent_confusions(evaluation, labels, CONFUSIONS, CROPS)
+    ]
+
+
+def _encode_crop(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _sections(result: Mapping[str, Any], pictures: Mapping[str, bytes | None]) -> Iterator[Section]:
+    none = "None: all test images are classified correctly."
+    instead = {"confusion": none, "mistakes": none if result["accuracy"] == 1 else "None in the first grouping."}
+    if result["fold"] > 1:
+        why = ", by construction: each slot is a network of its own" if result["slots"] else ""
+        instead["orders"] = f"All {result['orders']} orders of every stack give the same predictions{why}."
+    for name, caption in PICTURES.items():
+        if picture := pictures.get(name):
+            yield Section(caption, base64.b64encode(picture).decode(), "")
+        elif name in instead:
+            yield Section(caption, None, instead[name])
 
 
 def _tabulate_hardest_classes(accuracies: Mapping[str, float | None]) -> Table:
     """The classes with the lowest test accuracy, without those at 100 % and those without test images."""
     missed = [(label, accuracy) for label, accuracy in accuracies.items() if accuracy is not None and accuracy != 1]
     missed.sort(key=lambda pair: pair[1])
-    return Table(["class", "accuracy"], [[label, f"{accuracy:.1%}"] for label, accuracy in missed[:HARDEST]], [1])
+    rows = [[visible_name(label), f"{accuracy:.1%}"] for label, accuracy in missed[:HARDEST]]
+    return Table(["class", "accuracy"], rows, [1])
 
 
 def _tabulate_epochs(history: Sequence[Mapping[str, Any]], best: int) -> Table:
@@ -67,8 +142,8 @@ def _tabulate_epochs(history: Sequence[Mapping[str, Any]], best: int) -> Table:
     return Table(head, rows, range(7))
 
 
-def _tabulate_settings(result: Mapping[str, Any]) -> Table:
-    """Every other value of result.json."""
+def _tabulate_result(result: Mapping[str, Any]) -> Table:
+    """Every other value of result.json but the recipe's settings, which have a table of their own."""
     rows = [[key, format_value(value)] for key, value in _flatten(result) if value not in (None, [])]
     return Table(["", "value"], rows)
 
@@ -80,6 +155,18 @@ def _flatten(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(value, Mapping):
             inner = ((name if key == "settings" else f"{key}.{name}", item) for name, item in value.items())
-            yield from ((name, item) for name, item in inner if name not in result)
+            yield from ((name, item) for name, item in inner if name not in result and name[:7] != "recipe.")
         else:
             yield key, value
+
+
+def _tabulate_recipe(recipe: Recipe, given: Mapping[str, Any]) -> Table:
+    """The settings of the recipe as the run used them, and as they were given where that is something else."""
+    rows = []
+    for key, used in asdict(recipe).items():
+        was = given.get(f"recipe.{key}")
+        if key in ("name", "data", "needs_start", "overrides") or (used is None and was is None):
+            continue
+        unused = "not used" if used is None else format_value(used)
+        rows.append([f"recipe.{key}", unused, "" if was == used else format_value(was)])
+    return Table(["setting", "used", "given, if other"], rows)

@@ -32,6 +32,7 @@ def measured_result(
         "slots": recipe.slots,
         "batch": recipe.batch,
         "epochs": recipe.epochs,
+        "images_seen": trained.images,
         "epochs_to_best": trained.best_epoch,
         "every_class_in": trained.history[-1]["classes"] == len(classes),
         "train_seconds": round(trained.seconds, 1),

@@ -162,9 +162,8 @@ class _Run:
                 device = machine.device_name(self.device)
                 trained = self._train(folder, teacher, log)
             evaluations = self._evaluate(trained)
-            pictures = self._draw(trained, evaluations["test"])
             result = self._describe(trained, evaluations, about_teacher, device)
-            _write_report(result, trained, pictures, folder)
+            self._report(result, trained, evaluations["test"], folder)
             log({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
         write_atomic(folder / "result.json", json.dumps(result, indent=1).encode(), OTHER_RUNS_FOLDER)
         return result
@@ -202,16 +201,23 @@ class _Run:
             evaluations["start"] = measure(start, split=tests["test"], orders=False)
         return evaluations
 
-    def _draw(self, trained: Trained, evaluation: Evaluation) -> dict[str, bytes]:
-        """The figures of the run as PNG files, by the names of `train.report.page.PICTURES`."""
+    def _report(self, result: dict[str, Any], trained: Trained, evaluation: Evaluation, folder: Path) -> None:
+        """Write the figures of the run as PNG files, and report.html."""
         test, classes = self.data.stored_test, self.task.classes
         images, labels = np.asarray(test.images), np.asarray(test.labels)
-        return {
+        drawn = {  # by the names of `page.PICTURES`
             "curves": plots.curves(trained.history, trained.best_epoch),
             "confusion": plots.confusion(evaluation, classes),
             "mistakes": plots.mistakes(evaluation, images, labels, classes),
-            **({"orders": plots.orders(evaluation)} if self.settings.fold > 1 else {}),
+            "orders": plots.orders(evaluation) if self.settings.fold > 1 else None,
         }
+        for name, picture in drawn.items():
+            if picture is None:
+                (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
+            else:
+                write_atomic(folder / f"{name}.png", picture, OTHER_RUNS_FOLDER)
+        confusions = page.tabulate_confusions(evaluation, images, labels, classes)
+        page.write_report(result, trained.history, drawn, folder, recipe=self.recipe, confusions=confusions)
 
     def _describe(
         self,
@@ -235,6 +241,7 @@ class _Run:
             "original_arch": s.model.arch or task.arch,
             "model.arch": s.model.arch,
             "train_images": task.train_images,
+            "val_accuracy": trained.val_accuracy,
             **measured_result(self.recipe, trained, tests, task.classes),
             "distill": self.recipe.distill and asdict(self.recipe.distill),
             "teacher": about_teacher,
@@ -263,16 +270,6 @@ def _fit(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> R
         epochs=settings.epochs,
         batch=settings.batch,
     )
-
-
-def _write_report(result: dict[str, Any], trained: Trained, pictures: dict[str, bytes], folder: Path) -> None:
-    """The figures as files, and report.html."""
-    for name in page.PICTURES:
-        if name in pictures:
-            write_atomic(folder / f"{name}.png", pictures[name], OTHER_RUNS_FOLDER)
-        else:
-            (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
-    page.write_report(result, trained.history, pictures, folder)
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:
