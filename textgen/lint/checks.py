@@ -295,6 +295,7 @@ def _check_glyphs(renderer: Renderer, crops: RenderedCrops) -> Check:
     other = len(renderer.classes) - 1
     other_texts = [text for text, label in zip(crops.texts, crops.labels, strict=True) if label == other]
     pairs = similarity.find_distinguishing_pairs(renderer.spec, other_texts[:MAX_OTHER_TEXTS])
+    pairs = {pair for pair in pairs if renderer.font_characters.issuperset(pair)}  # the others are icons
     characters = "".join(sorted({character for pair in pairs for character in pair if not character.isspace()}))
     height = float(renderer.levels.heights[0])
     visible = [(characters.index(a), characters.index(b)) for a, b in pairs if not (a.isspace() or b.isspace())]

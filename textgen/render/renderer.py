@@ -100,8 +100,8 @@ class Renderer:
             count = f"{len(characters)} different characters, more than {MAX_CHARACTERS}"
             raise UserError(f"game {game.name} shows {count}: use fewer")
         icon_characters = {key.removeprefix("\\") for key, part in text.parts.items() if part.icon}
-        self._drawn = (self.spec.characters - icon_characters) | neighbour_characters
-        self.faces, self._chances = load_faces(text.fonts, self._drawn, text.axes, text.features)
+        self.font_characters = (self.spec.characters - icon_characters) | neighbour_characters
+        self.faces, self._chances = load_faces(text.fonts, self.font_characters, text.axes, text.features)
         if text.kerning and len(self.faces) * len(characters) ** 2 > MAX_KERNING_PAIRS:
             pairs = f"{len(characters)} characters in {len(self.faces)} faces make more pairs than"
             raise UserError(f"game.text.kerning: {pairs} {MAX_KERNING_PAIRS:,}: set it to false, or give fewer fonts")
@@ -210,7 +210,9 @@ class Renderer:
 
     def _build_letters(self, usable: list[int]) -> tables.LetterTable:
         kerning = self.game.text.kerning
-        return build_letter_table(self.faces, self._chances, usable, self.levels, self.alphabet, self._drawn, kerning)
+        return build_letter_table(
+            self.faces, self._chances, usable, self.levels, self.alphabet, self.font_characters, kerning
+        )
 
     def _count_samples_per_call(self) -> int:
         """How many samples' masks and video frames fit in MAX_CALL_BYTES: few if letters are huge."""

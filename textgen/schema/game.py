@@ -324,3 +324,8 @@ def _check_parts(parts: Mapping[str, Part], spec: Spec) -> None:
     if unknown := [key for key in parts if key not in known]:
         there = ", ".join(sorted(known))
         raise UserError(f"game.text.parts: {unknown[0]!r} stands nowhere in the spec or in other; there are {there}")
+    for key, part in parts.items():
+        if part.icon and re.fullmatch("[A-Z]", key):  # an icon would hide the field's value
+            raise UserError(
+                f"game.text.parts.{key}.icon: {key} is a field: put a character of its own, such as *, beside it"
+            )

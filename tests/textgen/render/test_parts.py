@@ -117,7 +117,7 @@ def test_icons_of_a_part_are_drawn_in_turn_and_beside_those_of_the_text(tmp_path
             boxes = boxes_of(image)
             heart, icon = boxes[0], boxes[2]
             red, _, blue = image[heart[0] : heart[2], heart[1] : heart[3]].reshape(-1, 3).max(0)
-            assert red > 2 * blue
+            assert red > 2 * int(blue)
             inner.add(bool(image[icon[0] : icon[2], icon[1] : icon[3], 2].max() > 200))  # the clock has white
     assert inner == {True, False}
 
@@ -138,6 +138,7 @@ def test_a_part_that_nobody_could_read_is_refused(tmp_path: Path) -> None:
         ({"N": {"size": 0.1}}, "greater than or equal to 0.25"),
         ({"N": {"align": "centre"}}, "align"),
         ({"N": {"icon": ["coin"], "colors": ["#ffffff"]}}, "remove icon or colors"),
+        ({"N": {"icon": ["coin"]}}, "N is a field: put a character of its own"),
         ({"N": {"colour": ["#ffffff"]}}, "did you mean colors?"),
     ],
 )
