@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ def choose_fonts(game: Mapping[str, Any], option: str | None) -> list[str]:
     Raises `UserError` for fonts that cannot draw the spec.
     """
     if option is not None:
-        fonts = [font.strip() for font in option.split(",") if font.strip()]
+        parts = re.split(r",(?![^\[\]]*\])", option)  # but not at that of Name[wdth,wght].ttf
+        fonts = [font.strip() for font in parts if font.strip()]
         _check_fonts(game, fonts)
         return fonts
     try:

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from textgen.common import cli
@@ -86,19 +84,13 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
 
 
 def _check_name(name: str) -> None:
-    """Refuse names with which Hydra would not find the file. `Game` refuses those that are no file names."""
+    """Refuse names with which game=… would not find the file. `Game` refuses those that are no file names."""
     if re.search(r"\.ya?ml$", name):
         raise UserError(f"{name} is the name of a file, not of a game: write {re.sub(r'[.]ya?ml$', '', name)}")
     if (CONF / "game" / f"{name}.yaml").is_file():
         raise UserError(f"{name} is a game of foldtext, which Hydra would find first: choose another name")
-    try:
-        value = OverridesParser.create().parse_override(f"game={name}").value()
-    except HydraException:
-        value = name  # `Game` reports the characters that are not allowed
-    if not isinstance(value, str):
-        raise UserError(
-            f"Hydra does not read {name} in game={name} as text: begin the name with a letter, and avoid true and null"
-        )
+    if name == "null":
+        raise UserError("game=null stands for no game: choose another name")
 
 
 def _write(path: Path, text: str) -> None:
@@ -118,7 +110,7 @@ def _main(arguments: Sequence[str]) -> None:
     folder, name = shlex.quote(str(path.parents[1])), path.stem
     for note in notes:
         print(note)
-    spec = Game.from_config(OmegaConf.to_container(OmegaConf.load(path))).parse_spec()
+    spec = Game.from_config(OmegaConf.to_container(OmegaConf.load(path), resolve=True)).parse_spec()
     texts = ", ".join(repr(spec.sample(label, np.random.default_rng(0))) for label in spec.classes[:3])
     print(f"{shlex.quote(str(path))} is written: {len(spec.classes)} classes, texts such as {texts}.")
     print("Look at it, then train:")

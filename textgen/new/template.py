@@ -77,10 +77,9 @@ def check_reads_back(text: str, game: Mapping[str, Any]) -> None:
     """Check that Hydra reads the file `text` as `game`. Raises `UserError` otherwise."""
     try:
         config = OmegaConf.create(text)
-        missing = OmegaConf.missing_keys(config)  # keys with the value "???", a placeholder of Hydra
         read = OmegaConf.to_container(config, resolve=True)
         assert isinstance(read, dict)
-        wrong = [*sorted(map(str, missing)), *(key for key in game if read.get(key) != game[key])]
+        wrong = [key for key in game if read.get(key) != game[key]]
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"the arguments cannot be written as YAML: {error}") from None
     if wrong:
