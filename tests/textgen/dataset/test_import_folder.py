@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from PIL import Image
 from textgen.common import pictures
 from textgen.common.errors import UserError
 from textgen.dataset import import_folder as importer
-from textgen.dataset.imagefolder import natural_order
-from textgen.dataset.import_folder import import_folder
+from textgen.dataset.imagefolder import natural_order, order_classes
+from textgen.dataset.import_folder import derive_name, import_folder
 from textgen.dataset.store import Dataset, open_dataset
 
 SIZE = (6, 9)
@@ -169,6 +171,88 @@ def test_numbers_are_sorted_by_value(numbers: list[int]) -> None:
 def test_any_names_can_be_sorted(names: list[str]) -> None:
     backwards = names[::-1]
     assert sorted(names, key=natural_order) == sorted(backwards, key=natural_order)
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["-10", "-1", "0", "1", "1.5", "other"],
+        ["-1,000", "-999", "-1.5", "-1.25", "-0", "0", "+3", "20", "1,000", "1,000.5", "a", "b"],
+        ["\u221220", "-3", "\u22122", "7"],
+        ["-10%", "-5%", "3%", "20%"],
+        ["HP", "HP -10", "HP -2", "HP 1", "HP 10"],
+        ["1-3", "1-12", "2-1", "a-1", "a-2", "a-10"],  # these are no signs
+        ["1.5", "1.25", "2", "10", "+1"],  # without a negative number as ever
+    ],
+)
+def test_classes_are_in_the_order_of_values(ordered: list[str]) -> None:
+    assert order_classes(ordered[::-1]) == tuple(ordered)
+
+
+@settings(deadline=None)
+@given(numbers=st.lists(st.decimals(-(10**20), 10**20, places=2), min_size=1, unique=True))
+def test_numbers_with_a_sign_are_sorted_by_value(numbers: list[Decimal]) -> None:
+    names = order_classes(["-0.001", *(f"{number:f}" for number in numbers)])
+    assert [Decimal(name) for name in names] == sorted([Decimal("-0.001"), *numbers])
+
+
+COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
+
+
+def test_class_folders_are_found_however_their_names_are_composed(tmp_path: Path) -> None:
+    path, mac = (fill(tmp_path / parent / "crops", {COMPOSED: 4, "a": 4}) for parent in ("one", "two"))
+    (mac / COMPOSED).rename(mac / DECOMPOSED)
+    assert made(path).classes == made(mac).classes == ("a", COMPOSED)
+    assert made(path).hash == made(mac).hash
+    for folder, classes in ((path, (DECOMPOSED, "a")), (mac, (COMPOSED, "a"))):
+        assert made(folder, classes=classes).classes == classes
+        assert importer.load_test_folder(folder, classes, SIZE).labels.tolist() == [0] * 4 + [1] * 4
+        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        assert made(folder).classes == classes
+
+
+def test_two_folders_with_one_name_are_named(tmp_path: Path) -> None:
+    path = fill(tmp_path / "crops", {COMPOSED: 3, DECOMPOSED: 3})
+    assert r"'\xe9' and 'e\u0301'" in refusal(path)
+
+
+NAMES = [
+    *(
+        "日本",
+        "中国",
+        "!!!",
+        "🎮",
+        "🎲",
+        " ",
+        "%",
+        "a%20b",
+        "...",
+        ".x",
+        "x.",
+        "crops",
+        "Crops",
+        "CON",
+        "nul.txt",
+        "com1",
+    ),
+    *("ё" * 100, "a" * 200, "a" * 199, "Café", "Cafè", "日本1", "中国1", "\udcff", "-", "_", "a\tb", "'", "~"),
+]
+
+
+def test_a_folder_of_any_name_has_a_distinct_name_that_is_safe() -> None:
+    names = [derive_name(Path("/crops") / name) for name in [*NAMES, "/"]]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name)
+        assert not name.endswith(".")
+        assert not re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
+    assert derive_name(Path("/x") / COMPOSED) == derive_name(Path("/x") / DECOMPOSED)
+
+
+@pytest.mark.parametrize("name", ["日本", "🎮", "...x..", "%", "a" * 200, "CON"])
+def test_a_folder_of_any_name_is_imported(tmp_path: Path, name: str) -> None:
+    dataset = made(fill(tmp_path / name, {"a": 3}))
+    assert dataset.path.parent.name == dataset.manifest["name"] == derive_name(tmp_path / name)
 
 
 def test_what_systems_leave_in_folders_is_passed_over(crops: Path) -> None:

@@ -215,6 +215,32 @@ def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path) -
         assert result["game"] == name
 
 
+def test_a_flat_folder_is_trained_on_and_the_classes_that_val_lacks_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crops = tmp_path / "日本"
+    texts = {"train": ["5", "7", "5", "7"], "val": ["5", "5"], "test": ["7"], "real": ["8"]}
+    for number, (split, shown) in enumerate(texts.items()):
+        folder = tmp_path if split == "real" else crops
+        (folder / split).mkdir(parents=True)
+        lines = [f"{index}.png {text}\n" for index, text in enumerate(shown)]
+        (folder / split / "labels.txt").write_text("".join(lines))
+        for index in range(len(shown)):
+            pixels = np.random.default_rng([number, index]).integers(0, 256, (12, 20, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / split / f"{index}.png")
+    few = ["epochs=1", "batch=4", "threads=1", "recipe.norm=false", f"data_dir={tmp_path}", f"out={tmp_path / 'run'}"]
+    result = run(composed(*few, "data=folder", f"path='{crops}'", f"real='{crops / 'val'}'"))
+    said = capsys.readouterr().err
+    assert f"val of {crops} has no images of 1 of the 2 classes: '7'\n" in said
+    assert f"test of {crops} has no images of 1 of the 2 classes: '5'\n" in said
+    assert result["per_class_accuracy"] == {"5": None, "7": result["accuracy"]}
+    assert result["tests"]["real"]["images"] == 2
+    (val,) = (json.loads(line)["val_accuracy"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+    assert val in (0, 0.5, 1)  # of the two images that there are
+    with pytest.raises(UserError, match=r"the text '8' in line 1 of .*real/labels.txt is not one of the classes"):
+        run(composed(*few, "data=folder", f"path='{crops}'", f"real={tmp_path / 'real'}"))
+
+
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     settings = ("game=apex_count", "fold=2", "epochs=1", "recipe.slots=false")
     weights = []
