@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from textgen.common import hydra_app
@@ -22,20 +24,34 @@ from train.runs.run import run_validated
 
 @hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="train")
 @hydra_app.command
-def _main(config: DictConfig) -> None:
+def _main(config: DictConfig) -> float | None:
+    """The validation accuracy, mean of the seeds, for sweepers that optimise; None for an older run that lacks it."""
+    _check_direction()
     c = hydra_app.to_plain(config)
     _check_game(c)
     given = [setting.lstrip("+~").partition("=")[0] for setting in hydra_app.given_settings()]
     recipe = [name.removeprefix("recipe.") for name in given if name.startswith("recipe.")]
     c["recipe"] = without_overridden(c["recipe"], recipe)  # a setting of the command has priority over overrides
     settings = Settings.from_config(c)
-    accuracies = []
+    results = []
     for number in range(settings.seeds):
         once: dict[str, Any] = {"seed": settings.seed + number, "rebuild": settings.rebuild and number == 0}
-        accuracies.append(run_validated({**c, **once}, replace(settings, **once))["accuracy"])
+        results.append(run_validated({**c, **once}, replace(settings, **once)))
+    accuracies = [result["accuracy"] for result in results]
     if len(accuracies) > 1:
         spread = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}"
         print(f"{len(accuracies)} seeds: test accuracy {spread} (mean and standard deviation)")
+    validation = [result["val_accuracy"] for result in results]
+    return None if None in validation else statistics.mean(validation)
+
+
+def _check_direction() -> None:
+    """Before the first job of an Optuna sweep, say if it would look for the lowest accuracy, which is its default."""
+    hydra_config = HydraConfig.get()
+    direction = getattr(hydra_config.sweeper, "direction", None)
+    lowest = getattr(direction, "name", direction) == "minimize"
+    if lowest and hydra_config.mode == RunMode.MULTIRUN and hydra_config.job.num == 0:
+        print("this sweep minimises validation accuracy: give hydra.sweeper.direction=maximize", file=sys.stderr)
 
 
 def _check_game(config: Mapping[str, Any]) -> None:

@@ -129,6 +129,7 @@ class _Run:
                 if found.get("identity") != self.identity:
                     raise UserError(f"{folder} holds a run of other settings: {advice}")
                 checkpoint.remove(folder)
+                found.setdefault("val_accuracy", _kept_val_accuracy(folder, found))
                 print(f"{summary(found, folder)} (done before; fresh=true does it again)")
                 return found
             elif checkpoint.belongs_to_another_run(folder, self.identity):
@@ -277,6 +278,15 @@ def _finished(folder: Path) -> dict[str, Any] | None:
     with suppress(FileNotFoundError, ValueError):
         found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
+    return None
+
+
+def _kept_val_accuracy(folder: Path, found: dict[str, Any]) -> float | None:
+    """From metrics.jsonl, for an older run whose result.json lacks it; None where that has no line of the epoch."""
+    with suppress(FileNotFoundError, ValueError):
+        for line in map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()):
+            if line["epoch"] == found["epochs_to_best"]:
+                return float(line["val_accuracy"])
     return None
 
 
