@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, render_png
 from train.report.paper_numbers import ACCURACY, IDS
-from train.report.tables import COLUMNS, Table, differences
+from train.report.tables import COLUMNS, Table, differences, lengths
 
 
 def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
@@ -25,7 +25,7 @@ def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     for table in tables:
         lines = [f"## {table.title}\n", f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
         lines += [f"| {' | '.join(table.cells(row))} |" for row in table.rows]
-        lines += [f"\n{line}" for line in differences(table)]
+        lines += [f"\n{line}" for line in (*lengths(table), *differences(table))]
         parts.append("\n".join(lines) + "\n")
     parts.append(
         "Accuracies in per cent, drops in points from fold=1 of the same game. One seed has Wilson's 95 % interval for"

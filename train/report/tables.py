@@ -10,7 +10,9 @@ import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,16 @@ from textgen.common.confidence import wilson_interval
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
+from train.config.recipe import fit_recipe
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
 from train.report.result import format_value, hash_settings
 
 COLUMNS = (
-    *("game", "fold", "width", "seeds", "accuracy", "interval or sd"),
+    *("game", "fold", "width", "seeds", "images seen", "accuracy", "interval or sd"),
     *("drop", "paper", "paper's drop", "agreement"),
 )
+FULL_SHARE = 0.5  # of the images that the recipe asks for: a run with fewer is too short for a drop
 VARIANTS = ("model.arch", "scaling", "align")  # settings that change the network
 NEEDED = ("game", "fold", "width", "seed", "accuracy", "test_images", "recipe", "recipe_hash", "dataset_hash")
 Run = Mapping[str, Any]  # a result.json
@@ -53,6 +57,17 @@ class Row:
         return f"{100 * low:.2f} to {100 * high:.2f}"
 
     @property
+    def images_seen(self) -> int | None:
+        """The images of the whole training, of the shortest of the runs; None if an older run does not say."""
+        seen = [images_seen(run) for run in self.runs]
+        return None if None in seen else min(filter(None, seen))
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a run saw less than `FULL_SHARE` of the images that its recipe asks for."""
+        return any(seen < FULL_SHARE * full for seen, full in map(_seen_and_asked, self.runs) if seen and full)
+
+    @property
     def agreement(self) -> float | None:
         return statistics.mean(run["order_agreement"] for run in self.runs) if self.fold > 1 else None
 
@@ -72,15 +87,17 @@ class Table:
         """A row's cells in the order of `COLUMNS`, in per cent and points."""
         original, paper = self.original(row.game), ACCURACY.get(row.game)
         as_in_paper = row.width == 1 and not _variant(row.runs[0]) and row.runs[0].get("data") != "folder"
+        comparable = original and original is not row and not (row.is_short or original.is_short)
         of_paper = paper[row.fold - 1] if paper and as_in_paper and row.fold <= len(paper) else None
         return [
             f"{row.game} ({IDS[row.game]})" if row.game in IDS else row.game,
             str(row.fold),
             f"{row.width:g}",
             str(len(row.runs)),
+            str(row.images_seen or ""),
             f"{100 * row.accuracy:.2f}",
             row.spread,
-            f"{100 * (original.accuracy - row.accuracy):.2f}" if original and original is not row else "",
+            f"{100 * (original.accuracy - row.accuracy):.2f}" if original and comparable else "",
             f"{of_paper:.2f}" if of_paper is not None else "",
             f"{paper[0] - of_paper:.2f}" if paper and of_paper is not None and row.fold > 1 else "",
             f"{100 * row.agreement:.2f}" if row.agreement is not None else "",
@@ -114,6 +131,55 @@ def _with_new_names(run: Run) -> Run:
         return run
     renamed = {RENAMED.get(key, key): value for key, value in settings.items()}
     return {**run, "settings": renamed, "recipe_hash": hash_settings(renamed)}
+
+
+def lengths(table: Table) -> list[str]:
+    """What a reader of a table must know about the lengths of its trainings."""
+    found = []
+    short = [row for row in table.rows if row.is_short]
+    if short:
+        which = ", ".join(f"{row.game} fold={row.fold}" + f" width={row.width:g}" * (row.width < 1) for row in short)
+        found.append(f"Too short for a drop, with less than half of the images that the recipe asks for: {which}.")
+    by_game: dict[str, set[int | None]] = defaultdict(set)
+    for row in table.rows:
+        by_game[row.game].add(row.images_seen)
+    if any(len(seen - {None}) > 1 for seen in by_game.values()):
+        found.append(
+            "Networks of one game saw different numbers of images: with slots fold=f sees f times as many as fold=1,"
+            " a control 1/width² times."
+        )
+    return found
+
+
+def images_seen(run: Run) -> int | None:
+    """The images of the whole training. Of an older run that does not say, all epochs with all classes."""
+    seen: int | None = run.get("images_seen")
+    if seen is None and "epochs" in run and "train_images" in run:
+        seen = run["epochs"] * run["train_images"]
+    return seen
+
+
+def _seen_and_asked(run: Run) -> tuple[int | None, int | None]:
+    """The images that a run saw, and those that it sees if its command gives no length.
+
+    The second is None for a user's own recipe and for runs of versions with other settings.
+    """
+    settings, current = run.get("settings", {}), _current_config(run["recipe"])
+    if not current or "train_images" not in run:
+        return images_seen(run), None
+    own = {key.removeprefix("recipe."): value for key, value in settings.items() if key.startswith("recipe.")}
+    length = {key: current["recipe"][key] for key in ("epochs", "images", "data")}
+    with suppress(UserError):
+        recipe = fit_recipe(
+            {**own, **length},
+            game=run["game"],
+            fold=run["fold"],
+            width=run["width"],
+            teacher=bool(settings.get("teacher")),
+            train_images=run["train_images"],
+        )
+        return images_seen(run), (recipe.epochs or 0) * run["train_images"]
+    return images_seen(run), None
 
 
 def differences(table: Table) -> list[str]:
@@ -188,12 +254,17 @@ def _current_settings(recipe: str) -> dict[str, Any]:
 
     {} for a user's own recipe, of which only differences between runs are known.
     """
-    if not (CONF / "recipe" / f"{recipe}.yaml").exists():
+    if not (config := _current_config(recipe)):
         return {}
-    config = compose_config("train", f"recipe={recipe}")
     return {f"recipe.{key}": value for key, value in config["recipe"].items()} | {
         key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "teacher", "start")
     }
+
+
+@cache
+def _current_config(recipe: str) -> dict[str, Any]:
+    """The configuration of a run whose command names nothing but the recipe; {} for a user's own recipe."""
+    return compose_config("train", f"recipe={recipe}") if (CONF / "recipe" / f"{recipe}.yaml").exists() else {}
 
 
 def _variant(run: Run) -> str:

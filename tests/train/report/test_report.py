@@ -12,7 +12,7 @@ from conftest import composed
 from textgen.common.errors import UserError
 from train.report.formats import format_csv, format_markdown
 from train.report.result import hash_settings
-from train.report.tables import collect_tables
+from train.report.tables import COLUMNS, collect_tables
 
 
 def put(folder: Path, name: str, **changes: Any) -> None:
@@ -32,9 +32,9 @@ def test_one_row_has_original_drop_and_the_paper_s_numbers(tmp_path: Path) -> No
     put(tmp_path, "c", width=0.5, accuracy=0.965)
     (table,), unfinished = collect_tables(tmp_path)
     original, folded, control = (table.cells(row) for row in table.rows)
-    assert original == ["sot_time (V4)", "1", "1", "1", "98.00", "97.40 to 98.46", "", "96.52", "", ""]
-    assert folded == ["sot_time (V4)", "4", "1", "1", "97.00", "96.29 to 97.58", "1.00", "94.41", "2.11", "99.90"]
-    assert control[6:9] == ["1.50", "", ""]
+    assert original == ["sot_time (V4)", "1", "1", "1", "", "98.00", "97.40 to 98.46", "", "96.52", "", ""]
+    assert folded == ["sot_time (V4)", "4", "1", "1", "", "97.00", "96.29 to 97.58", "1.00", "94.41", "2.11", "99.90"]
+    assert control[7:10] == ["1.50", "", ""]
     assert unfinished == []
 
 
@@ -42,7 +42,7 @@ def test_seeds_become_mean_and_standard_deviation(tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.97, 0.98, 0.99)):
         put(tmp_path, str(seed), seed=seed, accuracy=accuracy)
     ((table,), _) = collect_tables(tmp_path)
-    assert table.cells(table.rows[0])[3:6] == ["3", "98.00", "± 1.00"]
+    assert table.cells(table.rows[0])[3:7] == ["3", "", "98.00", "± 1.00"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path:
     assert [len(table.rows) for table in tables] == [1, 1]
     assert "several recipes, data sets or networks" in format_markdown(tables, [])
     assert tables[0].title != tables[1].title
-    assert all(table.cells(table.rows[0])[6] == "" for table in tables)
+    assert all(table.cells(table.rows[0])[7] == "" for table in tables)
 
 
 def test_what_tells_two_recipes_of_one_name_apart_stands_above_them(tmp_path: Path) -> None:
@@ -92,11 +92,63 @@ def test_a_single_table_says_in_what_its_runs_are_not_their_recipe(tmp_path: Pat
     assert collect_tables(tmp_path / "further")[0][0].title == "recipe=finetune, data=files, start=abcd1234"
 
 
+def settings_of(recipe: str, **changes: Any) -> dict[str, Any]:
+    values = {f"recipe.{key}": value for key, value in composed(f"recipe={recipe}")["recipe"].items() if key != "data"}
+    return {**values, **changes}
+
+
+DROP = COLUMNS.index("drop")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "short"),
+    [
+        ("default", {"fold": 1, "epochs": 4}, False),  # 300 000 images in epochs of 60 000 are 5
+        ("default", {"fold": 1, "epochs": 2}, True),
+        ("default", {"fold": 4, "epochs": 20}, False),  # with slots
+        ("default", {"fold": 4, "epochs": 5}, True),
+        ("default", {"fold": 1, "width": 0.5, "epochs": 5}, True),
+        ("default", {"fold": 4, "epochs": 5, "settings": settings_of("default", **{"recipe.slots": False})}, False),
+        ("default", {"fold": 1, "epochs": 4, "images_seen": 60_000}, True),
+        ("paper", {"fold": 4, "epochs": 15}, True),
+        ("paper", {"fold": 4, "epochs": 1400, "settings": settings_of("paper", epochs=1400)}, False),
+        ("mine", {"fold": 4, "epochs": 1}, False),  # of which nobody knows the length
+    ],
+)
+def test_a_run_is_short_that_saw_less_than_half_of_what_its_recipe_asks_for(
+    tmp_path: Path, recipe: str, changes: dict[str, Any], short: bool
+) -> None:
+    usual = {"settings": settings_of(recipe) if recipe != "mine" else {}, "recipe": recipe, "train_images": 60_000}
+    put(tmp_path, "a", **{**usual, **changes})
+    ((table,), _) = collect_tables(tmp_path)
+    assert table.rows[0].is_short == short
+    assert ("Too short for a drop" in format_markdown([table], [])) == short
+
+
+def test_no_drop_stands_between_runs_of_which_one_is_short(tmp_path: Path) -> None:
+    usual = {"settings": settings_of("default"), "train_images": 60_000, "test_images": 2700}
+    put(tmp_path / "short", "a", **usual, fold=1, epochs=1, accuracy=0.33)
+    put(tmp_path / "short", "b", **usual, fold=4, epochs=20, accuracy=0.99)
+    ((table,), _) = collect_tables(tmp_path / "short")
+    assert [table.cells(row)[DROP] for row in table.rows] == ["", ""]
+    assert [table.cells(row)[COLUMNS.index("images seen")] for row in table.rows] == ["60000", "1200000"]
+    text = format_markdown([table], [])
+    assert "asks for: sot_time fold=1." in text
+    assert "saw different numbers of images" in text
+    put(tmp_path / "full", "a", **usual, fold=1, epochs=20)
+    put(tmp_path / "full", "b", **usual, fold=4, epochs=20, accuracy=0.97)
+    ((table,), _) = collect_tables(tmp_path / "full")
+    assert [table.cells(row)[DROP] for row in table.rows] == ["", "1.00"]
+    text = format_markdown([table], [])
+    assert "Too short" not in text
+    assert "different numbers" not in text
+
+
 def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "a", **{"model.arch": "C8 M F"})
     (table,), _ = collect_tables(tmp_path)
     assert table.title.endswith("model.arch=C8 M F")
-    assert table.cells(table.rows[0])[7] == ""
+    assert table.cells(table.rows[0])[8] == ""
 
 
 def test_no_run_hides_another_of_the_same_seed(tmp_path: Path) -> None:
