@@ -6,13 +6,18 @@ import csv
 import io
 from collections.abc import Sequence
 from itertools import cycle
+from textwrap import fill
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, render_png
+from train.report.names import fit_name, fonts_for
 from train.report.paper_numbers import ACCURACY, IDS
 from train.report.tables import COLUMNS, Table, differences, lengths
+
+LEGEND_CHARACTERS = 60  # of a line of the legend, for each panel above
 
 
 def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
@@ -50,6 +55,11 @@ def format_csv(tables: Sequence[Table]) -> str:
 def draw_figure(tables: Sequence[Table]) -> bytes:
     """Accuracy by fold as a PNG file, a panel a game: a line a table, controls as crosses, the paper's line dashed."""
     games = list(dict.fromkeys(row.game for table in tables for row in table.rows))
+    with fonts_for("".join([*games, *(table.title for table in tables)])):
+        return render_png(_draw_games(games, tables))
+
+
+def _draw_games(games: Sequence[str], tables: Sequence[Table]) -> Figure:
     columns = min(len(games), 3)
     rows = -(-len(games) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained")
@@ -58,8 +68,9 @@ def draw_figure(tables: Sequence[Table]) -> bytes:
     for axis, game in zip(axes.flat, games, strict=False):
         _draw_game(axis, game, tables)
     handles = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, fontsize=7, loc="outside lower center")
-    return render_png(figure)
+    labels = [fill(label, LEGEND_CHARACTERS * columns) for label in handles]
+    figure.legend(handles.values(), labels, fontsize=7, loc="outside lower center")
+    return figure
 
 
 def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
@@ -69,6 +80,9 @@ def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
         if folded:
             accuracies = [100 * row.accuracy for row in folded]
             axis.plot([row.fold for row in folded], accuracies, "o-", color=color, label=table.title)
+        if short := [row for row in folded if row.is_short]:
+            places = [row.fold for row in short], [100 * row.accuracy for row in short]
+            axis.plot(*places, "o", color=color, markerfacecolor="white", label="hollow: too short a training")
         controls = [row for row in rows if row.width < 1 and row.fold == 1]
         if controls:
             folds = [1 / row.width**2 for row in controls]  # with the same capacity an image
@@ -76,7 +90,11 @@ def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
     if game in ACCURACY:
         axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
     axis.set(xlabel="fold", ylabel="accuracy, %")
-    axis.set_title(f"{game} ({IDS[game]})" if game in IDS else game, parse_math=False)  # a folder's name may hold $
-    axis.set_xticks([1, 2, 3, 4])
+    axis.set_title(f"{game} ({IDS[game]})" if game in IDS else fit_name(game, 3, 12))
+    most = max([4, *(row.fold for table in tables for row in table.rows)])
+    axis.set_xlim(0.8, most + 0.2)
+    axis.set_xticks(range(1, most + 1))
+    axis.ticklabel_format(useOffset=False)
     low, high = axis.get_ylim()
+    high = min(high, 100.2)
     axis.set_ylim(min(low, high - 1), high)  # at least one point, so that noise does not look like a cliff

@@ -50,9 +50,9 @@ def fit_name(name: str, width: float, size: float) -> str:
 
 @contextmanager
 def fonts_for(text: str) -> Iterator[None]:
-    """What is drawn with matplotlib within has a glyph for every character of `text` that an installed font has."""
+    """Draw with matplotlib within: texts literally, with a glyph for each character of `text` that a font here has."""
     families = dict.fromkeys([FONT, *filter(None, map(_find_family, text))])
-    with matplotlib.rc_context({"font.family": list(families)}):
+    with matplotlib.rc_context({"font.family": list(families), "text.parse_math": False}):
         yield
 
 

@@ -84,8 +84,8 @@ def draw_confusion(evaluation: Evaluation, classes: Sequence[str], shown: Sequen
                 color = "white" if dark else "black"
                 axes.text(column, row, f"{100 * share:.1f}", ha="center", va="center", fontsize=LABEL_SIZE, color=color)
     names = [fit_name(classes[n], 1.2, LABEL_SIZE) for n in shown]
-    axes.set_xticks(range(len(shown)), names, rotation=90, fontsize=LABEL_SIZE, parse_math=False)
-    axes.set_yticks(range(len(shown)), names, fontsize=LABEL_SIZE, parse_math=False)
+    axes.set_xticks(range(len(shown)), names, rotation=90, fontsize=LABEL_SIZE)
+    axes.set_yticks(range(len(shown)), names, fontsize=LABEL_SIZE)
     axes.set(xlabel="predicted", ylabel="true")
     figure.suptitle(_title_confusion(evaluation, shares, shown, len(classes)), fontsize=9)
     figure.colorbar(picture, format=PercentFormatter(1), shrink=0.8, label="of the true class's images")
@@ -166,7 +166,7 @@ def draw_mistakes(images: np.ndarray, names: Sequence[tuple[str, str]], confiden
         inset = (cell_wide - wide) // 2
         sheet[top : top + high, left + inset : left + inset + wide] = image
         place = left + cell_wide / 2, top - 0.04 / scale
-        axes.text(*place, captions[at], fontsize=LABEL_SIZE, ha="center", va="bottom", parse_math=False, linespacing=1)
+        axes.text(*place, captions[at], fontsize=LABEL_SIZE, ha="center", va="bottom", linespacing=1)
     axes.imshow(sheet, interpolation="nearest", aspect="auto")
     axes.axis("off")
     return figure
