@@ -114,7 +114,10 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if not argument.startswith("-"):
             settings.append(argument)
         elif name in FLAGS_WITH_VALUE:
-            flags += [argument] if value else [argument, *[next(rest, "")]]
+            given = value or next(rest, "")
+            if not given and name not in ("--info", "-i"):
+                raise UserError(f"{name} takes a value: {name}=…")
+            flags.append(f"{name}={given}" if given else name)
         elif name in FLAGS:
             flags.append(argument)
         else:

@@ -62,6 +62,7 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     [
         (["fold", "4"], "'fold' is no setting: write key=value, such as game=sot_time"),
         (["--fold", "4"], "there is no option --fold: settings have no dashes, such as fold=4; --help lists them"),
+        (["--config-dir"], "--config-dir takes a value: --config-dir=…"),
         (["fold=1,4"], "fold=1,4: a list takes brackets and quotes, 'fold=[1,4]', and several runs take -m"),
         (["start=runs/…"], "cannot read 'start=runs/…': … stands for a name of your own"),
         (["recipe.imgaes=3000"], "no setting 'recipe.imgaes' here: did you mean recipe.images?"),
