@@ -7,7 +7,7 @@ and the settings are moved by the difference, in a few rounds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.new.clustering import CLUSTERED_SHARE, F64, find_centers, merge_similar, move_to_medians
 from textgen.new.crop_folder import CropFolder
+from textgen.new.inks import Edge, find_fill, is_hollow, measure_edge
 from textgen.new.measure import (
     TextLine,
     find_text_lines,
@@ -32,7 +33,7 @@ from textgen.schema.game import Game
 
 ROUNDS, RENDERED_CROPS = 4, 96  # of calibration, and per round
 TINT_RADIUS, MAX_TINTS = 40.0, 4  # RGB distance within which ground colours count as one
-COLOR_SPREAD, MAX_COLORS = 1.25, 3  # times the measured spread of a single colour: within it text colours count as one
+COLOR_SPREAD, MAX_COLORS = 1.25, 4  # times the measured spread of a single colour: within it text colours count as one
 MIN_COLOR_DISTANCE = 30.0  # of two proposed text colours, in RGB
 MIN_CONTRAST, MAX_CONTRAST = 5, 18  # proposed as the least contrast, in levels
 NOISE_FREE = 1.8  # levels: the crops of a recording with compression have more noise
@@ -42,7 +43,7 @@ NOISE_FREE = 1.8  # levels: the crops of a recording with compression have more 
 class Proposal:
     """Keys of a game that make its crops look like the user's, and notes for the user."""
 
-    text: dict[str, Any]  # height, colors, x, y, contrast
+    text: dict[str, Any]  # height, colors, x, y, contrast, and outline or shadow if there is one
     backgrounds: list[dict[str, Any]]
     notes: list[str]
 
@@ -55,6 +56,7 @@ class _Look:
     colors: F64  # (k, 3)
     contrast: float
     tints: F64  # (t, 3)
+    edge: Edge | None = None
     tint_opacity: float = 0.7
 
     def text(self, size: tuple[int, int]) -> dict[str, Any]:
@@ -62,7 +64,8 @@ class _Look:
         (low, high), y, x = self.ranges
         low = min(max(round(low * 2) / 2, 4.0), size[0] - 2.0)
         high = min(max(round(high * 2) / 2, low), size[0] - 1.0)
-        return {
+        edge = self.edge.settings(_format_color(self.edge.color)) if self.edge else {}
+        return edge | {
             "height": [low, high],
             "colors": [_format_color(color) for color in self.colors],
             "x": [round(float(v), 2) for v in np.clip(x, 0, 1)],
@@ -82,40 +85,51 @@ def propose_settings(crops: CropFolder, game: Mapping[str, Any]) -> Proposal:
 
     Raises `UserError` if no crop shows a line of text.
     """
-    lines, light = _find_lines(crops)
-    contrast = (
-        float(np.clip(0.6 * np.quantile([line.score for line in lines], 0.1), MIN_CONTRAST, MAX_CONTRAST))
-        if lines
-        else 0.0
-    )
-    if contrast <= MIN_CONTRAST:
-        raise UserError("--like: no text was found in these crops: cut closer to the text, or leave out --like")
-    max_tints = min(MAX_TINTS, 1 + len(lines) // 4)
-    tints = find_centers(np.array([line.ground for line in lines]), max_tints, TINT_RADIUS)
+    found = {light: find_text_lines(crops.images, light) for light in (False, True)}
     noise = float(np.quantile([measure_noise(crop) for crop in crops.images], 0.75))
     augment = "off" if noise < NOISE_FREE else "light"
-
-    color = np.median(measure_colors(lines), 0, keepdims=True)
-    look = _Look(measure_ranges(lines, crops.size), color, min(float(contrast), MAX_CONTRAST), tints)
+    light, both = find_fill(crops.images, found[False], found[True])
+    lines = _keep_text(found[light], crops.size)
+    if not both and any(found[not light]):
+        plain = _measure_rendered(replace(_find_look(lines, crops.size), edge=None), light, crops.size, game, augment)
+        if plain and is_hollow(lines, plain):
+            light, lines = not light, _keep_text(found[not light], crops.size)
+    look = _find_look(lines, crops.size)
     _calibrate(look, lines, light, crops.size, game, augment)
     _widen(look, len(lines))
 
-    ground = "lighter" if light else "darker"
-    notes = [*crops.notes, f"{len(lines)} of {len(crops.images)} crops show text, {ground} than its background"]
+    notes = [*crops.notes, f"{len(lines)} of {len(crops.images)} crops show text, {_describe(light, look.edge)}"]
     if augment == "off":
         notes.append("the crops have hardly any noise: add augment=off to the commands below to render crops like them")
     return Proposal(look.text(crops.size), look.backgrounds(crops.blank_folders), notes)
 
 
-def _find_lines(crops: CropFolder) -> tuple[list[TextLine], bool]:
-    """Find the text lines of crops, and whether they are lighter than the ground: the clearer of both."""
-    dark, light = ([line for line in find_text_lines(crops.images, sign) if line] for sign in (False, True))
-    is_light = _median_score(light) >= _median_score(dark)
-    return remove_outliers(light if is_light else dark, crops.size), is_light
+def _keep_text(found: Sequence[TextLine | None], size: tuple[int, int]) -> list[TextLine]:
+    """Keep the lines that are text. Raises `UserError` if there are none, or if they hardly stand out."""
+    lines = remove_outliers([line for line in found if line], size)
+    if not lines or 0.6 * np.quantile([line.score for line in lines], 0.1) <= MIN_CONTRAST:
+        raise UserError("--like: no text was found in these crops: cut closer to the text, or leave out --like")
+    return lines
 
 
-def _median_score(lines: Sequence[TextLine]) -> float:
-    return float(np.median([line.score for line in lines])) if lines else -np.inf
+def _find_look(lines: Sequence[TextLine], size: tuple[int, int]) -> _Look:
+    """The settings of lines as they are measured, before calibration."""
+    edge = measure_edge(lines)
+    # Outlined text may be as light as its ground; plain text has at least MIN_CONTRAST.
+    contrast = 0.6 * np.quantile([line.contrast for line in lines], 0.1)
+    tints = find_centers(np.array([line.ground for line in lines]), min(MAX_TINTS, 1 + len(lines) // 4), TINT_RADIUS)
+    return _Look(
+        measure_ranges(lines, size),
+        np.median(measure_colors(lines), 0, keepdims=True),
+        float(np.clip(contrast, 0 if edge else MIN_CONTRAST, MAX_CONTRAST)),
+        tints,
+        edge,
+    )
+
+
+def _describe(light: bool, edge: Edge | None) -> str:
+    around = f"its {edge.kind}" if edge else "its background"
+    return f"{'lighter' if light else 'darker'} than {around}"
 
 
 def _calibrate(
@@ -123,7 +137,7 @@ def _calibrate(
 ) -> None:
     """Move the settings of `look` until rendered crops measure like `lines`."""
     clutter = float(np.median([line.clutter for line in lines]))
-    target_ranges, target_colors = measure_ranges(lines, size), look.colors
+    target_ranges, target_colors, target_edge = measure_ranges(lines, size), look.colors, look.edge
     calibrated = False
     for _ in range(ROUNDS):
         rendered = _measure_rendered(look, light, size, game, augment)
@@ -131,6 +145,9 @@ def _calibrate(
             look.ranges, look.contrast = look.ranges * ((0.85,), (1,), (1,)), max(look.contrast - 4, 0)
             continue
         look.ranges = _shift_ranges(look.ranges, target_ranges - measure_ranges(rendered, size))
+        edge = measure_edge(rendered)
+        if look.edge and target_edge and edge:
+            look.edge = look.edge.move(target_edge, edge)
         rendered_clutter = max(float(np.median([line.clutter for line in rendered])), 1.0)
         look.tint_opacity = float(np.clip(1 - (1 - look.tint_opacity) * clutter / rendered_clutter, 0.15, 0.9))
         colors = measure_colors(rendered)

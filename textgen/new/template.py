@@ -12,6 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from textgen.common.errors import UserError
 
+EDGES = {  # examples for a text that has none
+    "shadow": "{chance: 0.5, offset: [0.5, 1.5], blur: [0, 1], opacity: [0.4, 0.9]}",
+    "outline": '{chance: 0.5, width: [0.5, 1], colors: ["#000000"]}',
+}
 TEMPLATE = """\
 # Every key is explained in docs/reference/games.md. Lengths are pixels of the crop; a pair [a, b] is a range.
 name: {name}
@@ -35,8 +39,8 @@ text:{measured}
   x: {text_x}  # position in the free space of the crop: 0 is left, 1 is right
   y: {text_y}  # 0 is top, 1 is bottom
   contrast: {text_contrast}  # the least contrast of a crop, in levels of 255
-  # shadow: {{chance: 0.5, offset: [0.5, 1.5], blur: [0, 1], opacity: [0.4, 0.9]}}
-  # outline: {{chance: 0.5, width: [0.5, 1], colors: ["#000000"]}}
+  {shadow}
+  {outline}
 
 # What is behind the text: scene, noise, gradient or panel, a tag of the pictures, or a folder of your own: ./frames/
 # `tint` is a flat colour that is laid over it.
@@ -53,10 +57,12 @@ def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: 
     """
     keys = {key: _format_value(value) for key, value in game.items()}
     keys |= {f"text_{key}": _format_value(value) for key, value in game["text"].items()}
+    for name, example in EDGES.items():
+        keys[name] = f"{name}: {_format_value(game['text'][name])}" if name in game["text"] else f"# {name}: {example}"
     keys["backgrounds"] = "\n".join(f"  - {_format_value(background)}" for background in game["backgrounds"])
     clock = f"\n# The values of {clock_fields} are assumed to be those of a clock: change `fields` if they are not."
     keys["clock"] = clock if clock_fields else ""
-    keys["measured"] = "  # height, colors, x, y and contrast were measured, fonts were not" if measured else ""
+    keys["measured"] = "  # all but fonts and spacing was measured" if measured else ""
     return TEMPLATE.format(**keys)
 
 

@@ -22,8 +22,10 @@ from textgen.assets.backgrounds import parse_color
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
+from textgen.new.crop_folder import CropFolder
 from textgen.new.main import create
 from textgen.new.measure import find_text_lines
+from textgen.new.proposal import propose_settings
 from textgen.new.template import format_game_file
 from textgen.render.renderer import Renderer
 from textgen.schema.game import Game
@@ -258,8 +260,64 @@ def test_proposals_are_near_the_true_settings(
     np.testing.assert_allclose(found["text"]["x"], truth["x"], atol=0.15)
     np.testing.assert_allclose(found["text"]["y"], truth["y"], atol=0.2)
     assert min(distance(color, truth["colors"][0]) for color in found["text"]["colors"]) < 70
-    assert "were measured" in path.read_text()
+    assert "was measured" in path.read_text()
     Renderer(Game.from_config(found)).render("train", range(61))
+
+
+FLAT_LIGHT = {"source": "gradient", "tint": ["#f0f4fa"], "tint_opacity": [0.8, 0.95]}  # as snow
+MEDIUM = {"source": "scene", "tint": ["#506080"], "tint_opacity": [0.6, 0.8]}
+MIXED = [{"source": "scene"}, FLAT_LIGHT, DARK]
+LINE = {"width": [0.8, 1.3]}
+
+
+@pytest.mark.parametrize(
+    ("colors", "edge", "edge_color", "grounds"),
+    [
+        (["#ffffff"], "outline", "#404040", [FLAT_LIGHT]),  # the fill has the colour of the ground
+        (["#101010"], "outline", "#f0f0f0", [DARK]),
+        (["#ffffff"], "outline", "#000000", MIXED),
+        (["#e08030"], "outline", "#302010", [FLAT_LIGHT]),
+        (["#ffe020", "#c0c0c0"], "outline", "#101010", [MEDIUM]),
+        (["#ffffff"], "shadow", "#000000", [MEDIUM]),
+        (["#ffffff"], None, "", MIXED),
+        (["#181010"], None, "", [FLAT_LIGHT]),
+    ],
+)
+def test_the_fill_is_told_from_outline_and_shadow(
+    colors: list[str], edge: str | None, edge_color: str, grounds: list[dict[str, Any]]
+) -> None:
+    settings = {"outline": LINE, "shadow": {"opacity": [0.8, 1], "offset": [1, 1.5], "blur": [0, 0.4]}}
+    text = {"colors": colors, "height": [14, 16], "x": [0, 1], "y": [0, 1], "contrast": 0}
+    text |= {edge: {**settings[edge], "colors": [edge_color]}} if edge else {}
+    size = (26, 64)
+    crops = CropFolder(like(size, text, grounds)(40), size, [], [])
+    plain = {**CLOCK, "size": list(size), "text": TEXT, "backgrounds": [DARK]}
+    proposal = propose_settings(crops, plain)
+    for color in colors:
+        assert min(distance(color, found) for found in proposal.text["colors"]) < 60, proposal.text
+    if edge is None:
+        assert len(proposal.text["colors"]) == 1
+    assert [kind for kind in ("outline", "shadow") if kind in proposal.text] == ([edge] if edge else [])
+    if edge == "outline":
+        assert distance(proposal.text[edge]["colors"][0], edge_color) < 80, proposal.text
+        low, high = proposal.text[edge]["width"]
+        assert 0.2 < low < high < 2.3
+    elif edge:  # a shadow is blurred and partly hidden: which side of the ground it is on
+        found = np.mean(parse_color(proposal.text[edge]["colors"][0]))
+        assert (found > 96) == (edge_color == "#ffffff"), proposal.text
+    assert (edge or "background") in proposal.notes[0]
+
+
+def test_a_measured_outline_is_written_and_can_be_drawn() -> None:
+    text = {"colors": ["#ffffff"], "height": [14, 16], "outline": {**LINE, "colors": ["#202020"]}, "contrast": 0}
+    save(Path("crops"), like((26, 64), text, [FLAT_LIGHT])(24))
+    path, notes = create(["g", "MM:SS", "--label", "M", "--like", "crops"])
+    game = read(path)
+    assert distance(game["text"]["outline"]["colors"][0], "#202020") < 80
+    assert "lighter than its outline" in notes[0]
+    assert "# shadow:" in path.read_text()
+    assert "# outline:" not in path.read_text()
+    Renderer(Game.from_config(game)).render("train", range(61))
 
 
 def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
