@@ -17,6 +17,7 @@ from textgen.render.renderer import SPLITS, TEST_BACKGROUNDS, TEST_FONTS
 CLASS_PIXELS, OTHER_PIXELS = 640_000, 300_000
 MAX_ROWS, MAX_PER_ROW = 200, 40
 STYLE_PER_ROW = 16
+EVEN_ROWS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 18, 20, 24, 30, 36, 40)  # numbers of crops that fill lines evenly
 
 
 @dataclass
@@ -157,6 +158,8 @@ def _fill_rows(
     shown = min(len(groups), MAX_ROWS, max(1, pixels // area))
     chosen = [groups[i] for i in np.linspace(0, len(groups) - 1, shown).astype(int).tolist()]
     fit = max(1, min(each, MAX_PER_ROW, pixels // (area * max(shown, 1))))
+    if fit < each:
+        fit = max(number for number in EVEN_ROWS if number <= fit)
     notes = []
     if shown < len(groups):
         notes.append(f"{shown} of {len(groups)} {kind}, evenly spread")

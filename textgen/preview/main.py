@@ -92,7 +92,8 @@ def _draw_sheet(data: PageData) -> Image.Image:
     """The contact sheet with the first `each` crops of every class."""
     classes = data.renderer.classes
     images = data.shown.crops.images[: data.each * len(classes)]
-    return draw_contact_sheet([(name, list(images[n :: len(classes)])) for n, name in enumerate(classes)], data.zoom)
+    rows = [(name, list(images[n :: len(classes)])) for n, name in enumerate(classes)]
+    return draw_contact_sheet(rows, data.zoom, list(dict.fromkeys(face.path for face in data.renderer.faces)))
 
 
 def _encode_picture(image: Image.Image, path: Path) -> bytes:

@@ -24,7 +24,9 @@ from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.kernels import tables
 from textgen.lint.report import Report
-from textgen.preview.crop_strips import encode_strip
+from textgen.preview.contact_sheet import _fit_title, draw_contact_sheet
+from textgen.preview.crop_rows import EVEN_ROWS, group_by_class
+from textgen.preview.crop_strips import CropStrips, encode_strip
 from textgen.preview.main import output_paths
 from textgen.preview.page import render_page
 from textgen.preview.samples import PageData, collect_page_data
@@ -227,6 +229,41 @@ def test_many_classes_and_large_crops_stay_a_small_page(tmp_path: Path, monkeypa
     assert next(iter(strips(text).values())).shape[0] == 100
 
 
+def test_crops_of_a_contact_sheet_are_in_lines_of_equal_length() -> None:
+    crops = [np.full((10, 300, 3), 200, np.uint8)] * 6
+    sheet = draw_contact_sheet([("a", crops), ("b", crops[:1])], 3)
+    assert sheet.width < 4000
+    bright = (np.asarray(sheet)[:, :, 1] == 200).sum(1)
+    assert [int((bright == 900 * count).sum()) for count in (3, 1)] == [2 * 30, 30]  # 3 + 3, and 1
+
+
+def test_titles_of_a_contact_sheet_are_cut_and_drawn_in_a_font_that_has_them() -> None:
+    crop = [np.zeros((20, 40, 3), np.uint8)]
+    long = draw_contact_sheet([("A very long class name that goes on and on", crop)], 1)
+    assert long.width < 20 * 12 + 40
+    face = Path("fonts/roboto-condensed/roboto-condensed-400.ttf")
+    title, font = _fit_title("é", 12, [face])
+    assert (title, font.path) == ("é", face)
+    assert _fit_title("é", 12, [])[0] == "U+00E9"
+    assert _fit_title("é甲", 12, [face])[0] == "U+00E9U+7532"
+
+
+@pytest.mark.parametrize(("each", "expected"), [(6, 6), (20, 10)])
+def test_rows_have_numbers_of_crops_that_fill_lines(each: int, expected: int) -> None:
+    config = changed(load("game", "lol_gold2"), "size", [40, 160])
+    rows = group_by_class(data := collect(define(config), each=each), CropStrips(data))
+    assert len(rows.rows[0].crops) in EVEN_ROWS
+    assert rows.per_row <= expected
+
+
+def test_a_page_says_that_icons_may_be_cut_off_at_the_edge() -> None:
+    said = "icons and neighbouring text may be cut off"
+    config = load("game", "sot_coin")
+    assert said in render_page(collect(define(changed(config, "text.icon", {"chance": 1})), each=1))
+    plain = {**config, "text": {**config["text"], "icon": None, "neighbour": None}}
+    assert said not in render_page(collect(define(plain), each=1))
+
+
 def test_sparse_games_have_pages(tmp_path: Path) -> None:
     """One font of no choice on one colour, where nothing varies and nothing is refused."""
     config = changed(flat_game(tmp_path / "flat", fonts=["bebas-neue"], height=[8, 8], contrast=0), "images.train", 0)
@@ -277,7 +314,7 @@ def test_sheet_and_page_are_written(run: Run, here: Path) -> None:
     with Image.open(here / "flat.png") as image:
         assert image.height == 11 * (22 * 2 + 3) + 3
     page = ParsedPage((here / "flat.html").read_text(encoding="utf-8"))
-    assert "python -m textgen.preview --config-dir games game=flat each=2 lint=4 zoom=2" in page.texts
+    assert "python -m textgen.preview --config-dir=games game=flat each=2 lint=4 zoom=2" in page.texts
     assert any(element["id"] == "checks" for element in page.all("section"))
     assert {"balance", "order", "glyphs", "contrast"} <= set(page.texts)
     assert ended.out.splitlines()[0].startswith("flat.png: 11 classes, texts such as '0', '1', '2'")
