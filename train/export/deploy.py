@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,26 @@ from train.export.settings import Settings
 from train.folding.arithmetic import Form
 from train.inference.classifier import available_forms, build_classifier, example_crops, export_onnx, export_program
 from train.inference.network import CropArray, Network, load
-from train.inference.onnx_file import OPSET, require, with_metadata
+from train.inference.onnx_file import OPSET, require, with_metadata, with_opset
 from train.inference.quantize import Calibration, mean_divergence, quantize_onnx, whole_batches
 from train.runs.finished_runs import calibration_crops, load_result, load_run_data
 
 METADATA_FILE = "foldtext.json"  # within a .pt2
 CALIBRATIONS: tuple[Calibration, ...] = ("minmax", "percentile")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The form to export, its file in floats, and the crops a second of every form (None: there is only one).
+
+    `floats_form` is the fastest form in floats, and `floats` its file.
+    """
+
+    form: Form
+    content: bytes
+    rates: dict[str, int] | None
+    floats_form: Form
+    floats: bytes
 
 
 def export(s: Settings) -> dict[str, Any]:
@@ -43,7 +58,8 @@ def export(s: Settings) -> dict[str, Any]:
         data = load_run_data(s.run, network, data_dir=s.data_dir, path=s.path)
         test, truth = data.tests["test"].images.numpy(), data.tests["test"].labels.numpy()
         calibration = whole_batches(calibration_crops(data, s.calibration_crops, s.seed)) if s.int8 else None
-        form, content, rates = _choose_form(s, network, test, calibration)
+        choice = _choose_form(s, network, test, calibration)
+        content = choice.content
         batch = max(s.batch // network.fold, 1) * network.fold
         pytorch = predict_with_pytorch(network, test, batch)
         run = _load_runner(s, content)
@@ -52,30 +68,38 @@ def export(s: Settings) -> dict[str, Any]:
         for n in range(2 * network.fold + 2):
             check_same_labels(predict(run, test[:n], batch), predict_with_pytorch(network, test[:n], batch))
         report: dict[str, Any] = {
-            **_describe(s, network, form),
+            **_describe(s, network, choice.form),
             "dataset_hash": data.hash,
             "test_images": len(truth),
             **exported.compare(pytorch, truth),
-            "images_per_second": rates,
+            "images_per_second": choice.rates,
         }
         if calibration is not None:
             quantized, method, divergences = _quantize(s, content, calibration, data.val.images.numpy(), batch)
             run_int8 = _load_runner(s, quantized)
+            timed = {"floats": _load_runner(s, choice.floats), "int8": run_int8}
             report["int8"] = {
                 "calibration": method,
                 "calibration_crops": len(calibration),
                 "divergence": divergences,
                 **predict(run_int8, test, batch).compare(exported, truth),
-                "images_per_second": measure_rates({"floats": run, "int8": run_int8}, test[: s.batch]),
+                "floats_form": choice.floats_form,
+                "images_per_second": measure_rates(timed, test[: s.batch]),
             }
             content = quantized
-        write(with_metadata(content, _format_metadata(report)) if s.format == "onnx" else content)
+        if s.format == "onnx":
+            metadata = _format_metadata(report)
+            content, floats = with_metadata(content, metadata), with_metadata(choice.floats, metadata)
+            report["bytes"] = {"floats": len(floats), "int8": len(content)} if s.int8 else {"floats": len(content)}
+        write(content)
     write_atomic(file.with_name(f"{file.name}.json"), f"{json.dumps(report, indent=1)}\n".encode(), OTHER_OUT)
     return report
 
 
 def _check_settings(s: Settings) -> None:
     """Raise `UserError` for everything that can be known before the data set is loaded or built."""
+    if s.opset != OPSET and s.format == "torch":
+        raise UserError(f"opset={s.opset} is for format=onnx: give that, or leave opset out")
     if s.int8 and s.format == "torch":
         raise UserError("int8=true is only for format=onnx: give that, or int8=false")
     if s.calibration != "auto" and not s.int8:
@@ -89,29 +113,27 @@ def _check_settings(s: Settings) -> None:
         raise UserError(f"{s.file} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
 
 
-def _choose_form(
-    s: Settings, network: Network, test: CropArray, calibration: CropArray | None
-) -> tuple[Form, bytes, dict[str, int] | None]:
-    """The form to export, its file, and the crops a second of every form that was timed (None: there is only one).
-
-    With `calibration` crops the quantised files are timed; the returned file is in floats all the same.
-    """
+def _choose_form(s: Settings, network: Network, test: CropArray, calibration: CropArray | None) -> _Choice:
+    """Time the possible forms. With `calibration` crops the quantised files decide, beside all forms in floats."""
     possible = available_forms(network)
     if s.form != "auto" and s.form not in possible:
         raise UserError(f"form={s.form} needs slots and fold=2 or more, and run={s.run} has not: give form=dense")
     forms: tuple[Form, ...] = possible if s.form == "auto" else (s.form,)
-    files = {form: _export_form(s, network, form) for form in forms}
-    if len(forms) == 1:
-        return forms[0], files[forms[0]], None
-    timed = files if calibration is None else {f: quantize_onnx(c, calibration, "minmax") for f, c in files.items()}
-    rates = measure_rates({str(form): _load_runner(s, file) for form, file in timed.items()}, test[: s.batch])
-    fastest = max(forms, key=rates.__getitem__)
-    return fastest, files[fastest], rates
+    files = {form: _export_form(s, network, form) for form in (forms if calibration is None else possible)}
+    timed: dict[str, bytes] = {str(form): file for form, file in files.items()}
+    if calibration is not None:
+        timed |= {f"{form} int8": quantize_onnx(files[form], calibration, "minmax") for form in forms}
+    if len(timed) == 1:
+        return _Choice(forms[0], files[forms[0]], None, forms[0], files[forms[0]])
+    rates = measure_rates({name: _load_runner(s, file) for name, file in timed.items()}, test[: s.batch])
+    fastest = max(forms, key=lambda form: rates[form if calibration is None else f"{form} int8"])
+    floats = max(files, key=rates.__getitem__)
+    return _Choice(fastest, files[fastest], rates, floats, files[floats])
 
 
 def _export_form(s: Settings, network: Network, form: Form) -> bytes:
     if s.format == "onnx":
-        return export_onnx(network, form)
+        return with_opset(export_onnx(network, form), s.opset)
     files = {METADATA_FILE: json.dumps(_describe(s, network, form), indent=1)}
     return export_program(build_classifier(network, form), example_crops(network), files)
 
@@ -145,7 +167,7 @@ def _describe(s: Settings, network: Network, form: Form) -> dict[str, Any]:
         "form": form,
         "format": s.format,
         "run": s.run.resolve().name,
-        **({"opset": OPSET} if s.format == "onnx" else {}),
+        **({"opset": s.opset} if s.format == "onnx" else {}),
     }
 
 
@@ -167,10 +189,13 @@ def format_summary(report: Mapping[str, Any], file: Path) -> str:
     if int8 := report.get("int8"):
         listed = ", ".join(f"{name} {value:.5f}" for name, value in int8["divergence"].items())
         lines.append(f"divergence on validation crops: {listed}; {int8['calibration']} is taken")
-        rates = int8["images_per_second"]
         lines.append(
             f"int8: test accuracy {int8['accuracy']:.2%}, {int8['labels_differ']} of {report['test_images']} labels"
-            f" other than before, probabilities within {int8['largest_difference']:.1e};"
-            f" {rates['int8']} crops a second here, floats {rates['floats']}"
+            f" other than before, probabilities within {int8['largest_difference']:.1e}"
+        )
+        rates, size = int8["images_per_second"], report["bytes"]
+        lines.append(
+            f"int8, {report['form']}: {size['int8']} bytes, {rates['int8']} crops a second here; floats in their"
+            f" fastest form, {int8['floats_form']}: {size['floats']} bytes, {rates['floats']} crops a second"
         )
     return "\n".join([*lines, f"see {file}"])

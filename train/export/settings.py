@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, StrictBool
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
 
 from textgen.common.validation import Positive, Seed, UserPath
+from train.inference.onnx_file import OPSETS
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -19,6 +20,7 @@ class Settings:
     out: UserPath | None
     overwrite: StrictBool
     format: Literal["onnx", "torch"]
+    opset: Annotated[StrictInt, Field(ge=OPSETS[0], le=OPSETS[-1])]
     form: Literal["auto", "dense", "grouped", "narrow"]
     batch: Positive
     threads: Positive | None

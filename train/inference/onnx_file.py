@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from textgen.common.errors import UserError
 
 OPSET = 20
+OPSETS = range(15, 28)  # to which `with_opset` converts what `to_onnx` makes of a classifier
 
 
 def require(*libraries: str) -> None:
@@ -67,6 +68,24 @@ def to_onnx(
     return bytes(model.SerializeToString())
 
 
+def with_opset(data: bytes, opset: int) -> bytes:
+    """The ONNX file `data` for runtimes that know operators up to `opset`, one of OPSETS.
+
+    The version of the file format is the oldest that has the opset. Raises `UserError` where the installed onnx cannot
+    convert it.
+    """
+    require("onnx")
+    onnx, converter = importlib.import_module("onnx"), importlib.import_module("onnx.version_converter")
+    model = onnx.load_model_from_string(data)
+    try:
+        model = converter.convert_version(model, opset)
+        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+    except (RuntimeError, ValueError) as error:
+        reason = f"onnx {onnx.__version__} cannot convert to it ({str(error).rpartition(': ')[2]})"
+        raise UserError(f"opset={opset}: {reason}: give another") from None
+    return bytes(model.SerializeToString())
+
+
 @contextlib.contextmanager
 def silence_exporters() -> Iterator[None]:
     """Keep the exporter and the quantiser, which report every rewriting, from printing anything but errors."""
@@ -91,7 +110,10 @@ def with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 class Session:
-    """An ONNX file in onnxruntime, on the CPU with `threads` threads (None: one for each core)."""
+    """An ONNX file in onnxruntime, on the CPU with `threads` threads (None: one for each core).
+
+    Raises `UserError` without onnxruntime, and for an opset that it does not know.
+    """
 
     def __init__(self, data: bytes, threads: int | None = None):
         require("onnxruntime")
@@ -99,7 +121,13 @@ class Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors only
-        self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        errors = ort.capi.onnxruntime_pybind11_state
+        try:
+            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:  # an opset beyond its own
+            raise UserError(
+                f"onnxruntime {ort.__version__} cannot run this file, give a lower opset: {error}"
+            ) from None
         (self._input,) = (each.name for each in self._session.get_inputs())
 
     def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:

@@ -32,7 +32,7 @@ from train.folding.arithmetic import Form
 from train.folding.slots import assemble_slots
 from train.inference.classifier import available_forms, build_classifier, export_program
 from train.inference.network import Network, load
-from train.inference.onnx_file import Session, require, to_onnx, with_metadata
+from train.inference.onnx_file import OPSETS, Session, require, to_onnx, with_metadata, with_opset
 from train.inference.quantize import mean_divergence, quantize_onnx
 from train.models.notation import build, initialise, parse
 from train.runs.run import run
@@ -143,6 +143,33 @@ def test_onnx_and_pt2_predict_as_pytorch_for_any_number_of_crops(f: int, form: F
         torch.testing.assert_close(program_labels[1], expected[1], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("opset", OPSETS)
+def test_a_file_of_every_opset_predicts_the_same(opset: int) -> None:
+    crops = crops_of(7).numpy()
+    for f, form in ((2, "dense"), (2, "grouped"), (2, "narrow"), (1, "dense")):
+        floats = with_opset(onnx_of(f, form), opset)
+        model = onnx.load_model_from_string(floats)
+        onnx.checker.check_model(model, full_check=True)
+        assert [(each.domain, each.version) for each in model.opset_import] == [("", opset)]
+        assert model.ir_version == onnx.helper.find_min_ir_version_for(model.opset_import)
+        before, after = Session(onnx_of(f, form), 1), Session(floats, 1)
+        for n in (0, 1, 7):
+            for of_default, of_opset in zip(before(crops[:n]), after(crops[:n]), strict=True):
+                np.testing.assert_allclose(of_opset, of_default, atol=1e-6)
+    integers = quantize_onnx(with_opset(onnx_of(2, "narrow"), opset), crops_of(100).numpy(), "minmax")
+    assert onnx.load_model_from_string(integers).opset_import[0].version == opset
+    np.testing.assert_allclose(Session(integers, 1)(crops)[1], Session(onnx_of(2, "narrow"), 1)(crops)[1], atol=0.05)
+
+
+def test_an_opset_that_cannot_be_made_is_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"opset=14: onnx \S+ cannot convert to it .*: give another"):
+        with_opset(onnx_of(2, "dense"), 14)
+    model = onnx.load_model_from_string(onnx_of(2, "narrow"))
+    model.opset_import[0].version = 99
+    with pytest.raises(UserError, match=r"onnxruntime \S+ cannot run this file, give a lower opset: "):
+        Session(model.SerializeToString())
+
+
 def test_a_network_on_stacks_is_exported_too() -> None:
     network = network_of(2)
     session = Session(to_onnx(network.net, torch.zeros(2, 6, *SIZE)), threads=1)
@@ -193,6 +220,12 @@ def test_int8_has_integer_layers_and_reports_its_own_accuracy(folder: Path) -> N
     assert all(int(np.abs(each.astype(int)).max()) in (63, 64) for each in layers)  # seven bits
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     int8 = about["int8"]
+    assert set(about["images_per_second"]) == {"dense", "grouped", "narrow", "narrow int8"}
+    assert about["bytes"]["int8"] == len(content)
+    assert len(about["bytes"]) == 2
+    summary = format_summary(about, s.file)
+    for figure in (*about["bytes"].values(), *int8["images_per_second"].values(), f"form, {int8['floats_form']}:"):
+        assert str(figure) in summary
     assert int8["calibration_crops"] == 100  # of 150, in whole batches
     assert json.loads(metadata_of(content)["int8"]) == int8
     assert set(int8["divergence"]) == {"minmax", "percentile"}
@@ -325,6 +358,7 @@ def test_wrong_settings_are_reported_before_any_work(folder: Path, tmp_path: Pat
         ({"out": str(tmp_path / "result.json")}, r"ends in \.onnx"),
         ({"out": str(tmp_path / "none" / "a.onnx")}, "cannot write"),
         ({"int8": True, "format": "torch", "out": None}, "only for format=onnx"),
+        ({"opset": 17, "format": "torch", "out": None}, "opset=17 is for format=onnx"),
         ({"calibration": "minmax"}, "calibration=minmax is for int8=true"),
         ({"path": str(tmp_path), "out": str(tmp_path / "a.onnx")}, "is for runs with data=folder"),
     ):
