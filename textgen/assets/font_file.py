@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import struct
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from textgen.common.array_types import F32
 from textgen.common.errors import UserError
+from textgen.spec.characters import is_blank
 
 FONT_ERRORS = (  # that fontTools, HarfBuzz and Pillow raise for damaged files
     *(TTLibError, struct.error, OSError, LookupError, AssertionError, ValueError, TypeError, AttributeError),
@@ -38,18 +38,12 @@ OTHER_SIGNATURES = {  # containers that unpack to gigabytes, or hold several fon
 COLOUR_TABLES = ("CBDT", "sbix", "COLR", "SVG ")
 BITMAP_TABLES = ("EBDT", "bdat")
 LATIN = [chr(code) for code in range(0x20, 0x250)]
-OGHAM_SPACE = "\u1680"  # the only space that is drawn with ink
 # Glyphs are drawn one by one, so no feature may combine them.
 NO_COMBINATIONS = {"liga": False, "clig": False, "calt": False, "rlig": False}
 
 Location = tuple[tuple[str, float], ...]  # an instance of a variable font: axes and values, in the font's order
 
 logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # it logs damage, which our error reports already
-
-
-def is_blank(character: str) -> bool:
-    """Whether a character only moves the next one: it is never drawn, whatever its glyph looks like."""
-    return unicodedata.category(character) == "Zs" and character != OGHAM_SPACE
 
 
 def read_font(path: Path) -> bytes:

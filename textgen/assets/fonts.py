@@ -17,11 +17,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from textgen.assets import font_file
 from textgen.assets.catalogue import load_catalogue, resolve_asset
-from textgen.assets.font_file import FONT_ERRORS, Location, is_blank
+from textgen.assets.font_file import FONT_ERRORS, Location
 from textgen.common.array_types import F32, U8
 from textgen.common.characters import name_character, name_characters
 from textgen.common.errors import UserError
 from textgen.kernels.glyphs import SCALE
+from textgen.spec.characters import is_blank
 
 T = TypeVar("T")
 

@@ -20,7 +20,8 @@ from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
 from textgen.dataset.labels_file import FORM, LabelLine, looks_like_labels, read_classes, read_labels
 from textgen.dataset.text_files import check_line, read_text, to_nfc
-from textgen.spec.parser import OTHER, Spec
+from textgen.spec.parser import Spec
+from textgen.spec.values import OTHER
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # system files, ignored like names that begin with a dot

@@ -19,7 +19,8 @@ from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
 from textgen.dataset.text_files import check_line, read_text, to_nfc
 from textgen.spec.automaton import Automaton
-from textgen.spec.parser import OTHER, Spec
+from textgen.spec.parser import Spec
+from textgen.spec.values import OTHER
 
 FILE_COLUMNS = ("file_name", "file", "filename")  # the first is that of Hugging Face, the last that of EasyOCR
 TEXT_COLUMNS = ("text", "words")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from textgen.assets.fonts import Face
 from textgen.common.array_types import F32, U8
 from textgen.kernels.glyphs import SCALE
-from textgen.spec.parser import OTHER, Spec
+from textgen.spec.parser import Spec
+from textgen.spec.values import OTHER
 
 CELL = 3  # pixels a side: crops are compared by means of such cells, which average out noise and compression
 BATCH_CROPS = 512  # crops compared at a time: bounds memory
@@ -69,16 +70,23 @@ def find_distinguishing_pairs(spec: Spec, other_texts: Sequence[str]) -> set[tup
 
     `other_texts` are sample texts of class "other".
     """
-    characters, names = sorted(spec.characters), set(spec.classes[:-1])
+    characters, values = sorted(spec.characters), spec.values
     pairs = set()
-    for texts, is_class in (
-        (names, names.__contains__),
-        (set(other_texts), lambda text: spec.label_of(text) != OTHER),
+
+    def differs(changed: str, value: str) -> bool:
+        return values.get(changed, values[value]) != values[value]
+
+    def is_class(changed: str, _: str) -> bool:
+        return spec.label_of(changed) != OTHER
+
+    for texts, is_of_another_class in (
+        (list(values), differs),
+        (sorted(set(other_texts)), is_class),
     ):
         for text in texts:
             for at, one in enumerate(text):
                 for two in characters:
-                    if one != two and is_class(text[:at] + two + text[at + 1 :]):
+                    if one != two and is_of_another_class(text[:at] + two + text[at + 1 :], text):
                         pairs.add((min(one, two), max(one, two)))
     return pairs
 

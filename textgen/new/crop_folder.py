@@ -16,7 +16,7 @@ from textgen.common.pictures import SUFFIXES, open_picture
 from textgen.dataset.imagefolder import find_labels_files, find_pictures
 from textgen.dataset.labels_file import read_labels
 from textgen.schema.game import MAX_CROP_SIDE, MIN_CROP_SIDE
-from textgen.spec.parser import OTHER
+from textgen.spec.values import OTHER
 
 MAX_CROPS = 300  # read: more do not change the measurements
 MAX_ASPECT_RATIO = 1.25  # of a crop relative to the common size; others show another part of the screen

@@ -13,7 +13,8 @@ from textgen.assets.catalogue import load_catalogue
 from textgen.common.errors import UserError
 from textgen.render.renderer import Renderer
 from textgen.schema.game import MAX_CROP_SIDE, Game
-from textgen.spec.parser import OTHER, Spec
+from textgen.spec.parser import Spec
+from textgen.spec.values import OTHER
 
 CLOCK_VALUES = {"HH": "00..23", "MM": "00..59", "SS": "00..59"}  # of these fields, in a text with a colon
 FONTS = ("oswald", "teko", "rajdhani", "roboto-condensed")  # condensed and plain, as in most counters

@@ -43,6 +43,9 @@ def describe_game(game: Game) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(game).items() if key not in ("arch", "title")}
     added = {key: settings["text"].pop(key) for key in ("features", "parts")}
     settings["text"] |= {key: value for key, value in added.items() if value}
+    settings["label"] = settings["label"][0]  # SS is S
+    if settings["groups"] is None:
+        del settings["groups"]
     return settings
 
 

@@ -266,8 +266,8 @@ class Images:
 class Game:
     """A task: classify the field `label` of texts that follow `spec`, in crops of `size` (H, W).
 
-    docs/reference/spec.md describes `spec`, `label`, `fields` and `other`. `arch` is the network that `train` builds
-    for the game, in the paper's notation; the pictures do not depend on it. `title` is for display.
+    docs/reference/spec.md describes `spec`, `label`, `fields`, `other` and `groups`. `arch` is the network that
+    `train` builds for the game, in the paper's notation; the pictures do not depend on it. `title` is for display.
 
     >>> from omegaconf import OmegaConf
     >>> Game.from_config(OmegaConf.to_container(OmegaConf.load("conf/game/sot_time.yaml"))).classes[:3]
@@ -283,6 +283,7 @@ class Game:
     backgrounds: Annotated[tuple[Background, ...], Field(min_length=1)]
     fields: Mapping[StrictStr, Any] | None = None  # checked by Spec.parse
     other: Any = ""  # checked by Spec.parse
+    groups: Any = None  # checked by Spec.parse
     arch: StrictStr = DEFAULT_ARCH
     title: StrictStr = ""
 
@@ -303,7 +304,7 @@ class Game:
 
     def parse_spec(self) -> Spec:
         """Parse the spec. It takes milliseconds: keep the result."""
-        return Spec.parse(self.spec, label=self.label, fields=self.fields, other=self.other)
+        return Spec.parse(self.spec, label=self.label, fields=self.fields, other=self.other, groups=self.groups)
 
     def parse_neighbours(self) -> tuple[Choice[Items], frozenset[str]]:
         """Parse the neighbour texts; return them, or one empty text if there are none, and all their characters."""
@@ -320,7 +321,7 @@ class Game:
 
 def _check_parts(parts: Mapping[str, Part], spec: Spec) -> None:
     """Raise `UserError` for a part that no text has."""
-    known = {spec.label}.union(*map(find_parts, (spec.before, spec.after, *spec.others.options)))
+    known = set[str]().union(*map(find_parts, (spec.items, *spec.others.options)))
     if unknown := [key for key in parts if key not in known]:
         there = ", ".join(sorted(known))
         raise UserError(f"game.text.parts: {unknown[0]!r} stands nowhere in the spec or in other; there are {there}")

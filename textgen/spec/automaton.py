@@ -1,13 +1,16 @@
 """The automaton of a spec: it finds the labels of a text, and texts that can be read with two labels."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TypeAlias
 
 from textgen.common.errors import SpecError
+from textgen.spec.characters import is_blank
 from textgen.spec.items import DIGITS, Items, OptionalText
 
 MAX_STATES = 1_000_000  # limit of the automaton, and of the search for ambiguities
 ACCEPT = 0  # the state after a complete text
+BLANK = " "
 UNREAD = -1  # in place of a label: not read yet
 
 Reading: TypeAlias = tuple[int, int]  # a state, and the number of the label that was read
@@ -21,15 +24,27 @@ class Automaton:
     reading n characters with s states takes n·s steps, whereas backtracking over `[a][a][a]…` would take 2**s.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_drawn: bool = False) -> None:
+        """`as_drawn`: texts that look the same are the same. All blanks are one, and those at the ends do not count."""
         self.steps: list[dict[str, int]] = [{}]
         self.jumps: list[list[Reading]] = [[]]
+        self._as_drawn = as_drawn
+        if as_drawn:
+            self.steps[ACCEPT][BLANK] = ACCEPT
+
+    def begin(self, state: int) -> int:
+        """The state at which to begin to read a text that `state` reads."""
+        if not self._as_drawn:
+            return state
+        start = self._add_state({}, (state, UNREAD))
+        self.steps[start][BLANK] = start
+        return start
 
     def add(self, items: Items, after: int = ACCEPT) -> int:
         """Add states that read `items` and then continue at the state `after`; return the first one."""
         for item in reversed(items):
             if isinstance(item, str):
-                after = self._add_state({item: after})
+                after = self._add_state({self._fold(item): after})
             elif isinstance(item, OptionalText):
                 after = self._add_state({}, (self.add(item.items, after), UNREAD), (after, UNREAD))
             elif item.values is not None:
@@ -39,22 +54,22 @@ class Automaton:
                     after = self._add_state(dict.fromkeys(DIGITS, after))
         return after
 
-    def add_values(self, values: Sequence[str], after: int, labelled: bool = False) -> int:
-        """Add a trie that reads one of `values`; return its root. If `labelled`, the value's number is the label."""
+    def add_values(self, values: Sequence[str], after: int, labels: Sequence[int] = ()) -> int:
+        """Add a trie that reads one of `values`; return its root. `labels` are the numbers of their labels."""
         root = self._add_state({})
-        for number, value in enumerate(values):
+        for value, label in zip(values, labels or repeat(UNREAD), strict=bool(labels)):
             node = root
-            for char in value:
+            for char in map(self._fold, value):
                 if char not in self.steps[node]:
                     self.steps[node][char] = self._add_state({})
                 node = self.steps[node][char]
-            self.jumps[node].append((after, number if labelled else UNREAD))
+            self.jumps[node].append((after, label))
         return root
 
     def find_labels(self, start: int, text: str) -> list[int]:
         """Find the numbers of all labels with which `text` can be read from the state `start`."""
         readings = self._follow_jumps({(start, UNREAD)})
-        for char in text:
+        for char in map(self._fold, text):
             reached = {(self.steps[state].get(char), label) for state, label in readings}
             readings = self._follow_jumps({(state, label) for state, label in reached if state is not None})
         return sorted(label for state, label in readings if state == ACCEPT)
@@ -102,6 +117,9 @@ class Automaton:
                     if char in other_steps:
                         visit((steps[char], first[1]), (other_steps[char], second[1]), (first, second), char)
         return None
+
+    def _fold(self, character: str) -> str:
+        return BLANK if self._as_drawn and is_blank(character) else character
 
     def _add_state(self, steps: dict[str, int], *jumps: Reading) -> int:
         _check_size(len(self.steps))

@@ -4,12 +4,14 @@ All sampling uses rng.random, since rng.integers takes five times as long.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
+
+from textgen.common.errors import SpecError
 
 DIGITS = "0123456789"
 T = TypeVar("T")
@@ -39,6 +41,24 @@ class Choice(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Limit(Choice[str]):
+    """Consecutive numbers, of which those up to (`upper`), or from, the value of the field `source` can be drawn."""
+
+    source: str = ""
+    upper: bool = False
+
+    def draw_within(self, rng: np.random.Generator, limit: int) -> str:
+        """Draw a number on the allowed side of `limit`, itself included."""
+        at = limit - int(self.options[0])
+        first, count = (0, at + 1) if self.upper else (at, len(self.options) - at)
+        return self.options[first + int(rng.random() * count)]
+
+    def allows(self, value: str, limit: str) -> bool:
+        """Whether `value` is on the allowed side of `limit`."""
+        return int(value) <= int(limit) if self.upper else int(value) >= int(limit)
+
+
+@dataclass(frozen=True)
 class Field:
     """A field, written as `width` times `letter`: one of `values`, or `width` random digits if `values` is None."""
 
@@ -46,8 +66,13 @@ class Field:
     width: int
     values: Choice[str] | None
 
+    @property
+    def source(self) -> str:
+        """The letter of the field that this one depends on, or an empty text."""
+        return self.values.source if isinstance(self.values, Limit) else ""
+
     def draw(self, rng: np.random.Generator) -> str:
-        """Draw a value."""
+        """Draw a value, whatever other fields show."""
         if self.values is not None:
             return self.values.draw(rng)
         return "".join([DIGITS[int(rng.random() * 10)] for _ in range(self.width)])
@@ -60,17 +85,111 @@ class OptionalText:
     items: "Items"
     chance: float
 
-    def draw(self, rng: np.random.Generator) -> str:
-        """Draw the text, or an empty text."""
-        return draw(self.items, rng) if rng.random() < self.chance else ""
-
 
 Items: TypeAlias = tuple[str | Field | OptionalText, ...]
 
 
-def draw(items: Items, rng: np.random.Generator) -> str:
-    """Draw a text that consists of `items`."""
-    return "".join([item if isinstance(item, str) else item.draw(rng) for item in items])
+def draw(items: Items, rng: np.random.Generator, shown: Mapping[str, str] | None = None) -> str:
+    """Draw a text that consists of `items`; fields in `shown` have these values."""
+    values = dict(shown or {})
+    for field in order_dependent(items, values):
+        if isinstance(field.values, Limit) and field.source in values:
+            values[field.letter] = field.values.draw_within(rng, int(values[field.source]))
+        else:
+            values[field.letter] = field.draw(rng)
+
+    def write(some: Items) -> str:
+        parts = []
+        for item in some:
+            if isinstance(item, OptionalText):
+                parts.append(write(item.items) if rng.random() < item.chance else "")
+            elif isinstance(item, Field):
+                parts.append(values[item.letter] if item.letter in values else item.draw(rng))
+            else:
+                parts.append(item)
+        return "".join(parts)
+
+    return write(items)
+
+
+def order_dependent(items: Items, known: Iterable[str] = ()) -> list[Field]:
+    """The fields to draw before a text is written: those that depend on another field in it, and these, first.
+
+    Fields in `known` have their values already. Raises `SpecError` if such another field is in optional text: a text
+    may then not show what the value depends on.
+    """
+    fields = {field.letter: field for field in find_fields(items)}
+    certain = {item.letter for item in items if isinstance(item, Field)} | {*known}
+    ordered: dict[str, Field] = {}
+
+    def add(field: Field) -> None:
+        if field.source in fields and field.source not in known:
+            if field.source not in certain:
+                problem = f"fields.{field.letter} depends on {field.source}, which stands in optional text"
+                raise SpecError(f"{problem}: move {field.source} out of the brackets")
+            add(fields[field.source])
+        ordered.setdefault(field.letter, field)
+
+    for field in fields.values():
+        if field.source in fields or field.source in known:
+            add(field)
+    return [field for letter, field in ordered.items() if letter not in known]
+
+
+def find_fields(items: Items) -> list[Field]:
+    """All fields in `items`, those in optional text included."""
+    fields = []
+    for item in items:
+        if isinstance(item, OptionalText):
+            fields += find_fields(item.items)
+        elif isinstance(item, Field):
+            fields.append(item)
+    return fields
+
+
+def read(items: Items, text: str, label: str) -> set[str]:
+    """The values of the field `label` with which `text` can be read as `items`, all dependent fields within limits."""
+    fields = {field.letter: field for field in find_fields(items)}
+    dependent = [field for field in fields.values() if field.source]
+    kept = {label, *(field.letter for field in dependent), *(field.source for field in dependent)}
+    found = set()
+    for at, pairs in _advance(items, text, {(0, ())}, kept):
+        values = dict(pairs)
+        if at == len(text) and all(_is_within(fields[letter], values) for letter in values):
+            found.add(values[label])
+    return found
+
+
+def _is_within(field: Field, values: Mapping[str, str]) -> bool:
+    limit = values.get(field.source)
+    return not isinstance(field.values, Limit) or limit is None or field.values.allows(values[field.letter], limit)
+
+
+Position: TypeAlias = tuple[int, tuple[tuple[str, str], ...]]  # characters read, and the values that were kept
+
+
+def _advance(items: Items, text: str, positions: set[Position], kept: set[str]) -> set[Position]:
+    """All positions after `items`. A set, so that optional text in a row does not double the work each time."""
+    for item in items:
+        reached: set[Position] = set()
+        if isinstance(item, OptionalText):
+            reached = positions | _advance(item.items, text, positions, kept)
+        elif isinstance(item, str):
+            reached = {(at + 1, values) for at, values in positions if text.startswith(item, at)}
+        else:
+            for at, values in positions:
+                for value in _values_at(item, text, at):
+                    more = ((item.letter, value),) if item.letter in kept else ()
+                    reached.add((at + len(value), (*values, *more)))
+        positions = reached
+    return positions
+
+
+def _values_at(field: Field, text: str, at: int) -> list[str]:
+    if field.values is None:
+        value = text[at : at + field.width]
+        return [value] if len(value) == field.width and all(digit in DIGITS for digit in value) else []
+    return [value for value in field.values.options if text.startswith(value, at)]
 
 
 def key_of_part(item: str | Field) -> str:

@@ -13,24 +13,21 @@ an automaton, which finds the label of a text, and with which the parser refuses
 """
 
 import re
-import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from textgen.common.errors import SpecError
-from textgen.spec.automaton import UNREAD, Automaton
-from textgen.spec.items import Choice, Field, Items, OptionalText, draw
+from textgen.spec.ambiguity import LabelledTexts, build_automaton
+from textgen.spec.automaton import Automaton
+from textgen.spec.items import Choice, Field, Items, OptionalText, draw, find_fields, order_dependent, read
+from textgen.spec.values import MAX_LENGTH, MAX_VALUES, OTHER, check_string, parse_choice, parse_fields, parse_weights
 
-OTHER = "other"  # the last class of every spec: the texts that the spec does not describe
-MAX_LENGTH = 200  # characters of a text or value
-MAX_VALUES = 100_000  # of a field
 MAX_CLASSES = 10_000  # with OTHER
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|(?P<letter>[A-Z])(?P=letter)*|\](?::0?(?P<chance>\.[0-9]+))?|.")
-_RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,22 @@ class Spec:
     Attributes:
         text: the spec as it was written.
         label: the letter of the field that is classified.
-        classes: the values of that field in order, then "other".
+        classes: the values of that field in order, or the names of their groups, then "other".
+        values: the class of each value of that field.
         characters: all characters of all texts, those of class "other" included.
+        items: what the texts consist of.
+        groups: the values of each class but "other", if classes are groups.
+        others: the texts of class "other".
     """
 
     text: str
     label: str
     classes: tuple[str, ...]
+    values: Mapping[str, str] = field(repr=False)
     characters: frozenset[str] = field(repr=False)
-    before: "Items" = field(repr=False)  # the items before and after the label
-    after: "Items" = field(repr=False)
+    items: "Items" = field(repr=False)
+    groups: "tuple[Choice[str], ...]" = field(repr=False)
     others: "Choice[Items]" = field(repr=False)
-    _known: frozenset[str] = field(repr=False)
     _automaton: "Automaton" = field(repr=False, compare=False)
     _start: int = field(repr=False, compare=False)
 
@@ -63,11 +64,14 @@ class Spec:
         label: str,
         fields: Mapping[str, object] | None = None,
         other: object = "",
+        groups: Mapping[str, object] | None = None,
     ) -> "Spec":
         """Parse the spec `text`, whose field `label` is to be classified. Raises `SpecError`.
 
         `fields` maps letters to their values: a value or range, a list of these, or a mapping from these to weights.
         `other` describes the texts of class "other": a text, a list of texts, or a mapping from texts to weights.
+        `groups` maps names of classes to values of the label, in the syntax of `fields`, if they are not to be classes
+        of their own.
 
         >>> fields = {"N": ["0..2", "00"], "M": {"00": 3, "01..59": 1}}  # M is 00 with probability 3/4
         >>> spec = Spec.parse("N:MM[ left]", label="N", fields=fields, other="N.MM")
@@ -76,57 +80,60 @@ class Spec:
         >>> spec.label_of("00:59 left"), spec.label_of("00:60"), spec.label_of("2.30")
         ('00', 'other', 'other')
         """
-        values = _parse_fields({} if fields is None else fields)
+        values = parse_fields({} if fields is None else fields)
         items, columns = _parse_text("spec", text, values)
-        before, classes, after = _split_at_label(label, text, items, columns)
+        letter, names = _parse_label(label, text, items, columns, grouped=groups is not None)
+        parsed_groups = {} if groups is None else _parse_groups(letter, names, groups)
+        classes = (*(parsed_groups or names), OTHER)
+        class_of = {value: name for name, group in parsed_groups.items() for value in group.options}
+        class_of = class_of or dict(zip(names, names, strict=True))
 
-        shown = _parse_weights("other", other)
+        shown = parse_weights("other", other)
         others = {key: _parse_text("other", key, values) for key in shown}
         letters = set(columns).union(*(other_columns for _, other_columns in others.values()))
-        for letter in values:
-            if letter not in letters:
-                problem = f"fields.{letter} stands nowhere in '{text}': rename or remove it"
-                raise SpecError(f"{problem}; the fields there are {', '.join(sorted(letters))}")
+        for unused in [letter for letter in values if letter not in letters]:
+            problem = f"fields.{unused} stands nowhere in '{text}': rename or remove it"
+            raise SpecError(f"{problem}; the fields there are {', '.join(sorted(letters))}")
+        order_dependent(items, [letter])
+        for parsed, _ in others.values():
+            order_dependent(parsed)
 
-        automaton = Automaton()
-        start = automaton.add(before, automaton.add_values(classes[:-1], automaton.add(after), labelled=True))
-        ambiguous = automaton.find_ambiguous_text((start, UNREAD), (start, UNREAD))
-        if ambiguous is not None:
-            one, two = (f"{label} = '{classes[number]}'" for number in automaton.find_labels(start, ambiguous)[:2])
-            problem = f"spec '{text}' is ambiguous: '{ambiguous}' can be read with {one} and with {two}"
-            raise SpecError(f"{problem}: narrow a field, or set {label} apart by a character of its own")
-        for key, (other_items, _) in others.items():
-            ambiguous = automaton.find_ambiguous_text((start, UNREAD), (automaton.add(other_items), len(classes) - 1))
-            if ambiguous is not None:
-                name = classes[automaton.find_labels(start, ambiguous)[0]]
-                problem = f"other '{key}' can show '{ambiguous}', which spec '{text}' reads as class '{name}'"
-                raise SpecError(f"{problem}: write an other-text that shares no text with the spec")
-
+        texts = LabelledTexts(text, letter, items, names, [class_of[name] for name in names])
+        number_of = {name: number for number, name in enumerate(classes)}
+        numbers = [number_of[name] for name in texts.labels]
+        other_items = {key: parsed for key, (parsed, _) in others.items()}
+        automaton, start = build_automaton(texts, numbers, other_items)
         return cls(
             text=text,
-            label=label,
+            label=letter,
             classes=classes,
+            values=class_of,
             characters=frozenset[str]().union(*automaton.steps),
-            before=before,
-            after=after,
-            others=Choice.from_weights([other_items for other_items, _ in others.values()], list(shown.values())),
-            _known=frozenset(classes),
+            items=items,
+            groups=tuple(parsed_groups.values()),
+            others=Choice.from_weights(list(other_items.values()), list(shown.values())),
             _automaton=automaton,
             _start=start,
         )
 
     def sample(self, label: str, rng: np.random.Generator) -> str:
         """Draw a random text of the class `label`. Raises `SpecError` for an unknown class."""
-        if label not in self._known:
-            some = ", ".join(f"'{name}'" for name in self.classes[:10])
-            raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
         if label == OTHER:
             return draw(self.others.draw(rng), rng)
-        return draw(self.before, rng) + label + draw(self.after, rng)
+        if self.groups and label in self.classes:
+            label = self.groups[self.classes.index(label)].draw(rng)
+        elif self.groups or label not in self.values:
+            some = ", ".join(f"'{name}'" for name in self.classes[:10])
+            raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
+        return draw(self.items, rng, {self.label: label})
 
     def label_of(self, text: str) -> str:
         """Return the class of `text`, the inverse of `sample`; "other" for all other texts, the empty text included."""
+        text = unicodedata.normalize("NFC", text)
         labels = self._automaton.find_labels(self._start, text)
+        if labels and any(item.source for item in find_fields(self.items)):  # the automaton knows no limits
+            found = {self.values[value] for value in read(self.items, text, self.label)}
+            return found.pop() if found else OTHER
         return self.classes[labels[0]] if labels else OTHER
 
 
@@ -134,8 +141,8 @@ def parse_texts(
     name: str, given: object, fields: Mapping[str, object] | None = None
 ) -> "tuple[Choice[Items], frozenset[str]]":
     """Parse texts without a label, in the syntax of `other`; also return all their characters. Raises `SpecError`."""
-    values = _parse_fields({} if fields is None else fields)
-    weights = _parse_weights(name, given)
+    values = parse_fields({} if fields is None else fields)
+    weights = parse_weights(name, given)
     texts = [_parse_text(name, key, values)[0] for key in weights]
     automaton = Automaton()  # collects the characters, and refuses texts that are too large
     for items in texts:
@@ -148,7 +155,8 @@ def parse_texts(
 
 def _parse_text(name: str, text: str, values: Mapping[str, Choice[str]]) -> tuple[Items, dict[str, int]]:
     """Parse a text into items; also return the column of each field by its letter."""
-    if len(_check_string(name, text)) > MAX_LENGTH:
+    text = check_string(name, text)
+    if len(text) > MAX_LENGTH:
         raise SpecError(f"{name} is {len(text)} characters long: shorten it to {MAX_LENGTH}")
     columns: dict[str, int] = {}
     items: list[str | Field | OptionalText] = []
@@ -201,107 +209,62 @@ def _error_at(column: int, name: str, text: str, problem: str) -> SpecError:
     return SpecError(f"{name}, column {column}: {problem}", text, column)
 
 
-def _split_at_label(
-    label: str, text: str, items: Items, columns: Mapping[str, int]
-) -> tuple[Items, tuple[str, ...], Items]:
-    """Return the items before the label, the classes, and the items after the label."""
+def _parse_label(
+    label: str, text: str, items: Items, columns: Mapping[str, int], *, grouped: bool
+) -> tuple[str, list[str]]:
+    """Return the letter of the field that is classified, and its values."""
     if not columns:
         raise SpecError(f"spec '{text}' has no field: write an uppercase letter, such as X for a digit")
-    if _check_string("label", label) not in columns:
+    label = check_string("label", label)
+    letter = label[0] if re.fullmatch(r"([A-Z])\1*", label) else label
+    if letter not in columns:
         raise SpecError(f"label '{label}' is no field of spec '{text}': choose one of {', '.join(columns)}")
-    for at, item in enumerate(items):
-        if not isinstance(item, Field) or item.letter != label:
-            continue
-        count = len(item.values.options) if item.values else 10**item.width
-        if count >= MAX_CLASSES:
-            raise SpecError(f"label {label} makes more than {MAX_CLASSES} classes with '{OTHER}': narrow it")
-        if item.values and item.values.bounds:
-            raise SpecError(f"fields.{label} has weights, but classes are asked for by name: remove them")
-        names = item.values.options if item.values else [str(n).zfill(item.width) for n in range(count)]
-        return items[:at], (*names, OTHER), items[at + 1 :]
-    problem = f"the label stands in optional text, and a text without it has no class: move {label} out"
-    raise _error_at(columns[label], "spec", text, problem)
+    item = next((item for item in items if isinstance(item, Field) and item.letter == letter), None)
+    if item is None:
+        problem = f"the label stands in optional text, and a text without it has no class: move {letter} out"
+        raise _error_at(columns[letter], "spec", text, problem)
+    if len(label) not in (1, item.width):
+        raise SpecError(
+            f"label '{label}' is {letter * item.width} in spec '{text}': write {letter * item.width} or {letter}"
+        )
+    if item.source:
+        problem = f"fields.{letter} depends on {item.source}, but classes are drawn first, equally often"
+        raise SpecError(
+            f'{problem}: let {item.source} depend on {letter} instead, such as {item.source}: "{letter}..99"'
+        )
+    if item.values and item.values.bounds:
+        raise SpecError(f"fields.{letter} has weights, but classes are asked for by name: remove them")
+    count = len(item.values.options) if item.values else 10**item.width
+    if not grouped and count >= MAX_CLASSES:
+        raise SpecError(f"label {letter} makes more than {MAX_CLASSES} classes with '{OTHER}': narrow it")
+    if count > MAX_VALUES:
+        raise SpecError(f"label {letter} has more than {MAX_VALUES} values: narrow it")
+    if item.values:
+        return letter, list(item.values.options)
+    return letter, [str(number).zfill(item.width) for number in range(10**item.width)]
 
 
-def _parse_fields(fields: Mapping[str, object]) -> dict[str, Choice[str]]:
-    """Parse the values of the fields by letter."""
-    if not isinstance(fields, Mapping):
-        raise SpecError(f"fields is {fields!r}: write a mapping from letters to what they stand for")
-    values = {}
-    for letter, given in fields.items():
-        if not re.fullmatch("[A-Z]", _check_string("fields", letter)):
-            raise SpecError(f"fields.{letter}: a field has one uppercase letter, A to Z, for a name")
-        name = f"fields.{letter}"
-        if isinstance(given, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", given)):
-            raise SpecError(f"{name} is '{given}', one text: write {ends[1]}..{ends[2]} for a range, or ['{given}']")
-        weights: dict[str, float] = {}
-        for key, weight in _parse_weights(name, given).items():
-            expanded = _expand(name, key)
-            if len(weights) + len(expanded) > MAX_VALUES:
-                raise SpecError(f"{name} holds more than {MAX_VALUES} values: narrow it")
-            for value in expanded:
-                if value in weights:
-                    raise SpecError(f"{name} holds '{value}' twice: remove one")
-                # In a list all values are equally likely; in a mapping the values of a range share its weight.
-                weights[value] = weight / len(expanded) if isinstance(given, Mapping) else 1.0
-        values[letter] = Choice.from_weights(list(weights), list(weights.values()))
-    return values
-
-
-def _expand(name: str, text: str) -> Sequence[str]:
-    """Return the values of a range, or `text` as the only value."""
-    if not text:
-        raise SpecError(f"{name} holds an empty text: use brackets in the spec for what may be absent")
-    if text == OTHER:
-        raise SpecError(f"{name} holds '{OTHER}', the class of all other texts: use another word")
-    bounds = _RANGE.fullmatch(text)
-    if bounds is None:
-        if re.search(r"(?<!\.)\.\.(?!\.)", text):  # "a..z", "-5..5", "0..9, 00..99": meant as ranges
-            raise SpecError(f"{name} holds '{text}', which is no range: write '0..20' or '00..60'")
-        if len(text) > MAX_LENGTH:
-            raise SpecError(f"{name} holds a text of {len(text)} characters: shorten it to {MAX_LENGTH}")
-        return [text]
-    low, high = bounds.groups()
-    first, last = int(low), int(high)
-    padded = low != str(first) or high != str(last)
-    if padded and len(low) != len(high):
-        width = max(len(low), len(high))
-        mended = f"'{low.zfill(width)}..{high.zfill(width)}' with leading zeros or '{first}..{last}' without"
-        raise SpecError(f"{name} holds '{text}', whose ends differ in width: write {mended}")
-    if first > last:
-        raise SpecError(f"{name} holds '{text}', which runs downwards: write '{high}..{low}'")
-    if last - first >= MAX_VALUES:
-        raise SpecError(f"{name} holds '{text}', more than {MAX_VALUES} values: narrow it")
-    return [str(number).zfill(len(low) if padded else 0) for number in range(first, last + 1)]
-
-
-def _parse_weights(name: str, given: object) -> dict[str, float]:
-    """Convert a string, a list of strings, or a mapping from strings to weights to such a mapping."""
-    pairs: list[tuple[object, object]] = [(given, 1.0)]
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
-    elif isinstance(given, Sequence) and not isinstance(given, str):
-        pairs = [(text, 1.0) for text in given]
-    if not pairs or given is None:
-        raise SpecError(f"{name} is empty: write at least one text, in quotes")
-    weights: dict[str, float] = {}
-    for key, weight in pairs:
-        text = _check_string(name, key)
-        if text in weights:
-            raise SpecError(f"{name} holds '{text}' twice: remove one")
-        number = weight if isinstance(weight, int | float) and not isinstance(weight, bool) else 0
-        if not 0 < number <= sys.float_info.max:
-            raise SpecError(f"{name} gives '{text}' the weight {weight!r}: write a number above 0")
-        weights[text] = float(number)
-    return weights
-
-
-def _check_string(name: str, given: object) -> str:
-    """Return `given` if it is a one-line text. Raises `SpecError` otherwise."""
-    if not isinstance(given, str):
-        trap = "YAML forgets the leading zeros of 01, and reads 30:54 as a number and NO as false"
-        raise SpecError(f"{name} holds {given!r}, which is no text: write it in quotes, because {trap}")
-    for char in given:
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):  # texts are stored one per line
-            raise SpecError(f"{name} holds {char!r}: a text is one line without control characters")
-    return given
+def _parse_groups(letter: str, values: list[str], groups: Mapping[str, object]) -> dict[str, Choice[str]]:
+    """Parse the values of each class; every one of `values` is in exactly one."""
+    if not isinstance(groups, Mapping) or not groups:
+        raise SpecError(f"groups is {groups!r}: write a mapping from names of classes to values of {letter}")
+    if len(groups) >= MAX_CLASSES:
+        raise SpecError(f"groups makes more than {MAX_CLASSES} classes with '{OTHER}': make fewer")
+    parsed: dict[str, Choice[str]] = {}
+    found: dict[str, str] = {}
+    known = set(values)
+    for given, content in groups.items():
+        name = check_string("groups", given)
+        if not name or name == OTHER or name in parsed:
+            raise SpecError(f"groups has a class '{name}', which is empty, there twice, or '{OTHER}': use another name")
+        parsed[name] = parse_choice(f"groups.{name}", content)
+        for value in parsed[name].options:
+            if value not in known:
+                raise SpecError(f"groups.{name} holds '{value}', which is no value of {letter}: remove it")
+            if value in found:
+                raise SpecError(f"groups.{name} holds '{value}', which is in {found[value]} too: remove one")
+            found[value] = name
+    if missing := [value for value in values if value not in found]:
+        some = ", ".join(f"'{value}'" for value in missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise SpecError(f"groups leaves out {some} of {letter}: add them to a group, or narrow fields.{letter}")
+    return parsed

@@ -49,7 +49,7 @@ def documented() -> list[Any]:
 @pytest.mark.parametrize("block", documented())
 def test_documented_example(block: str) -> None:
     game = yaml.safe_load(block)
-    arguments = {key: game[key] for key in ("label", "fields", "other") if key in game}
+    arguments = {key: game[key] for key in ("label", "fields", "other", "groups") if key in game}
     promises = re.findall(r"^# .*$", block, re.MULTILINE)
     assert promises, "an example promises something"
     if promises[0].startswith("# refused: "):
@@ -308,7 +308,10 @@ def test_errors_of_an_other_text_show_that_text() -> None:
         ({"N": "00..5"}, "write '00..05' with leading zeros or '0..5' without"),
         ({"N": "5..010"}, "write '005..010' with leading zeros or '5..10' without"),
         ({"N": "a..z"}, "fields.N holds 'a..z', which is no range"),
-        ({"N": "-5..5"}, "which is no range"),
+        ({"N": "-5..-7"}, "fields.N holds '-5..-7', which runs downwards: write '-7..-5'"),
+        ({"N": "-0..5"}, "but zero has no sign: write '0..5'"),
+        ({"N": "-05..5"}, "write '-05..05' with leading zeros or '-5..5' without"),
+        ({"N": "\u22125..5"}, "which is no range"),
         ({"N": "0.. 5"}, "which is no range"),
         ({"N": "0..9, 00..99"}, "which is no range"),
         ({"N": "0.." + "9" * 5000}, "which is no range"),
@@ -348,7 +351,8 @@ def test_wrong_fields(fields: Any, says: str) -> None:
         ({"text": "abc", "label": "X"}, "spec 'abc' has no field"),
         ({"text": "X" + "a" * 200, "label": "X"}, "spec is 201 characters long"),
         ({"text": "X\n", "label": "X"}, r"spec holds '\n'"),
-        ({"text": "XX", "label": "XX"}, "label 'XX' is no field of spec 'XX': choose one of X"),
+        ({"text": "XX", "label": "XXX"}, "label 'XXX' is XX in spec 'XX': write XX or X"),
+        ({"text": "XX", "label": "XY"}, "label 'XY' is no field of spec 'XX': choose one of X"),
         ({"text": "XY", "label": "Z"}, "label 'Z' is no field of spec 'XY': choose one of X, Y"),
         ({"text": "XY", "label": True}, "label holds True, which is no text: write it in quotes"),
         ({"text": r"\XY", "label": "X"}, "choose one of Y"),
