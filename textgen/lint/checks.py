@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.common.characters import name_character
 from textgen.lint import leaks, similarity
 from textgen.render.renderer import SPLITS, RenderedCrops, Renderer
 
@@ -302,7 +303,16 @@ def _check_glyphs(renderer: Renderer, crops: RenderedCrops) -> Check:
     found = []
     for face in renderer.faces if visible else ():
         distances = similarity.measure_glyph_distances(face, characters, height)
-        found += [(float(distances[i, j]), face.name, f"{characters[i]} and {characters[j]}") for i, j in visible]
+        names = [name_character(character) for character in characters]
+        found += [(float(distances[i, j]), face.name, f"{names[i]} and {names[j]}") for i, j in visible]
+    alike = similarity.find_alike_values(renderer.spec, renderer.faces, height, SAME_GLYPH_DISTANCE)
+    if alike:
+        one, two = alike[0]
+        pairs_of = dict.fromkeys(
+            f"{name_character(a)} and {name_character(b)}" for a, b in zip(one, two, strict=True) if a != b
+        )
+        detail = f"{one!r} and {two!r} are different classes and look the same: {', '.join(pairs_of)}; remove one"
+        return Check("glyphs", FAIL, 0.0, detail, [{"value": a, "looks like": b} for a, b in alike[:MAX_GLYPH_ROWS]])
     if not found:
         return Check("glyphs", OK, 1.0, "no two classes differ in a single character")
     found.sort()

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from textgen.assets.fonts import Face
 from textgen.common.array_types import F32, U8
 from textgen.kernels.glyphs import SCALE
+from textgen.spec.characters import is_blank
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
 CELL = 3  # pixels a side: crops are compared by means of such cells, which average out noise and compression
 BATCH_CROPS = 512  # crops compared at a time: bounds memory
+MAX_ALIKE_CHARACTERS = 200  # of all values; their pairs are compared in every face
 SHIFTS = [(dy, dx) for dy in (-2, 0, 2) for dx in (-4, -2, 0, 2, 4)]  # of one glyph over another, in quarter pixels
 
 
@@ -116,3 +118,21 @@ def measure_glyph_distances(face: Face, characters: str, height: float) -> F32:
             least[i] = np.minimum(least[i], np.abs(coverages[i] - shifted).sum((1, 2)))
     distances: F32 = np.minimum(least, least.T) / np.maximum(ink[:, None] + ink, 1)
     return distances
+
+
+def find_alike_values(spec: Spec, faces: Sequence[Face], height: float, threshold: float) -> list[tuple[str, str]]:
+    """Find pairs of values of different classes all of whose characters look alike, such as Latin and Cyrillic letters.
+
+    Characters look alike if their distance is below `threshold` in at least half of the faces.
+    """
+    characters = "".join(sorted({c for value in spec.values for c in value if not is_blank(c)}))[:MAX_ALIKE_CHARACTERS]
+    if not faces or characters.isascii():
+        return []
+    distances = np.median([measure_glyph_distances(face, characters, height) for face in faces], 0)
+    first_alike = {ord(c): characters[int(np.argmax(distances[at] < threshold))] for at, c in enumerate(characters)}
+    found, seen = [], dict[str, str]()
+    for value in spec.values:
+        other = seen.setdefault(value.translate(first_alike), value)
+        if spec.values[other] != spec.values[value]:
+            found.append((other, value))
+    return found

@@ -274,6 +274,31 @@ def test_glyphs_that_are_the_same_fail(tmp_path: Path) -> None:
     assert found.status != FAIL
 
 
+def lettered(values: list[str], folder: Path) -> Config:
+    """A game of these values in a font in which Cyrillic letters have the glyphs of the Latin ones."""
+    with TTFont(Path(__file__).parents[3] / "fonts" / "oswald" / "oswald-400.ttf") as font:
+        for table in font["cmap"].tables:
+            if table.isUnicode():
+                table.cmap |= {ord(a): table.cmap[ord(b)] for a, b in zip("АВСЯ", "ABCR", strict=True)}
+        folder.mkdir(exist_ok=True)
+        font.save(folder / "letters.ttf")
+    text = {**DIGITS["text"], "fonts": [f"{folder}/"], "height": [8, 9]}
+    return {**DIGITS, "text": text, "size": [22, 52], "fields": {"X": values}}
+
+
+@pytest.mark.parametrize(("one", "two"), [("ABC", "АВС"), ("AB", "АВ"), ("1A", "1А")])
+def test_classes_in_letters_of_two_scripts_that_look_the_same_fail(tmp_path: Path, one: str, two: str) -> None:
+    found = check_of(lint(renderer_of(lettered([one, "7", two], tmp_path)), each=10), "glyphs")
+    assert found.status == FAIL
+    assert "A and А (U+0410)" in found.detail
+    assert repr(one) in found.detail
+    assert repr(two) in found.detail
+
+
+def test_letters_of_two_scripts_that_differ_pass(tmp_path: Path) -> None:
+    assert check_of(lint(renderer_of(lettered(["ABC", "АЯС", "7"], tmp_path)), each=10), "glyphs").status != FAIL
+
+
 @pytest.mark.parametrize(
     ("spec", "fields", "other", "pairs"),
     [
