@@ -21,7 +21,7 @@ from train.bench.measure import (
 from train.bench.settings import Settings
 from train.bench.task import BenchmarkTask, build_task
 from train.common import machine
-from train.cost.devices import measure_this_machine
+from train.inference.cpu.peak import has_matrix_units, measure_peaks
 
 
 def build_report(s: Settings, game: Game | None) -> dict[str, Any]:
@@ -44,18 +44,18 @@ def build_report(s: Settings, game: Game | None) -> dict[str, Any]:
         notes += unavailable
         if not prepared:
             raise UserError(f"nothing is left to measure: {'; '.join(notes)}")
-        peaks = [measure_this_machine()] if device.type == "cpu" else []
+        before = measure_peaks(s.threads) if device.type == "cpu" else {}
         rows = _measure_rows(s, task, prepared)
-        peaks += [measure_this_machine()] if peaks else []
-    peak = max((each.peak["fp32"] for each in peaks), default=None)
-    _add_ratios(rows, peak)
+        after = measure_peaks(s.threads) if before else {}
+    peaks: dict[str, float] = {precision: max(rate, after[precision]) for precision, rate in before.items()}
+    _add_ratios(rows, peaks)
     return {
         "task": task.name,
         "runs": [run.name for run in s.runs],
         "device": name,
         "threads": s.threads,
         "trials": s.trials,
-        "peak_fp32": peak,
+        "peaks": peaks,
         "versions": machine.versions(),
         "commit": machine.commit(),
         "notes": notes,
@@ -95,14 +95,20 @@ def _summarize_rates(rates: Sequence[float]) -> dict[str, float]:
     return {"images_per_second": median, "quartile_low": low, "quartile_high": high}
 
 
-def _add_ratios(rows: Sequence[dict[str, Any]], peak: float | None) -> None:
-    """Add to each row its speed relative to the original network, and its share of the peak rate."""
+def _add_ratios(rows: Sequence[dict[str, Any]], peaks: Mapping[str, float]) -> None:
+    """Add to each row its speed relative to the original network, and its share of its precision's peak rate.
+
+    There is no share without a peak, and none of libraries that may use matrix units for int8, whose peak is another.
+    """
+    matrix_units = has_matrix_units()
     fastest = {batch: _fastest_original(rows, batch) for batch in {row["batch"] for row in rows}}
     originals = {_engine_key(row): row["images_per_second"] for row in rows if row["network"] == "original"}
     for row in rows:
         original, same_engine = fastest[row["batch"]], originals.get(_engine_key(row))
         row["times_original"] = row["images_per_second"] / original if original else None
         row["times_same_engine"] = row["images_per_second"] / same_engine if same_engine else None
+        other_units = matrix_units and row["precision"] == "int8" and row["engine"] != "fused"
+        peak = None if other_units else peaks.get(row["precision"])
         row["utilization"] = row["images_per_second"] * row["operations"] / peak if peak else None
 
 

@@ -25,8 +25,9 @@ def format_csv(report: Report) -> str:
 def format_text(report: Report) -> str:
     """A table for each batch size, the fastest first, and the notes on what could not be measured."""
     title = f"{report['task']} on {report['device']}, {report['trials']} trial{'s' * (report['trials'] > 1)}"
-    if report["peak_fp32"]:
-        title += f"; {report['peak_fp32'] / 1e9:.0f} · 10⁹ operations a second in float32 at most, measured"
+    if report["peaks"]:
+        peaks = ", ".join(f"{precision} {rate / 1e9:.0f}" for precision, rate in report["peaks"].items())
+        title += f"; 10⁹ operations a second at most, measured: {peaks}"
     lines = [title if report["runs"] else f"{title}; weights and crops are random"]
     for batch in dict.fromkeys(row["batch"] for row in report["rows"]):
         rows = [row for row in report["rows"] if row["batch"] == batch]
@@ -39,14 +40,14 @@ def _format_table(rows: Sequence[Row]) -> list[str]:
     head = ["network", "engine", "", "images", "images/s", "quartiles", "×fastest f=1", "×same engine"]
     tested = any(row["accuracy"] is not None for row in rows)
     utilized = any(row["utilization"] is not None for row in rows)
-    head += ["of fp32 peak"] * utilized + ["labels as PyTorch"] + ["accuracy"] * tested
+    head += ["of peak"] * utilized + ["labels as PyTorch"] + ["accuracy"] * tested
     table = []
     for row in rows:
         cells = [row["network"], row["engine"], row["precision"], str(row["images"]), f"{row['images_per_second']:.0f}"]
         cells.append(f"{row['quartile_low']:.0f}…{row['quartile_high']:.0f}")
         ratios = (row["times_original"], row["times_same_engine"])
         cells += ["" if times is None else f"{times:.2f}" for times in ratios]
-        cells += [f"{row['utilization']:.0%}"] * utilized
+        cells += ["" if row["utilization"] is None else f"{row['utilization']:.0%}"] * utilized
         cells.append(f"{row['labels_as_pytorch']:.2%}")
         cells += ["" if row["accuracy"] is None else f"{row['accuracy']:.2%}"] * tested
         table.append(cells)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from train.inference.cpu.peak import measure_peaks
+
 ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # bytes of a number
-SIDE = 1536  # of the matrices that are multiplied
 COPIED = 128 << 20  # bytes that are copied
 TRIALS = 7
 
@@ -67,18 +68,16 @@ DEVICES = {
 def measure_this_machine() -> Device:
     """Measure this machine's processor with PyTorch's threads, in float32.
 
-    The rates are the best ones of a product of large matrices, and of a copy, which reads and writes every byte.
+    The rates are the best ones of multiply-adds in registers, and of a copy, which reads and writes every byte.
     """
-    a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
-    product = torch.empty(SIDE, SIDE)
     source = torch.zeros(COPIED, dtype=torch.uint8)
     target = torch.ones(COPIED, dtype=torch.uint8)
     threads = torch.get_num_threads()
     return Device(
         f"this CPU, {threads} thread{'s' * (threads > 1)}",
-        {"fp32": 2 * SIDE**3 / _fastest_seconds(lambda: torch.mm(a, b, out=product))},
+        {"fp32": measure_peaks(threads)["fp32"]},
         2 * COPIED / _fastest_seconds(lambda: target.copy_(source)),
-        "measured now: a product of matrices, a copy",
+        "measured now: multiply-adds in registers, a copy",
         {"fp32": VECTOR_BITS.get(torch.backends.cpu.get_cpu_capability(), 128) // 32},
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from train.inference.cpu.multiply_add import multiply_add
 from train.inference.cpu.program import BLOCK, CpuProgram, Dot, MaxPool, Target, choose_tile
 
 MAX_UNROLLED = 6  # steps of a loop that is unrolled as a whole
@@ -162,7 +163,7 @@ class _Writer:
                         start = r * dot.source.row + p * dot.source.pixel
                         values = [self._broadcast(dot, data, start + 4 * each) for each in group_steps]
                         for v in range(vectors):
-                            total = self._multiply_add(dot, values, weight[v], b.load(sums[p][v]))
+                            total = multiply_add(b, self.target, values, weight[v], b.load(sums[p][v]))
                             b.store(total, sums[p][v])
         return sums
 
@@ -180,36 +181,6 @@ class _Writer:
         first = b.insert_element(undefined, value, I32(0))
         repeated = b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
         return b.bitcast(repeated, self._vector_type(dot)) if self.integer else repeated
-
-    def _multiply_add(self, dot: Dot, values: list[ir.Value], weights: list[ir.Value], total: ir.Value) -> ir.Value:
-        """`total` plus the products of one step, or of two steps where groups have four values."""
-        b, lanes, target = self.b, self.target.lanes, self.target
-        if not self.integer:
-            return self._call(f"llvm.fmuladd.v{lanes}f32", total.type, [*values, *weights, total])
-        if dot.group == 2 and target.madd:
-            return b.add(total, self._call(target.madd, total.type, [*values, *weights]))
-        if dot.group == 4 and target.dpbusd:
-            for value, weight in zip(values, weights, strict=True):
-                total = self._call(target.dpbusd, total.type, [total, value, weight])
-            return total
-        if dot.group == 4 and target.madd and target.maddubs:
-            pairs = ir.VectorType(I16, 2 * lanes)
-            first, second = (self._call(target.maddubs, pairs, list(of)) for of in zip(values, weights, strict=True))
-            ones = self._splat(pairs, 1)
-            return b.add(total, self._call(target.madd, total.type, [b.add(first, second), ones]))
-        wide = ir.VectorType(I32, dot.group * lanes)
-        for value, weight in zip(values, weights, strict=True):
-            extended = b.zext(value, wide) if dot.group == 4 else b.sext(value, wide)
-            products = b.mul(extended, b.sext(weight, wide))
-            for at in range(dot.group):
-                mask = ir.Constant(ir.VectorType(I32, lanes), list(range(at, dot.group * lanes, dot.group)))
-                total = b.add(total, b.shuffle_vector(products, ir.Constant(wide, ir.Undefined), mask))
-        return total
-
-    def _call(self, name: str, result: ir.Type, arguments: list[ir.Value]) -> ir.Value:
-        """Call an intrinsic function of LLVM."""
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        return self.b.call(self.module.globals.get(name) or ir.Function(self.module, kind, name), arguments)
 
     def _finish(self, total: ir.Value, dot: Dot, scales: int) -> ir.Value:
         """The values to store: after ReLU, integers in the units of the next layer."""

@@ -71,7 +71,7 @@ class FusedCPU:
         self._program, constants = build_program(layers, net.state_dict(), precision, largest, self._stack, target)
         self._constants = _allocate_aligned(len(constants))
         self._constants[:] = np.frombuffer(constants, np.uint8)
-        self._engine = _compile_ir(generate_ir(self._program, target))
+        self._engine = compile_ir(generate_ir(self._program, target))
         signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3)
         self._run = signature(self._engine.get_function_address("run"))
         self._memories = [_allocate_aligned(self._program.bytes) for _ in range(threads)]
@@ -163,7 +163,8 @@ def optimise_ir(assembly: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     return module
 
 
-def _compile_ir(assembly: str) -> llvm.ExecutionEngine:
+def compile_ir(assembly: str) -> llvm.ExecutionEngine:
+    """Machine code for this processor, which lives as long as the engine."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(
