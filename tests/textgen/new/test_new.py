@@ -199,7 +199,7 @@ def test_a_font_with_a_comma_in_its_name_is_one_font(here: Path) -> None:
     [
         (["x", "X[", "--label", "X"], ["spec", "column 2"]),
         (["x", "MM:SS", "--label", "Q"], ["Q", "choose one of M, S"]),
-        (["x", "MM:SS", "--label", "MMM"], ["MMM", "choose one of M, S"]),
+        (["x", "MM:SS", "--label", "MMM"], ["MMM", "write MM or M"]),
         (["x", "N"], ["--label"]),
         (["x", "N", "--label", "N", "--sise", "3x4"], ["--sise"]),
         (["x", "N", "--label", "N", "--size", "15"], ["--size '15'", "15x35"]),
