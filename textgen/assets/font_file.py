@@ -97,9 +97,12 @@ def with_character_map(data: bytes, glyphs: Mapping[str, int]) -> bytes:
 
 
 def has_unicode_map(data: bytes) -> bool:
-    """Whether FreeType finds characters by their code points: not so in symbol and Mac fonts."""
+    """Whether all find characters by their code points: not so in symbol and Mac fonts.
+
+    fontTools reads a map of format 10 as an empty one.
+    """
     with TTFont(io.BytesIO(data), lazy=True) as font:
-        return font.getBestCmap() is not None
+        return bool(font.getBestCmap())
 
 
 def find_features(path: Path) -> set[str]:

@@ -19,6 +19,10 @@ FLAGS_WITH_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
     *("--info", "-i", "--experimental-rerun"),
 )
+WORDS = {  # that a flag takes
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+}
 FLAGS = ("--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--shell-completion", "-sc")
 GROUPS = tuple(sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))))
 PATHS = ("data", "data_dir", "out", "path", "plots", "real", "run", "runs", "start", "teacher")  # of all commands
@@ -117,6 +121,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             given = value or next(rest, "")
             if not given and name not in ("--info", "-i"):
                 raise UserError(f"{name} takes a value: {name}=…")
+            if given and name in WORDS and given not in WORDS[name]:
+                raise UserError(f"{name}={given}: {name} takes one of {', '.join(WORDS[name])}")
             flags.append(f"{name}={given}" if given else name)
         elif name in FLAGS:
             flags.append(argument)

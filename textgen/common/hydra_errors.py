@@ -41,6 +41,9 @@ def as_user_error(
         )
     elif isinstance(error, yaml.YAMLError):
         message = f"{error}; in YAML # begins a comment, so that colours need quotes, and tabs are not allowed"
+    elif isinstance(error, OSError) and (match := re.fullmatch(r"Invalid loaded object type: (\w+)", str(error))):
+        chosen = ", ".join(f"{group}={name}" for group, name in find_choices(arguments).items())
+        message = f"a file of {chosen} holds a single {match[1]}: write lines of the form key: value"
     elif isinstance(error, UnicodeDecodeError) and (file := _find_undecodable(error, arguments)):
         message = f"{file} is no text in UTF-8: save it as UTF-8"
     elif isinstance(error, HydraException) and str(error):

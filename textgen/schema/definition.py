@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.schema.augment import Augment
 from textgen.schema.game import Game
@@ -26,6 +27,8 @@ class DatasetDefinition:
 
 def parse_definition(config: Mapping[str, Any], seed: int) -> DatasetDefinition:
     """Parse the data-set definition in a composed configuration. Raises `UserError`."""
+    if not isinstance(config["split"], Mapping):
+        raise UserError(f"split: it is a mapping: write split.holdout_fonts=… (given: {config['split']!r})")
     holdout = {key.removeprefix("holdout_"): value for key, value in config["split"].items()}
     return DatasetDefinition(
         Game.from_config(config["game"]),

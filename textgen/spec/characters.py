@@ -32,6 +32,15 @@ def name_blanks(text: str) -> str:
     return "".join(f"<U+{ord(c):04X}>" if c != " " and is_blank(c) else c for c in text)
 
 
+def as_seen(text: str) -> str:
+    """`text` as a reader sees it: without blanks at its ends and characters that draw nothing, all blanks alike.
+
+    >>> as_seen("a\\u00a0b \\u200b")
+    'a b'
+    """
+    return "".join(" " if is_blank(c) else c for c in text if not draws_nothing(c)).strip()
+
+
 def find_problem(character: str) -> str:
     """Why a character of a text in composed form (NFC) cannot be drawn on its own, and what to do; "" if it can.
 

@@ -1,6 +1,7 @@
 import itertools
 import math
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -176,8 +177,14 @@ def test_a_character_that_the_font_maps_to_its_box_for_missing_glyphs_is_refused
         open_face(path, DIGITS)
 
 
-# Character maps without Unicode: platform, encoding, format of the table, offset of its codes.
-ENCODINGS = {"symbol": (3, 0, 4, 0xF000), "symbol-low": (3, 0, 4, 0), "mac": (1, 0, 0, 0), "mac-trimmed": (1, 0, 6, 0)}
+# Character maps without Unicode, or in a rare form of it: platform, encoding, format of the table, offset of its codes.
+ENCODINGS = {
+    "symbol": (3, 0, 4, 0xF000),
+    "symbol-low": (3, 0, 4, 0),
+    "mac": (1, 0, 0, 0),
+    "mac-trimmed": (1, 0, 6, 0),
+    "unicode-trimmed": (3, 10, 10, 0),
+}
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -189,6 +196,9 @@ def test_a_font_without_a_unicode_map_draws_what_it_draws_with_one(tmp_path: Pat
         table = CmapSubtable.newSubtable(kind)
         table.platformID, table.platEncID, table.language = platform, number, 0
         table.cmap = {base + code: name for code, name in font.getBestCmap().items() if 32 <= code < 127}
+        if kind == 10:  # which fontTools cannot write
+            numbers = [font.getGlyphID(table.cmap[code]) if code in table.cmap else 0 for code in range(32, 127)]
+            table.data = struct.pack(">HHIIII95H", 10, 0, 20 + 2 * 95, 0, 32, 95, *numbers)
         font["cmap"].tables = [table]
         font.save(path)
     axes = {"wght": (300, 600)} if "variable" in source else None

@@ -17,6 +17,7 @@ import train.export.settings
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
 from textgen.common.hydra_arguments import GROUPS, PATHS, find_config_folders, prepare, quote
+from textgen.schema.definition import parse_definition
 from textgen.schema.game import Game
 from textgen.spec.parser import Spec
 from train.bench.settings import Settings as BenchSettings
@@ -242,6 +243,25 @@ def test_utf_8_of_every_kind_is_read(encoding: str, newline: str) -> None:
 def test_a_control_character_in_a_file_is_named() -> None:
     search = write_game("cafe", yaml.safe_dump(CAFE, allow_unicode=True).replace("é", "\0").encode())
     assert "mine/game/cafe.yaml holds U+0000" in refusal(search, "game=cafe")
+
+
+@pytest.mark.parametrize(("content", "kind"), [(b"5\n", "int"), (b"1.5\n", "float"), (b"true\n", "bool")])
+def test_a_file_that_is_a_single_value_is_told(content: bytes, kind: str) -> None:
+    told = refusal(write_game("single", content), "game=single", config="textgen")
+    assert f"a file of game=single holds a single {kind}" in told
+
+
+@pytest.mark.parametrize("value", ["x", "5", "true"])
+def test_split_is_a_mapping(value: str) -> None:
+    config = compose_config("textgen", "game=sot_time", f"split={value}")
+    with pytest.raises(UserError, match="split: it is a mapping"):
+        parse_definition(config, 0)
+
+
+@pytest.mark.parametrize("flag", ["--cfg=nope", "-c=nope", "--info=nope", "-i=5"])
+def test_a_flag_with_an_unknown_word_is_told_in_one_line(flag: str) -> None:
+    name = flag.partition("=")[0]
+    assert f"{flag}: {name} takes one of" in refusal(flag, "game=sot_time")
 
 
 def test_a_recipe_in_another_encoding_is_named(here: Path) -> None:

@@ -99,6 +99,10 @@ def test_two_readings_of_one_group_are_no_contradiction() -> None:
         ({"low": "0..9", "high": "10"}, "groups.high holds '10', which is no value of N"),
         ({"other": "0..9"}, "groups has a class 'other'"),
         ({"": "0..9"}, "groups has a class ''"),
+        ({"low": "0..4", "low ": "5..9"}, "groups has a class 'low'"),
+        ({"very low": "0..4", "very\u2009low": "5..9"}, "groups has a class 'very low'"),
+        ({"low": "0..4", "lo\u200bw": "5..9"}, "groups has a class 'low'"),
+        ({"\u3000": "0..9"}, "groups has a class ''"),
         ({}, "write a mapping from names of classes to values of N"),
         (["0..9"], "write a mapping from names of classes to values of N"),
         ({"low": "00..09"}, "which is no value of N"),
@@ -108,6 +112,13 @@ def test_two_readings_of_one_group_are_no_contradiction() -> None:
 )
 def test_wrong_groups_are_refused_in_one_line(groups: Any, words: str) -> None:
     assert words in refusal("N", groups=groups)
+
+
+def test_names_of_groups_are_never_drawn_and_so_of_any_script() -> None:
+    names = ["منخفض", "उच्च", "می\u200cخواهم"]
+    spec = Spec.parse("N", label="N", fields={"N": "1..3"}, groups=dict(zip(names, "123", strict=True)))
+    assert spec.classes == (*names, "other")
+    assert_consistent(spec)
 
 
 # ---- Fields that depend on another.
