@@ -187,6 +187,8 @@ def _choose_columns(names: Sequence[str]) -> dict[str, str]:
 
 def _require_columns(file: Path, names: Sequence[str], number: int) -> dict[str, str]:
     columns = _choose_columns(names)
+    if twice := [name for name in columns.values() if list(names).count(name) > 1]:
+        raise UserError(f"{file}, line {number}, has the column {twice[0]!r} more than once: leave one")
     if "file" not in columns:
         has = ", ".join(map(repr, names[:10])) or "nothing"
         raise UserError(f"{file} has no column {FILE_COLUMNS[0]}: line {number} has {has}, but it needs {FORM}")

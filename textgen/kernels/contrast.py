@@ -22,7 +22,7 @@ def measure_contrasts(samples, images, fills, min_contrast):
         if sample.status == OK and sample.right > sample.left:
             box = (sample.top, sample.left, sample.bottom, sample.right)
             if groups == 1:
-                sample.contrast = measure_contrast(images[k], fills[k, 0], fills[k, 0], box, masks, rows)
+                sample.contrast = measure_contrast(images[k], fills[k, 0], fills[k, 0], False, box, masks, rows)
             else:
                 for y in range(height):
                     for x in range(width):
@@ -30,7 +30,7 @@ def measure_contrasts(samples, images, fills, min_contrast):
                 sample.contrast = np.inf
                 for fill in fills[k]:
                     if fill[box[0] : box[2], box[1] : box[3]].any():
-                        contrast = measure_contrast(images[k], fill, everything, box, masks, rows)
+                        contrast = measure_contrast(images[k], fill, everything, True, box, masks, rows)
                         sample.contrast = min(sample.contrast, contrast)
                 if sample.contrast == np.inf:  # nothing but icons
                     sample.contrast = 255
@@ -39,13 +39,14 @@ def measure_contrasts(samples, images, fills, min_contrast):
 
 
 @compiled
-def measure_contrast(image, fill, everything, box, masks, lines):
+def measure_contrast(image, fill, everything, apart, box, masks, lines):
     """The contrast of a text in the finished crop `image` uint8 (H, W, 3), in levels of luma (0…255).
 
     It is the difference in mean luma between the strokes, with coverage `fill` uint8 (H, W) and ink within `box` (top,
     left, bottom, right), and the pixels right around and between them that no stroke of `everything` uint8 (H, W)
-    covers, minus the standard deviation of the latter. So text on clutter as strong
-    as itself has no contrast, and blur that closes the gaps between strokes removes it. Luma is that of ITU-R BT.601.
+    covers, minus the standard deviation of the latter. `apart` is whether `everything` is more than `fill`. So text on
+    clutter as strong as itself has no contrast, and blur that closes the gaps between strokes removes it. Luma is that
+    of ITU-R BT.601.
     `masks` uint8 (3, H + 2, W + 2) and `lines` int32 (3, W + 2) are scratch memory.
     """
     height, width = fill.shape
@@ -59,8 +60,11 @@ def measure_contrast(image, fill, everything, box, masks, lines):
     y1, x1 = y0 + bottom - top, x0 + right - left
     cover[: rows + 2, : columns + 2] = 0
     cover[y0:y1, x0:x1] = fill[top:bottom, left:right]
-    covered[: rows + 2, : columns + 2] = 0
-    covered[y0:y1, x0:x1] = everything[top:bottom, left:right]
+    if apart:
+        covered[: rows + 2, : columns + 2] = 0
+        covered[y0:y1, x0:x1] = everything[top:bottom, left:right]
+    else:
+        covered = cover
     for y in range(rows + 2):
         line, out = cover[y, : columns + 2], spread[y, :columns]
         for x in range(columns):

@@ -109,6 +109,7 @@ def draw_layers(canvas, fills, outer, area, ink, padding, layers, sample, state,
         if group:
             color = _jitter_color(_choose_row(style, style.parts.palettes[group], state), state, style)
             end = end if graded else color
+        fill = fills[group]
         for y in range(top, bottom):
             along = np.float32(min(max((y + 0.5 - sample.top) / (sample.bottom - sample.top), 0.0), 1.0))
             tone = (
@@ -116,7 +117,7 @@ def draw_layers(canvas, fills, outer, area, ink, padding, layers, sample, state,
                 color[1] + along * (end[1] - color[1]),
                 color[2] + along * (end[2] - color[2]),
             )
-            blend(canvas, y, left, right, fills[group, y, left:right], factor, tone)
+            blend(canvas, y, left, right, fill[y, left:right], factor, tone)
 
 
 @compiled

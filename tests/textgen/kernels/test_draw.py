@@ -156,7 +156,7 @@ def contrast(image: np.ndarray, fill: np.ndarray) -> float:
     box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0)
     masks = np.empty((3, fill.shape[0] + 2, fill.shape[1] + 2), np.uint8)
     lines = np.empty((3, fill.shape[1] + 2), np.int32)
-    return float(measure_contrast(image, fill, fill, box, masks, lines))
+    return float(measure_contrast(image, fill, fill, False, box, masks, lines))
 
 
 def plain_contrast(image: np.ndarray, fill: np.ndarray) -> float:

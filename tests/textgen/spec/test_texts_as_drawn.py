@@ -134,8 +134,8 @@ def test_what_is_drawn_letter_by_letter_is_accepted(text: str) -> None:
 
 
 def test_every_code_point_has_an_answer() -> None:
-    """One line that names the character, or none, for all of Unicode."""
-    problems = [find_problem(chr(code)) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    """One line that names the character, or none, for all that Unicode has assigned below its planes of ideographs."""
+    problems = [find_problem(chr(code)) for code in range(0x20000) if not 0xD800 <= code < 0xE000]
     refused = [problem for problem in problems if problem]
     assert 1000 < len(refused) < 20_000
     assert all(re.search(r"U\+[0-9A-F]{4,6}", problem) and problem.isprintable() for problem in refused)
