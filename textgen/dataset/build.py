@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,8 +54,11 @@ from textgen.dataset.store import (
 )
 from textgen.render.renderer import SPLITS, Renderer
 from textgen.schema.definition import DatasetDefinition, describe_game
+from textgen.spec.characters import is_blank
 
 GENERATOR = 2  # part of the hash: increment it when the same definition gives different pixels
+# Since version 3 texts are composed and blanks that a font lacks are gaps; games without either keep their hashes.
+TEXT_GENERATOR = 3
 # Their versions are part of the hash, since they can change pixels.
 LIBRARIES = ("numpy", "pillow", "fonttools", "uharfbuzz", "opencv-python-headless", "numba")
 
@@ -100,7 +104,7 @@ def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, An
     libraries = [*LIBRARIES, *(["albumentations"] if augment.transforms else []), *(["av"] if augment.h264 else [])]
     identity = {
         "format": FORMAT,
-        "generator": GENERATOR,
+        "generator": TEXT_GENERATOR if _has_newer_text(game, renderer) else GENERATOR,
         "game": game,
         "classes": list(renderer.classes),
         "augment": asdict(augment),
@@ -114,6 +118,12 @@ def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, An
     identity = json.loads(json.dumps(identity))  # as it is read back: lists instead of tuples
     # Keys are not sorted: the order of fonts and of a field's values decides classes and pixels.
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
+
+
+def _has_newer_text(game: dict[str, Any], renderer: Renderer) -> bool:
+    """Whether a game has texts that generator 2 drew differently."""
+    written = json.dumps(game, ensure_ascii=False)
+    return any(c != " " and is_blank(c) for c in renderer.alphabet) or not unicodedata.is_normalized("NFC", written)
 
 
 def _digest_files(assets: list[Path], digest: Callable[[Path], str]) -> dict[str, str]:

@@ -23,6 +23,8 @@ def measure_contrasts(samples, images, fills, min_contrast):
             box = (sample.top, sample.left, sample.bottom, sample.right)
             if groups == 1:
                 sample.contrast = measure_contrast(images[k], fills[k, 0], fills[k, 0], False, box, masks, rows)
+                if sample.contrast == 0 and not fills[k, 0].any():  # nothing but icons
+                    sample.contrast = 255
             else:
                 for y in range(height):
                     for x in range(width):
@@ -32,7 +34,7 @@ def measure_contrasts(samples, images, fills, min_contrast):
                     if fill[box[0] : box[2], box[1] : box[3]].any():
                         contrast = measure_contrast(images[k], fill, everything, True, box, masks, rows)
                         sample.contrast = min(sample.contrast, contrast)
-                if sample.contrast == np.inf:  # nothing but icons
+                if sample.contrast == np.inf:
                     sample.contrast = 255
             if min_contrast > 0 and sample.contrast < min_contrast:
                 sample.status = LOW_CONTRAST

@@ -39,7 +39,7 @@ from textgen.schema.augment import Augment
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 from textgen.schema.split import Holdout
-from textgen.spec.items import Choice
+from textgen.spec.items import Choice, find_characters
 
 SPLITS = ("train", "val", "test")  # of every game
 TEST_FONTS, TEST_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further splits, if assets are held out
@@ -99,8 +99,9 @@ class Renderer:
         if len(characters) > MAX_CHARACTERS:
             count = f"{len(characters)} different characters, more than {MAX_CHARACTERS}"
             raise UserError(f"game {game.name} shows {count}: use fewer")
-        icon_characters = {key.removeprefix("\\") for key, part in text.parts.items() if part.icon}
-        self.font_characters = (self.spec.characters - icon_characters) | neighbour_characters
+        icons_of_parts = [key for key, part in text.parts.items() if part.icon]
+        shown = (find_characters(items, icons_of_parts) for items in (self.spec.items, *self.spec.others.options))
+        self.font_characters = neighbour_characters.union(*shown)
         self.faces, self._chances = load_faces(text.fonts, self.font_characters, text.axes, text.features)
         if text.kerning and len(self.faces) * len(characters) ** 2 > MAX_KERNING_PAIRS:
             pairs = f"{len(characters)} characters in {len(self.faces)} faces make more pairs than"

@@ -75,7 +75,7 @@ def build_style_table(text: Text, icons: Icons, levels: StyleLevels) -> StyleTab
         icons=icons.table,
         icon_planes=icons.planes,
         normals=build_normal_table(1 << 16),
-        parts=_build_part_table(text, icons, levels, rows[-len(text.parts) :]),
+        parts=_build_part_table(text, icons, levels, rows[len(rows) - len(text.parts) :]),
     )
 
 

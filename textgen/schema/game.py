@@ -325,8 +325,14 @@ def _check_parts(parts: Mapping[str, Part], spec: Spec) -> None:
     if unknown := [key for key in parts if key not in known]:
         there = ", ".join(sorted(known))
         raise UserError(f"game.text.parts: {unknown[0]!r} stands nowhere in the spec or in other; there are {there}")
+    shown: dict[str, str] = {}
     for key, part in parts.items():
         if part.icon and re.fullmatch("[A-Z]", key):  # an icon would hide the field's value
-            raise UserError(
-                f"game.text.parts.{key}.icon: {key} is a field: put a character of its own, such as *, beside it"
-            )
+            hint = "put a character of its own, such as *, beside it"
+            raise UserError(f"game.text.parts.{key}.icon: {key} is a field: {hint}")
+        for source in part.icon:
+            if shown.get(source, key) != key:  # texts that differ in these characters alone would look the same
+                raise UserError(
+                    f"game.text.parts: {shown[source]} and {key} both show {source}: use one character for it"
+                )
+            shown[source] = key

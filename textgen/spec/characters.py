@@ -24,12 +24,12 @@ def is_blank(character: str) -> bool:
 
 
 def name_blanks(text: str) -> str:
-    """`text` with every blank but the plain space by its code point.
+    """`text` with the code points of what cannot be seen, all but the plain space.
 
     >>> name_blanks("5\\u00a0k")
     '5<U+00A0>k'
     """
-    return "".join(f"<U+{ord(c):04X}>" if c != " " and is_blank(c) else c for c in text)
+    return "".join(f"<U+{ord(c):04X}>" if c != " " and (is_blank(c) or draws_nothing(c)) else c for c in text)
 
 
 def as_seen(text: str) -> str:

@@ -4,8 +4,9 @@ All sampling uses rng.random, since rng.integers takes five times as long.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Generic, TypeAlias, TypeVar
 
@@ -23,6 +24,14 @@ class Choice(Generic[T]):
 
     options: tuple[T, ...]
     bounds: tuple[float, ...] = ()
+
+    @cached_property
+    def by_length(self) -> dict[int, frozenset[T]]:
+        """The options of each length, if they are texts: to read one takes no search."""
+        lengths: dict[int, set[T]] = {}
+        for option in self.options:
+            lengths.setdefault(len(str(option)), set()).add(option)
+        return {length: frozenset(options) for length, options in lengths.items()}
 
     @classmethod
     def from_weights(cls, options: Sequence[T], weights: Sequence[float]) -> "Choice[T]":
@@ -189,7 +198,8 @@ def _values_at(field: Field, text: str, at: int) -> list[str]:
     if field.values is None:
         value = text[at : at + field.width]
         return [value] if len(value) == field.width and all(digit in DIGITS for digit in value) else []
-    return [value for value in field.values.options if text.startswith(value, at)]
+    found = ((text[at : at + length], options) for length, options in field.values.by_length.items())
+    return [value for value, options in found if value in options]
 
 
 def key_of_part(item: str | Field) -> str:
@@ -205,3 +215,16 @@ def find_parts(items: Items) -> set[str]:
     for item in items:
         keys |= find_parts(item.items) if isinstance(item, OptionalText) else {key_of_part(item)}
     return keys
+
+
+def find_characters(items: Items, without: Collection[str] = ()) -> set[str]:
+    """All characters in `items` but the literals whose keys are in `without`."""
+    found: set[str] = set()
+    for item in items:
+        if isinstance(item, OptionalText):
+            found |= find_characters(item.items, without)
+        elif isinstance(item, Field):
+            found.update(DIGITS if item.values is None else "".join(item.values.options))
+        elif key_of_part(item) not in without:
+            found.add(item)
+    return found

@@ -22,7 +22,7 @@ import numpy as np
 from textgen.common.errors import SpecError
 from textgen.spec.ambiguity import LabelledTexts, build_automaton
 from textgen.spec.automaton import Automaton
-from textgen.spec.characters import as_seen
+from textgen.spec.characters import as_seen, name_blanks
 from textgen.spec.items import Choice, Field, Items, OptionalText, draw, find_fields, order_dependent, read
 from textgen.spec.values import MAX_LENGTH, MAX_VALUES, OTHER, check_string, parse_choice, parse_fields, parse_weights
 
@@ -253,12 +253,18 @@ def _parse_groups(letter: str, values: list[str], groups: Mapping[str, object]) 
         raise SpecError(f"groups makes more than {MAX_CLASSES} classes with '{OTHER}': make fewer")
     parsed: dict[str, Choice[str]] = {}
     found: dict[str, str] = {}
-    known, taken = set(values), {"", OTHER}
+    known, names = set(values), dict[str, str]()
     for given, content in groups.items():
         name = check_string("groups", given, drawn=False)
-        if (seen := as_seen(name)) in taken:
-            raise SpecError(f"groups has a class '{seen}', which is empty, there twice, or '{OTHER}': use another name")
-        taken.add(seen)
+        seen = as_seen(name)
+        if not seen:
+            raise SpecError("groups has a class without a name: give it one that can be seen")
+        if seen == OTHER:
+            raise SpecError(f"groups has a class '{OTHER}', the class of all other texts: use another name")
+        if seen in names:
+            one, two = name_blanks(names[seen]), name_blanks(name)
+            raise SpecError(f"groups has the classes '{one}' and '{two}', which look the same: rename one")
+        names[seen] = name
         parsed[name] = parse_choice(f"groups.{name}", content)
         for value in parsed[name].options:
             if value not in known:

@@ -29,7 +29,7 @@ def parse_fields(fields: Mapping[str, object]) -> dict[str, Choice[str]]:
         if not re.fullmatch("[A-Z]", check_string("fields", letter)):
             raise SpecError(f"fields.{letter}: a field has one uppercase letter, A to Z, for a name")
         name = f"fields.{letter}"
-        if isinstance(given, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", given)):
+        if isinstance(given, str) and (ends := re.fullmatch(r"(-?[0-9]+)-(-?[0-9]+)", given)):
             raise SpecError(f"{name} is '{given}', one text: write {ends[1]}..{ends[2]} for a range, or ['{given}']")
         if isinstance(given, str) and (match := _RANGE_WITH_FIELD.fullmatch(given)):
             limited[letter] = match
@@ -98,7 +98,8 @@ def _expand(name: str, text: str) -> Sequence[str]:
         if _RANGE_WITH_FIELD.fullmatch(text):
             raise SpecError(f"{name} holds '{text}' beside other values: a range that depends on a field stands alone")
         if re.search(r"(?<!\.)\.\.(?!\.)", text):  # "a..z", "0..9, 00..99": meant as ranges
-            raise SpecError(f"{name} holds '{text}', which is no range: write '0..20', '00..60' or '-10..40'")
+            sign = ", with the hyphen '-' as the sign" if "\u2212" in text else ""
+            raise SpecError(f"{name} holds '{text}', which is no range: write '0..20', '00..60' or '-10..40'{sign}")
         if len(text) > MAX_LENGTH:
             raise SpecError(f"{name} holds a text of {len(text)} characters: shorten it to {MAX_LENGTH}")
         return [text]

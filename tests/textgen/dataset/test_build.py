@@ -25,7 +25,7 @@ from textgen.dataset.build import ensure_dataset
 from textgen.dataset.store import Dataset
 from textgen.render.renderer import SPLITS, Renderer
 from textgen.schema.augment import Augment
-from textgen.schema.definition import DatasetDefinition
+from textgen.schema.definition import DatasetDefinition, parse_definition
 from textgen.schema.game import Game
 from textgen.schema.split import Holdout
 
@@ -286,7 +286,7 @@ import sys, yaml
 from dataclasses import asdict
 from pathlib import Path
 from textgen.dataset import build, store
-from textgen.schema.definition import DatasetDefinition
+from textgen.schema.definition import DatasetDefinition, parse_definition
 from textgen.schema.game import Game
 store.BLOCK_BYTES = 8 * 22 * 30 * 3
 game = Game.from_config(yaml.safe_load(sys.argv[1]))
@@ -466,3 +466,17 @@ def test_the_hash_is_that_of_the_pictures_alone(tmp_path: Path) -> None:
     game = flat_game(tmp_path)
     assert hash_of({**game, "arch": "C8 M F", "title": "Another title"}) == hash_of(game)
     assert hash_of(dict(reversed(game.items()))) == hash_of(game)
+
+
+@pytest.mark.parametrize(
+    ("spec", "generator"), [("N", 2), ("N k", 2), ("N\u00a0k", 3), ("N \u00e9", 2), ("N e\u0301", 3), ("N\u3000k", 3)]
+)
+def test_only_texts_that_older_versions_drew_differently_get_another_hash(
+    config: Callable[[str], Config], tmp_path: Path, spec: str, generator: int
+) -> None:
+    images = {"train": 1, "val": 1, "test": 1}
+    game = {**config("sot_time"), "spec": spec, "fields": {"N": ["1", "2"]}, "images": images, "size": [24, 60]}
+    game["text"] = {"fonts": ["oswald"], "height": [8, 9]}
+    dataset = ensure_dataset(parse_definition({"game": game, "augment": {}, "split": {}}, 0), tmp_path, quiet=True)
+    manifest = json.loads((dataset.path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["generator"] == generator

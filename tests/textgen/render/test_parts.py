@@ -17,13 +17,15 @@ from textgen.schema.game import Game
 GREY = 140
 
 
-def game_of(folder: Path, spec: str = "NT", size: tuple[int, int] = (32, 80), **text: Any) -> Game:
+def game_of(
+    folder: Path, spec: str = "NT", size: tuple[int, int] = (32, 80), fields: Any = None, other: str = "", **text: Any
+) -> Game:
     """White text of boxes (500 × 700 units, 10 pixels high) on plain grey, in the middle of a crop."""
     folder.mkdir(exist_ok=True)
     font = built(folder / "boxes.ttf", "0123456789HR.", blank=" ")
     place: dict[str, Any] = {"height": [10, 10], "x": [0.5, 0.5], "y": [0.5, 0.5], "contrast": 10, "spacing": [3, 3]}
     game = flat_game(folder / "flat", f"#{GREY:02x}{GREY:02x}{GREY:02x}", fonts=[str(font)], **{**place, **text})
-    return Game.from_config({**game, "spec": spec, "label": "N", "size": size})
+    return Game.from_config({**game, "spec": spec, "label": "N", "size": size, "fields": fields, "other": other})
 
 
 def crops_of(game: Game, count: int = 11) -> RenderedCrops:
@@ -138,6 +140,7 @@ def test_a_part_that_nobody_could_read_is_refused(tmp_path: Path) -> None:
         ({"N": {"size": 0.1}}, "greater than or equal to 0.25"),
         ({"N": {"align": "centre"}}, "align"),
         ({"N": {"icon": ["coin"], "colors": ["#ffffff"]}}, "remove icon or colors"),
+        ({".": {"icon": ["coin", "star"]}, "\\R": {"icon": ["coin"]}}, ". and \\R both show coin: use one character"),
         ({"N": {"icon": ["coin"]}}, "N is a field: put a character of its own"),
         ({"N": {"colour": ["#ffffff"]}}, "did you mean colors?"),
     ],
@@ -160,3 +163,21 @@ def test_settings_that_a_game_does_not_use_are_no_part_of_what_it_is(tmp_path: P
     assert not {"parts", "features"} & described["text"].keys()
     used = describe_game(game_of(tmp_path, spec="N.\\R", parts={".": {"size": 0.5}}))
     assert used["text"]["parts"]["."]["size"] == 0.5
+
+
+def test_a_character_of_a_value_is_drawn_by_the_font_although_the_literal_is_an_icon(tmp_path: Path) -> None:
+    parts = {"7": {"icon": ["coin"]}}
+    crops = crops_of(game_of(tmp_path, spec="7 N", parts=parts), 10)
+    plain = crops_of(game_of(tmp_path, spec="R N", fields={"R": ["7"]}), 10)
+    assert [text[-1] for text in crops.texts] == [text[-1] for text in plain.texts]
+    for image, other in zip(crops.images, plain.images, strict=True):
+        (top, left, bottom, right), (_, other_left, _, other_right) = boxes_of(image)[-1], boxes_of(other)[-1]
+        assert (right - left, bottom - top) == pytest.approx((other_right - other_left, 10), abs=1)
+    with pytest.raises(UserError, match="has no glyph for X"):
+        crops_of(game_of(tmp_path, spec="XN", fields={"X": ["X"], "N": ["1", "2"]}, parts={}))
+
+
+def test_a_text_of_nothing_but_icons_is_legible(tmp_path: Path) -> None:
+    crops = crops_of(game_of(tmp_path, spec="N", other="*", parts={"*": {"icon": ["star"]}}), 11)
+    assert crops.texts[-1] == "*"
+    assert boxes_of(crops.images[-1])
