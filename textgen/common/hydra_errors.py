@@ -19,7 +19,7 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from textgen.common import cli
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
-from textgen.common.hydra_arguments import GROUPS, find_choices, find_config_folders, quote
+from textgen.common.hydra_arguments import GROUPS, PATHS, find_choices, find_config_folders, quote
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 OPTIONAL_KEYS = ("game.", "augment.")  # groups whose files may leave keys out
@@ -142,11 +142,12 @@ def _unusable(message: str, arguments: Sequence[str]) -> str:
     """What Hydra could not use, or did not find."""
     if match := re.match(r"Ambiguous value for argument '(\w[\w.]*)=(.*?)'", message):
         key, value = match.groups()
-        text = shlex.quote(f"{key}={quote(value)}")
-        return (
-            f"{key}={value}: a list takes brackets and quotes, '{key}=[{value}]', and several runs take -m; a text with"
-            f" commas takes quotes within quotes: {text}"
-        )
+        if key in GROUPS:  # whose lists Hydra merges into one
+            return f"{key}={value}: {key} takes one name; several runs take -m"
+        text = f"a text with commas takes quotes within quotes: {shlex.quote(f'{key}={quote(value)}')}"
+        if key in PATHS:
+            return f"{key}={value}: {text}"
+        return f"{key}={value}: a list takes brackets and quotes, '{key}=[{value}]', and several runs take -m; {text}"
     if match := re.match(r"You must specify '([^']+)'", message):
         names = [argument.partition("=")[0] for argument in arguments]
         if misspelt := difflib.get_close_matches(match[1], names, 1):

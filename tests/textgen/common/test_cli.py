@@ -64,6 +64,11 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         (["--fold", "4"], "there is no option --fold: settings have no dashes, such as fold=4; --help lists them"),
         (["--config-dir"], "--config-dir takes a value: --config-dir=…"),
         (["fold=1,4"], "fold=1,4: a list takes brackets and quotes, 'fold=[1,4]', and several runs take -m"),
+        (["augment=off,light"], "error: augment=off,light: augment takes one name; several runs take -m\n"),
+        (
+            ["data_dir=a,b"],
+            """data_dir=a,b: a text with commas takes quotes within quotes: 'data_dir="a,b"'\n""",
+        ),
         (["start=runs/…"], "cannot read 'start=runs/…': … stands for a name of your own"),
         (["recipe.imgaes=3000"], "no setting 'recipe.imgaes' here: did you mean recipe.images?"),
         (["game=ammo", "--config-dir", "mine", "fold=9"], "fold: Input should be less than or equal to 6"),
