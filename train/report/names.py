@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
-from textgen.common.characters import VISIBLE
+from textgen.common.characters import VISIBLE, draws_nothing
 
 FONT = "DejaVu Sans"  # a part of matplotlib
 NO_SHAPES = ("Color", "Last Resort")  # words in the names of fonts whose glyphs matplotlib cannot draw or are boxes
@@ -58,7 +58,9 @@ def fonts_for(text: str) -> Iterator[None]:
 
 def _is_visible(character: str) -> bool:
     """Whether a character within a name shows, or changes another that shows."""
-    return character == " " or character in JOINERS or unicodedata.category(character)[0] in VISIBLE | {"M"}
+    if character == " " or character in JOINERS:
+        return True
+    return unicodedata.category(character)[0] in VISIBLE | {"M"} and not draws_nothing(character)
 
 
 def _code(character: str) -> str:

@@ -155,4 +155,5 @@ def test_names_differ_after_they_are_cut() -> None:
     assert first != second
     assert "…" in first
     assert visible_name("\u3000") == "U+3000"
+    assert visible_name("a\u3164b\u2800\u034f") == "aU+3164bU+2800U+034F"  # a letter, a symbol and a mark
     assert fit_name("ok", 1.0, 8) == "ok"
