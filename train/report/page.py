@@ -155,7 +155,7 @@ def _flatten(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(value, Mapping):
             inner = ((name if key == "settings" else f"{key}.{name}", item) for name, item in value.items())
-            yield from ((name, item) for name, item in inner if name not in result and name[:7] != "recipe.")
+            yield from ((name, item) for name, item in inner if name not in result and not name.startswith("recipe."))
         else:
             yield key, value
 

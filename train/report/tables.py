@@ -20,10 +20,11 @@ from textgen.common.confidence import wilson_interval
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
-from train.config.recipe import fit_recipe
+from train.config.recipe import Recipe, fit_recipe
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
 from train.report.result import format_value, hash_settings
+from train.trainer.curriculum import class_count
 
 COLUMNS = (
     *("game", "fold", "width", "seeds", "images seen", "accuracy", "interval or sd"),
@@ -60,12 +61,14 @@ class Row:
     def images_seen(self) -> int | None:
         """The images of the whole training, of the shortest of the runs; None if an older run does not say."""
         seen = [images_seen(run) for run in self.runs]
-        return None if None in seen else min(filter(None, seen))
+        return None if None in seen else min(number for number in seen if number is not None)
 
     @property
     def is_short(self) -> bool:
         """Whether a run saw less than `FULL_SHARE` of the images that its recipe asks for."""
-        return any(seen < FULL_SHARE * full for seen, full in map(_seen_and_asked, self.runs) if seen and full)
+        return any(
+            seen < FULL_SHARE * full for seen, full in map(_seen_and_asked, self.runs) if seen is not None and full
+        )
 
     @property
     def agreement(self) -> float | None:
@@ -94,7 +97,7 @@ class Table:
             str(row.fold),
             f"{row.width:g}",
             str(len(row.runs)),
-            str(row.images_seen or ""),
+            "" if row.images_seen is None else str(row.images_seen),
             f"{100 * row.accuracy:.2f}",
             row.spread,
             f"{100 * (original.accuracy - row.accuracy):.2f}" if original and comparable else "",
@@ -140,14 +143,14 @@ def lengths(table: Table) -> list[str]:
     if short:
         which = ", ".join(f"{row.game} fold={row.fold}" + f" width={row.width:g}" * (row.width < 1) for row in short)
         found.append(f"Too short for a drop, with less than half of the images that the recipe asks for: {which}.")
-    by_game: dict[str, set[int | None]] = defaultdict(set)
+    by_game: dict[str, set[int]] = defaultdict(set)
     for row in table.rows:
-        by_game[row.game].add(row.images_seen)
-    if any(len(seen - {None}) > 1 for seen in by_game.values()):
-        found.append(
-            "Networks of one game saw different numbers of images: with slots fold=f sees f times as many as fold=1,"
-            " a control 1/width² times."
-        )
+        if row.images_seen is not None:
+            by_game[row.game].add(row.images_seen)
+    different = {game: sorted(seen) for game, seen in by_game.items() if len(seen) > 1}
+    if different:
+        numbers = "; ".join(f"{game} {', '.join(map(str, seen))}" for game, seen in different.items())
+        found.append(f"Networks of one game saw different numbers of images: {numbers}.")
     return found
 
 
@@ -178,8 +181,23 @@ def _seen_and_asked(run: Run) -> tuple[int | None, int | None]:
             teacher=bool(settings.get("teacher")),
             train_images=run["train_images"],
         )
-        return images_seen(run), (recipe.epochs or 0) * run["train_images"]
+        return images_seen(run), _scheduled_images(run, recipe)
     return images_seen(run), None
+
+
+def _scheduled_images(run: Run, recipe: Recipe) -> int:
+    """The images of all epochs of `recipe`: with a curriculum, of the classes that take part, as if of equal size.
+
+    Of an older run that does not say what it saw, all classes in all epochs, as `images_seen` counts them.
+    """
+    epochs, classes = recipe.epochs or 0, run.get("classes")
+    if "images_seen" not in run or not classes:
+        return epochs * int(run["train_images"])
+    counts = (
+        class_count(recipe.curriculum, epoch=epoch, epochs=epochs, classes=classes, fold=run["fold"])
+        for epoch in range(epochs)
+    )
+    return round(sum(counts) * int(run["train_images"]) / int(classes))
 
 
 def differences(table: Table) -> list[str]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import composed
 
 from textgen.common.errors import UserError
+from train.config.recipe import fit_recipe
 from train.report.formats import format_csv, format_markdown
 from train.report.result import hash_settings
 from train.report.tables import COLUMNS, collect_tables
+from train.trainer.schedule import Schedule
 
 
 def put(folder: Path, name: str, **changes: Any) -> None:
@@ -134,7 +137,7 @@ def test_no_drop_stands_between_runs_of_which_one_is_short(tmp_path: Path) -> No
     assert [table.cells(row)[COLUMNS.index("images seen")] for row in table.rows] == ["60000", "1200000"]
     text = format_markdown([table], [])
     assert "asks for: sot_time fold=1." in text
-    assert "saw different numbers of images" in text
+    assert "Networks of one game saw different numbers of images: sot_time 60000, 1200000." in text
     put(tmp_path / "full", "a", **usual, fold=1, epochs=20)
     put(tmp_path / "full", "b", **usual, fold=4, epochs=20, accuracy=0.97)
     ((table,), _) = collect_tables(tmp_path / "full")
@@ -142,6 +145,27 @@ def test_no_drop_stands_between_runs_of_which_one_is_short(tmp_path: Path) -> No
     text = format_markdown([table], [])
     assert "Too short" not in text
     assert "different numbers" not in text
+
+
+@pytest.mark.parametrize(("share", "short"), [(0.6, False), (0.4, True)])
+def test_the_fewer_classes_of_a_curriculum_make_no_run_short(tmp_path: Path, share: float, short: bool) -> None:
+    epochs, classes, per_class = round(1500 * share), 60, 100
+    fitted = fit_recipe(
+        composed("recipe=paper")["recipe"], game="sot_time", fold=4, train_images=classes * per_class, epochs=epochs
+    )
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    names = tuple(f"{number:02d}" for number in range(classes))
+    schedule = Schedule.build(fitted, labels=labels, classes=names, fold=4, stack=4, seed=0)
+    seen = {"images_seen": schedule.images_before(epochs), "train_images": len(labels), "classes": classes}
+    assert seen["images_seen"] < 0.5 * 1500 * len(labels)
+    put(tmp_path, "a", recipe="paper", settings=settings_of("paper", epochs=epochs), fold=4, epochs=epochs, **seen)
+    assert collect_tables(tmp_path)[0][0].rows[0].is_short == short
+
+
+def test_runs_that_saw_no_image_have_a_zero(tmp_path: Path) -> None:
+    put(tmp_path, "a", images_seen=0)
+    (table,), _ = collect_tables(tmp_path)
+    assert table.cells(table.rows[0])[COLUMNS.index("images seen")] == "0"
 
 
 def test_a_network_of_the_user_s_own_is_named_and_not_compared_with_the_paper(tmp_path: Path) -> None:
