@@ -62,7 +62,7 @@ def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: 
     keys["backgrounds"] = "\n".join(f"  - {_format_value(background)}" for background in game["backgrounds"])
     clock = f"\n# The values of {clock_fields} are assumed to be those of a clock: change `fields` if they are not."
     keys["clock"] = clock if clock_fields else ""
-    keys["measured"] = "  # all but fonts and spacing was measured" if measured else ""
+    keys["measured"] = "  # measured: height, colors, x, y, contrast, and outline or shadow" if measured else ""
     return TEMPLATE.format(**keys)
 
 

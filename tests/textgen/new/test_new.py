@@ -260,7 +260,7 @@ def test_proposals_are_near_the_true_settings(
     np.testing.assert_allclose(found["text"]["x"], truth["x"], atol=0.15)
     np.testing.assert_allclose(found["text"]["y"], truth["y"], atol=0.2)
     assert min(distance(color, truth["colors"][0]) for color in found["text"]["colors"]) < 70
-    assert "was measured" in path.read_text()
+    assert "\ntext:  # measured: height, colors, x, y, contrast, and outline or shadow\n" in path.read_text()
     Renderer(Game.from_config(found)).render("train", range(61))
 
 
