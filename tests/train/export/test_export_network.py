@@ -222,6 +222,8 @@ def test_int8_has_integer_layers_and_reports_its_own_accuracy(folder: Path) -> N
     assert all(int(np.abs(each.astype(int)).max()) in (63, 64) for each in layers)  # seven bits
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     int8 = about["int8"]
+    fields = (ROOT / "docs/how-to/export.md").read_text(encoding="utf-8").partition("### The JSON report")[2]
+    assert [field for field in (*about, *int8) if f"`{field}`" not in fields.partition("\n## ")[0]] == []
     assert set(about["images_per_second"]) == {"dense", "grouped", "narrow", "narrow int8"}
     assert about["bytes"]["int8"] == len(content)
     assert len(about["bytes"]) == 2
