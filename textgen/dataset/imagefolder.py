@@ -19,7 +19,7 @@ from urllib.parse import quote
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
 from textgen.dataset.labels_file import FORM, LabelLine, looks_like_labels, read_classes, read_labels
-from textgen.dataset.text_files import check_line, read_text, to_nfc
+from textgen.dataset.text_files import MAX_TEXT_BYTES, check_line, read_text, to_nfc
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
@@ -119,8 +119,8 @@ def find_labels_files(folder: Path) -> dict[str, Path]:
     A file with such a name is one if pictures lie beside it, or if it lists those of subfolders; metadata.csv gives
     only the texts of pictures in class folders. Raises `UserError` for two labels files of one split.
     """
-    _, files = list_folder(folder)
-    flat = any(file.suffix.lower() in SUFFIXES for file in files)
+    folders, files = list_folder(folder)
+    pictures = [file.name for file in files if file.suffix.lower() in SUFFIXES]
     found: dict[str, Path] = {}
     for file in files:
         if not (match := LABELS_FILE.fullmatch(file.name)):
@@ -128,12 +128,21 @@ def find_labels_files(folder: Path) -> dict[str, Path]:
         split = SPLIT_NAMES.get((match[2] or "").lower(), match[2] or "")
         if split and split not in SPLIT_NAMES and not TEST_SPLIT.fullmatch(split):
             continue
-        if not flat and (match[1].lower() == "metadata" or not looks_like_labels(file)):
+        if not (pictures or looks_like_labels(file)):
+            continue
+        if match[1].lower() == "metadata" and not (pictures and (not folders or _names_one(file, pictures))):
             continue
         if other := found.get(split) or (found.get("") if split else next(iter(found.values()), None)):
             raise UserError(f"{folder} holds the labels files {other.name} and {file.name}: keep one")
         found[split] = file
     return found
+
+
+def _names_one(file: Path, pictures: Sequence[str]) -> bool:
+    """Whether a table beside class folders is about pictures beside them, one of which may have strayed there."""
+    with file.open("rb") as opened:
+        content = opened.read(MAX_TEXT_BYTES)
+    return any(name.encode() in content for name in pictures)
 
 
 def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -167,7 +176,13 @@ def natural_order(name: str) -> tuple[Any, ...]:
     ['2', '10', 'b', 'other']
     """
     parts = re.split(r"([0-9]+)", name)
-    return name == OTHER, [int(part) if odd % 2 else part.casefold() for odd, part in enumerate(parts)], name
+    return name == OTHER, [_by_value(part) if odd % 2 else part.casefold() for odd, part in enumerate(parts)], name
+
+
+def _by_value(digits: str) -> tuple[int, str]:
+    """Sorting key of a number of any length: int() takes 4300 digits."""
+    significant = digits.lstrip("0")
+    return len(significant), significant
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:

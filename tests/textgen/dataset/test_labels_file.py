@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textgen.common.errors import UserError
+from textgen.dataset.imagefolder import natural_order
 from textgen.dataset.import_folder import import_folder, load_test_folder
 from textgen.dataset.labels_file import read_labels
 from textgen.dataset.store import Dataset
@@ -233,3 +234,21 @@ def test_two_pictures_with_one_name_are_named(tmp_path: Path) -> None:
     as_csv([("é.png", "7:05")], tmp_path / "crops" / "labels.csv")
     with pytest.raises(UserError, match=r"'\\xe9.png' and 'e\\u0301.png'"):
         imported(tmp_path / "crops")
+
+
+def test_a_picture_that_strayed_beside_class_folders_is_named_and_makes_no_labels_file(tmp_path: Path) -> None:
+    """metadata.csv gives the texts of class folders, as an export writes it."""
+    rows = [(f"{name}/{number}.png", f"A{name}") for name in "01" for number in range(4)]
+    for seed, (name, _) in enumerate(rows):
+        draw(tmp_path / "crops" / name, seed)
+    as_csv(rows, tmp_path / "crops" / "metadata.csv")
+    draw(tmp_path / "crops" / "contact.png", 99)
+    with pytest.raises(UserError, match=r"contact\.png lies beside the class folders"):
+        import_folder(tmp_path / "crops", tmp_path / "out")
+    (tmp_path / "crops" / "contact.png").unlink()
+    assert import_folder(tmp_path / "crops", tmp_path / "out").classes == ("0", "1")
+
+
+def test_numbers_of_any_length_are_ordered_by_value() -> None:
+    names = ["9" * 5000, "7", "07", "10", "other", "1" + "0" * 4999]
+    assert sorted(names, key=natural_order) == ["07", "7", "10", "1" + "0" * 4999, "9" * 5000, "other"]
