@@ -19,13 +19,12 @@ from urllib.parse import quote
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
 from textgen.dataset.labels_file import FORM, LabelLine, looks_like_labels, read_classes, read_labels
-from textgen.dataset.text_files import MAX_TEXT_BYTES, check_line, read_text, to_nfc
+from textgen.dataset.text_files import MAX_IMAGES, check_line, read_text, to_nfc
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # system files, ignored like names that begin with a dot
-MAX_IMAGES = 1_000_000  # per folder
 LABELS_FILE = re.compile(r"(metadata|labels|rec_gt)(?:_(\w+))?\.(csv|tsv|jsonl|txt)", re.ASCII | re.IGNORECASE)
 TEST_SPLIT = re.compile(r"test_[A-Za-z0-9_]{1,60}")
 # A number; a sign before it counts only at the beginning and after a blank: "HP -5", but not "2-1" and "a-1".
@@ -139,10 +138,9 @@ def find_labels_files(folder: Path) -> dict[str, Path]:
 
 
 def _names_one(file: Path, pictures: Sequence[str]) -> bool:
-    """Whether a table beside class folders is about pictures beside them, one of which may have strayed there."""
-    with file.open("rb") as opened:
-        content = opened.read(MAX_TEXT_BYTES)
-    return any(name.encode() in content for name in pictures)
+    """Whether a table beside class folders lists pictures beside them; else they have strayed there."""
+    names = {to_nfc(name) for name in pictures}
+    return any(line.name in names for line in read_labels(file))
 
 
 def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:

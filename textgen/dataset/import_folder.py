@@ -26,7 +26,7 @@ from textgen.common.array_types import U8
 from textgen.common.atomic import atomic_folder
 from textgen.common.errors import UserError
 from textgen.common.pictures import CHUNK, Size, choose_chunk_size, inspect_picture, map_in_threads, read_pixels
-from textgen.dataset.imagefolder import MAX_IMAGES, PictureFile, find_source, find_splits, list_crops
+from textgen.dataset.imagefolder import PictureFile, find_source, find_splits, list_crops
 from textgen.dataset.store import (
     FORMAT,
     OTHER_DATA_FOLDER,
@@ -36,7 +36,7 @@ from textgen.dataset.store import (
     damaged_error,
     open_dataset,
 )
-from textgen.dataset.text_files import to_nfc
+from textgen.dataset.text_files import MAX_IMAGES, to_nfc
 from textgen.schema.game import MAX_CROP_SIDE
 from textgen.spec.parser import Spec
 
@@ -250,7 +250,7 @@ def derive_name(path: Path) -> str:
     """Derive the name of a data set from that of its folder.
 
     It is the folder's name with "_" in place of what a data set's name cannot have. Where that loses more than ASCII
-    punctuation and blanks, 8 digits of the SHA-256 of the folder's name follow, so that no two folders get one name.
+    punctuation and blanks, 8 digits of the SHA-256 of the folder's name follow.
 
     >>> derive_name(Path("/crops/My crops!")), derive_name(Path("/crops/日本"))
     ('My_crops_', 'folder_cf2abf0c')

@@ -11,13 +11,12 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
-from textgen.dataset.text_files import check_line, read_text, to_nfc
+from textgen.dataset.text_files import MAX_IMAGES, check_line, read_text, to_nfc
 from textgen.spec.automaton import Automaton
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
@@ -39,8 +38,8 @@ class LabelLine(NamedTuple):
 def read_labels(file: Path) -> list[LabelLine]:
     """Read a labels file; its suffix decides its form: .csv, .tsv and .jsonl name their columns, .txt has none.
 
-    Raises `UserError` that names the line for whatever is not in that form, for paths out of the folder, and for a
-    picture that is listed twice.
+    Raises `UserError` that names the line for whatever is not in that form, for paths out of the folder, for a
+    picture that is listed twice, and for more than `MAX_IMAGES` pictures.
     """
     lines: dict[str, LabelLine] = {}
     for number, given, text in _parse(file):
@@ -50,6 +49,8 @@ def read_labels(file: Path) -> list[LabelLine]:
         if name in lines:
             raise UserError(f"{where} lists {name!r} twice, first in line {lines[name].number}: remove one of them")
         lines[name] = LabelLine(number, name, text)
+        if len(lines) > MAX_IMAGES:
+            raise UserError(f"{file} lists more than {MAX_IMAGES:,} pictures: give fewer")
     return list(lines.values())
 
 
@@ -85,7 +86,7 @@ def looks_like_labels(file: Path) -> bool:
     """Whether the first line of `file` has the columns of a labels file, or begins with the name of a picture."""
     suffix = file.suffix.lower()
     try:
-        first = next(line for line in read_text(file).split("\n") if line.strip())
+        first = next(line for _, line in _number_lines(read_text(file)))
         if suffix == ".txt":
             return next(_parse_lines(file, first))[1].lower().endswith(SUFFIXES)
         names = list(_parse_json(file, 1, first)) if suffix == ".jsonl" else next(_csv_reader(file, first), [])
@@ -143,15 +144,20 @@ def _csv_reader(file: Path, content: str) -> Any:
 
 
 def _parse_json_lines(file: Path, content: str) -> Parsed:
-    for number, line in enumerate(content.split("\n"), 1):
-        if line.strip():
-            row = _parse_json(file, number, line)
-            columns = _require_columns(file, list(row), number)
-            name, text = row[columns["file"]], row[columns["text"]] if "text" in columns else None
-            for value in (name, text) if "text" in columns else (name,):
-                if not isinstance(value, str):
-                    raise UserError(f"{file}, line {number}, has {value!r} where a text is needed: write it in quotes")
-            yield number, name, text
+    for number, line in _number_lines(content):
+        row = _parse_json(file, number, line)
+        columns = _require_columns(file, list(row), number)
+        name, text = row[columns["file"]], row[columns["text"]] if "text" in columns else None
+        for value in (name, text) if "text" in columns else (name,):
+            if not isinstance(value, str):
+                raise UserError(f"{file}, line {number}, has {value!r} where a text is needed: write it in quotes")
+        yield number, name, text
+
+
+def _number_lines(content: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1; one at a time, since a file may have very many."""
+    lines = enumerate(io.StringIO(content), 1)
+    return ((number, line.removesuffix("\n")) for number, line in lines if line.strip())
 
 
 def _parse_json(file: Path, number: int, line: str) -> dict[str, Any]:
@@ -166,13 +172,18 @@ def _parse_json(file: Path, number: int, line: str) -> dict[str, Any]:
 
 def _parse_lines(file: Path, content: str) -> Parsed:
     """Lines without a header: path, tab, text, as PaddleOCR writes them, or name, space, text, as trdg does."""
-    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
-    separator = "\t" if any("\t" in line for _, line in islice(lines, 1)) else " "
-    for number, line in lines:
+    separator = None
+    for number, line in _number_lines(content):
+        separator = separator or ("\t" if "\t" in line else " ")  # the first line decides
         name, found, text = line.partition(separator)
         if not found:
             missing = "tab" if separator == "\t" else "space"
             raise UserError(f"{file}, line {number}, has no {missing} between file and text: {line[:80]!r}")
+        if separator == " " and not name.lower().endswith(SUFFIXES):
+            raise UserError(
+                f"{file}, line {number}, names {name[:80]!r}, which is no picture: if the name has blanks, put a tab"
+                " between file and text in all lines"
+            )
         yield number, name, text
 
 

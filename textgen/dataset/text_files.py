@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textgen.common.errors import UserError
 
+MAX_IMAGES = 1_000_000  # pictures of a folder, and lines of its labels file
 MAX_TEXT_BYTES = 256 << 20  # size limit of classes.txt and of a labels file
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textgen.common.errors import UserError
+from textgen.dataset import labels_file
 from textgen.dataset.imagefolder import natural_order
 from textgen.dataset.import_folder import import_folder, load_test_folder
 from textgen.dataset.labels_file import read_labels
@@ -201,6 +202,7 @@ HEAD = "file_name,text\n"
         ("labels.tsv", "file\ttext\n0.png,7:05\n", ["line 2", "1 fields"]),
         ("labels.txt", "0.png\t7:05\n1.png 7:06\n", ["line 2", "no tab"]),
         ("labels.txt", "0.png 7:05\n\n1.png\n", ["line 3", "no space"]),
+        ("labels.txt", "0.png 7:05\nmy crop.png 7:05\n", ["line 2", "'my'", "blanks", "tab"]),
         ("labels.jsonl", '{"file_name": "0.png", "text": "7:05"}\n{"file_name"\n', ["line 2", "JSON"]),
         ("labels.jsonl", '{"file_name": "0.png", "text": 705}\n', ["line 1", "705", "quotes"]),
         ("labels.jsonl", '["0.png", "7:05"]\n', ["line 1", "object"]),
@@ -242,13 +244,24 @@ def test_a_picture_that_strayed_beside_class_folders_is_named_and_makes_no_label
     for seed, (name, _) in enumerate(rows):
         draw(tmp_path / "crops" / name, seed)
     as_csv(rows, tmp_path / "crops" / "metadata.csv")
-    draw(tmp_path / "crops" / "contact.png", 99)
-    with pytest.raises(UserError, match=r"contact\.png lies beside the class folders"):
-        import_folder(tmp_path / "crops", tmp_path / "out")
-    (tmp_path / "crops" / "contact.png").unlink()
+    for stray in ("contact.png", "0.png"):  # 0/0.png of the table is not 0.png
+        draw(tmp_path / "crops" / stray, 99)
+        with pytest.raises(UserError, match=rf"{stray} lies beside the class folders"):
+            import_folder(tmp_path / "crops", tmp_path / "out")
+        (tmp_path / "crops" / stray).unlink()
     assert import_folder(tmp_path / "crops", tmp_path / "out").classes == ("0", "1")
 
 
 def test_numbers_of_any_length_are_ordered_by_value() -> None:
     names = ["9" * 5000, "7", "07", "10", "other", "1" + "0" * 4999]
     assert sorted(names, key=natural_order) == ["07", "7", "10", "1" + "0" * 4999, "9" * 5000, "other"]
+
+
+def test_a_labels_file_is_read_up_to_the_limit_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels_file, "MAX_IMAGES", 30)
+    file = tmp_path / "labels.txt"
+    file.write_text("".join(f"{number}.png 7\n" for number in range(30)))
+    assert len(read_labels(file)) == 30
+    file.write_text(file.read_text() + "30.png 7\nno picture\n")
+    with pytest.raises(UserError, match="lists more than 30 pictures"):
+        read_labels(file)
