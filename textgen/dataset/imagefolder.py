@@ -218,6 +218,9 @@ def list_crops(
     found = {to_nfc(folder.name) for split in folders for folder in list_folder(split)[0]}
     listed = read_text(file).removesuffix("\n").split("\n") if (file := path / "classes.txt").exists() else []
     listed = listed or list(given or ())
+    if len(found) == 1 and not found & {*map(to_nfc, (*(given or ()), *listed)), *class_folders(listed)}:
+        for folder in folders:
+            _refuse_table_of_subfolder(folder, *found)
     names = {name for table in tables.values() for _, name in table}
     classes = tuple(given or listed or order_classes(found | names))
     _check_classes(path, classes)
@@ -229,6 +232,23 @@ def list_crops(
         else:
             rows[split] = _list_class_folders(of.folder, classes, class_of_folder)
     return classes, rows
+
+
+def _refuse_table_of_subfolder(folder: Path, name: str) -> None:
+    """Refuse the only subfolder of `folder` as a class if a metadata file lists its pictures with other texts.
+
+    Hugging Face writes such folders, and nobody listed `name` as a class.
+    """
+    for file in list_folder(folder)[1]:
+        match = LABELS_FILE.fullmatch(file.name)
+        if match and match[1].lower() == "metadata" and looks_like_labels(file):
+            lines = [line for line in read_labels(file) if line.name.startswith(f"{name}/")]
+            if any(to_nfc((line.text or name).strip()) != name for line in lines):
+                raise UserError(
+                    f"{folder} has one folder, {name}, and {file.name} lists its pictures with other texts: rename"
+                    f" the file to labels{file.suffix} if they are labelled by its texts, or list the class {name} in"
+                    " classes.txt"
+                )
 
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:

@@ -252,6 +252,32 @@ def test_a_picture_that_strayed_beside_class_folders_is_named_and_makes_no_label
     assert import_folder(tmp_path / "crops", tmp_path / "out").classes == ("0", "1")
 
 
+@pytest.mark.parametrize("spec", [SPEC, None])
+@pytest.mark.parametrize("write", [as_csv, as_json_lines])
+def test_a_table_of_one_subfolder_is_no_table_of_one_class(
+    tmp_path: Path, write: Callable[[Sequence[tuple[str, str]], Path], None], spec: Spec | None
+) -> None:
+    path = tmp_path / "crops"
+    rows = flat(path, ["7:05"] * 3 + ["8:10"] * 3 + ["other"] * 3, "images/")
+    table = path / f"metadata{'.csv' if write is as_csv else '.jsonl'}"
+    write(rows, table)
+    with pytest.raises(UserError, match=rf"one folder, images, and {table.name} .* rename the file to labels"):
+        imported(path, spec)
+    table.rename(path / f"labels{table.suffix}")
+    assert imported(path, spec).classes == (spec.classes if spec else ("7:05", "8:10", "other"))
+
+
+def test_one_class_folder_with_a_table_of_texts_is_a_class_if_it_is_listed_or_so_named(tmp_path: Path) -> None:
+    path = tmp_path / "crops"
+    as_csv(flat(path, ["7:05", "7:30", "7:59"], "7/"), path / "metadata.csv")
+    assert load_test_folder(path, ["7", "8"], SIZE).labels.tolist() == [0, 0, 0]
+    (path / "classes.txt").write_text("7\n")
+    assert list(imported(path, None).classes) == ["7"]
+    (path / "classes.txt").unlink()
+    as_csv(flat(path, ["7", "7", "7"], "7/"), path / "metadata.csv")
+    assert list(imported(path, None).classes) == ["7"]
+
+
 def test_numbers_of_any_length_are_ordered_by_value() -> None:
     names = ["9" * 5000, "7", "07", "10", "other", "1" + "0" * 4999]
     assert sorted(names, key=natural_order) == ["07", "7", "10", "1" + "0" * 4999, "9" * 5000, "other"]
