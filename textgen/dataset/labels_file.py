@@ -72,7 +72,7 @@ def read_classes(file: Path, spec: Spec | None) -> list[tuple[LabelLine, str]]:
     classify = _text_classifier(spec)
     classes = [classify(line.text or "") for line in lines]
     if unknown := [line for line, name in zip(lines, classes, strict=True) if name is None]:
-        shown = ", ".join(f"{line.text!r} in line {line.number}" for line in unknown[:MAX_SHOWN])
+        shown = ", ".join(f"{str(line.text)[:80]!r} in line {line.number}" for line in unknown[:MAX_SHOWN])
         more = ", …" if len(unknown) > MAX_SHOWN else ""
         raise UserError(
             f"{file} has {len(unknown):,} of {len(lines):,} texts that the spec {spec and spec.text!r} does not"

@@ -196,6 +196,7 @@ HEAD = "file_name,text\n"
         ("labels.csv", HEAD + '0.png,"7:05" x\n', ["line 2", "quotes"]),
         ("labels.csv", HEAD + '0.png,"7\n05"\n', ["control character"]),
         ("labels.csv", HEAD + "0.png,7:60\n1.png,LIVE\n2.png,7:05\n", ["2 of 3 texts", "'7:60' in line 2", "other"]),
+        ("labels.csv", HEAD + f"0.png,{'9' * 5000}\n", [f"('{'9' * 80}' in line 2)"]),
         ("labels.csv", (HEAD + "0.png,7:05\n").encode("utf-16"), ["labels.csv", "UTF-8"]),
         ("labels.csv", (HEAD + "0.png,é\n").encode("cp1252"), ["labels.csv", "UTF-8"]),
         ("labels.csv", "file,text,text\n0.png,7:05,7:06\n", ["line 1", "'text' more than once"]),
