@@ -104,9 +104,11 @@ def _open_face(
     wanted, remapped = sorted(characters), None
     try:
         data = font_file.read_font(path)
-        glyphs = font_file.find_glyphs(data, {*wanted, " "}, features)
-        if glyphs != font_file.find_glyphs(data, glyphs) or not font_file.has_unicode_map(data):
-            remapped = data = font_file.with_character_map(data, glyphs)
+        mapped = font_file.has_unicode_map(data)
+        if features or not mapped:
+            glyphs = font_file.find_glyphs(data, {*wanted, " "}, features)
+            if not mapped or glyphs != font_file.find_glyphs(data, glyphs):
+                remapped = data = font_file.with_character_map(data, glyphs)
         tops, units = font_file.measure_tops(data, wanted, location)
         advances, kerning, missing = font_file.measure_spacing(data, wanted, location)
         ImageFont.truetype(io.BytesIO(data), 16)

@@ -11,5 +11,5 @@ CONF = _ROOT / "conf"
 
 
 def data_folder(package: str) -> Path:
-    """The folder of a data package: `conf`, `fonts` or `backgrounds`."""
+    """The folder of a data package: `fonts` or `backgrounds`."""
     return _ROOT / package

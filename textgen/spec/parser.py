@@ -56,6 +56,7 @@ class Spec:
     others: "Choice[Items]" = field(repr=False)
     _automaton: "Automaton" = field(repr=False, compare=False)
     _start: int = field(repr=False, compare=False)
+    _has_limits: bool = field(repr=False, compare=False)
 
     @classmethod
     def parse(
@@ -115,6 +116,7 @@ class Spec:
             others=Choice.from_weights(list(other_items.values()), list(shown.values())),
             _automaton=automaton,
             _start=start,
+            _has_limits=any(item.source for item in find_fields(items)),
         )
 
     def sample(self, label: str, rng: np.random.Generator) -> str:
@@ -132,7 +134,7 @@ class Spec:
         """Return the class of `text`, the inverse of `sample`; "other" for all other texts, the empty text included."""
         text = unicodedata.normalize("NFC", text)
         labels = self._automaton.find_labels(self._start, text)
-        if labels and any(item.source for item in find_fields(self.items)):  # the automaton knows no limits
+        if labels and self._has_limits:  # the automaton knows none
             found = {self.values[value] for value in read(self.items, text, self.label)}
             return found.pop() if found else OTHER
         return self.classes[labels[0]] if labels else OTHER

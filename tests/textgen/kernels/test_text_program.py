@@ -2,42 +2,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiled_texts import Uniforms, assert_same_texts
 from conftest import load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_specs import RandomSpec, random_specs
 
 from textgen.common.errors import UserError
-from textgen.kernels import philox
-from textgen.kernels.text_program import build_alphabet, compile_spec, compile_texts, decode_texts, write_text
+from textgen.kernels.text_program import build_alphabet, compile_texts, decode_texts, write_text
 from textgen.spec.items import draw
 from textgen.spec.parser import Spec, parse_texts
-
-
-class Uniforms:
-    """A philox stream with the method `random` of a NumPy generator."""
-
-    def __init__(self, index: int):
-        self.state = np.zeros(philox.STATE, np.uint64)
-        philox.start(self.state, np.uint64(5), np.uint64(index), np.uint64(0))
-
-    def random(self) -> float:
-        return float(philox.uniform(self.state))
-
-
-def assert_same_texts(spec: Spec, times: int = 4) -> None:
-    """The program writes the texts that the spec samples, from the same random numbers."""
-    alphabet = build_alphabet(spec.characters)
-    program = compile_spec(spec, alphabet)
-    for label, name in enumerate(spec.classes):
-        for index in range(times):
-            one: Any = Uniforms(index)
-            two = Uniforms(index)
-            text, out = spec.sample(name, one), np.zeros(program.max_length, np.uint16)
-            length = write_text(program, label, two.state, out, np.zeros(len(out), np.uint8))
-            assert decode_texts(out[None], alphabet) == [text]
-            assert length == len(text)
-            np.testing.assert_array_equal(one.state, two.state)
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,44 +3,20 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
+from compiled_texts import assert_same_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen.common.errors import SpecError
-from textgen.kernels import philox
-from textgen.kernels.text_program import build_alphabet, compile_spec, decode_texts, write_text
 from textgen.spec import Spec
-
-
-class Uniforms:
-    """The random numbers of compiled code, for code that takes numpy's generators."""
-
-    def __init__(self, index: int):
-        self.state = np.zeros(philox.STATE, np.uint64)
-        philox.start(self.state, np.uint64(7), np.uint64(index), np.uint64(0))
-
-    def random(self) -> float:
-        return float(philox.uniform(self.state))
 
 
 def assert_consistent(spec: Spec, times: int = 20) -> dict[str, list[str]]:
     """Compiled code draws the texts that the spec samples, and each reads as its class. Returns the texts by class."""
-    alphabet = build_alphabet(spec.characters)
-    program = compile_spec(spec, alphabet)
-    texts: dict[str, list[str]] = {}
-    for label, name in enumerate(spec.classes):
-        for index in range(times):
-            one: Any = Uniforms(index)
-            two = Uniforms(index)
-            text, out = spec.sample(name, one), np.zeros(program.max_length, np.uint16)
-            length = write_text(program, label, two.state, out, np.zeros(len(out), np.uint8))
-            assert decode_texts(out[None], alphabet) == [text]
-            assert length == len(text)
-            np.testing.assert_array_equal(one.state, two.state)
-            assert spec.label_of(text) == name
-            texts.setdefault(name, []).append(text)
+    texts = assert_same_texts(spec, times)
+    for name, drawn in texts.items():
+        assert {spec.label_of(text) for text in drawn} == {name}
     return texts
 
 
