@@ -38,6 +38,11 @@ def name_characters(characters: Iterable[str], most: int = 10) -> str:
     return " ".join(names[:most]) + more
 
 
+def breaks_line(text: str) -> bool:
+    """Whether a text holds control characters, line breaks or half characters; texts are stored one per line."""
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
 def draws_nothing(character: str) -> bool:
     """Whether a character has neither ink nor width of its own, or is a blank that Unicode calls a letter or symbol."""
     return unicodedata.category(character) == "Cf" or is_in_ranges(character, INVISIBLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+from textgen.common.characters import breaks_line
 from textgen.common.errors import UserError
 
 MAX_IMAGES = 1_000_000  # pictures of a folder, and lines of its labels file
@@ -25,7 +26,7 @@ def read_text(file: Path) -> str:
 
 def check_line(text: str, what: str) -> None:
     """Raise `UserError` for a text with control characters or line breaks; texts are stored one per line."""
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+    if breaks_line(text):
         raise UserError(f"{what} holds a control character: texts and classes are one line each")
 
 

@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from textgen.common.characters import breaks_line
 from textgen.common.errors import SpecError
 from textgen.spec.characters import find_problem
 from textgen.spec.items import Choice, Limit
@@ -155,7 +156,7 @@ def check_string(name: str, given: object, *, drawn: bool = True) -> str:
         trap = "YAML forgets the leading zeros of 01, and reads 30:54 as a number and NO as false"
         raise SpecError(f"{name} holds {given!r}, which is no text: write it in quotes, because {trap}")
     for char in given:
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):  # texts are stored one per line
+        if breaks_line(char):
             raise SpecError(f"{name} holds {char!r}: a text is one line without control characters")
     composed = unicodedata.normalize("NFC", given)
     for char in composed if drawn else "":
