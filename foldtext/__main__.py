@@ -16,6 +16,7 @@ COMMANDS = {
     "textgen": ("textgen.main", "build a data set"),
     "export": ("textgen.export.main", "write a data set as ImageFolder, Parquet or WebDataset"),
     "train": ("train.__main__", "train and evaluate a network"),
+    "evaluate": ("train.evaluate.__main__", "evaluate a trained network on other crops, or again"),
     "report": ("train.report.__main__", "tables of many runs"),
     "cost": ("train.cost.__main__", "compute operations, bytes and arithmetic intensity"),
     "bench": ("train.bench.__main__", "measure crops a second"),

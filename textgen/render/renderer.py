@@ -84,7 +84,9 @@ class Renderer:
         seed: int = 0,
         augment: Augment | Mapping[str, Any] | None = None,
         holdout: Holdout | None = None,
+        holdout_seed: int | None = None,
     ):
+        """`holdout_seed` decides which assets are held out; None: `seed`."""
         text = game.text
         self.game = game
         self.augment = augment if isinstance(augment, Augment) else validate(Augment, dict(augment or {}), "augment")
@@ -118,8 +120,9 @@ class Renderer:
             image_codecs.check_h264()
 
         holdout = holdout or Holdout()
-        self.held_out_faces = choose_held_out_faces(self.faces, holdout, seed)
-        self.held_out_canvases = choose_held_out_canvases(self.backgrounds, holdout, seed)
+        holdout_seed = seed if holdout_seed is None else holdout_seed
+        self.held_out_faces = choose_held_out_faces(self.faces, holdout, holdout_seed)
+        self.held_out_canvases = choose_held_out_canvases(self.backgrounds, holdout, holdout_seed)
         self._tables = self._build_split_tables(holdout)
         self._random_keys = {split: _derive_key(seed, split) for split in self._tables}
         self._atlas = GlyphAtlas(self.faces, self.levels, self.alphabet)

@@ -24,7 +24,8 @@ class Evaluation:
     agrees for an image if the image's prediction is that of the first order. `order_agreement` is the mean agreement
     over images and all f! orders, `order_all_agree` the share of images for which all f! `orders` agree; these are None
     for f=1. Those of the first grouping are `predictions` (n,), their `confidence` (n,), the largest probability, and
-    `orders_agreeing` (n,), the number of orders that agree for each image.
+    `orders_agreeing` (n,), the number of orders that agree for each image. `groupings_right` (n,) is the number of
+    groupings in which each image is predicted correctly: their mean, divided by the number of groupings, is `accuracy`.
     """
 
     accuracy: float
@@ -38,6 +39,7 @@ class Evaluation:
     order_all_agree: float | None = None
     orders: int | None = None
     orders_agreeing: Tensor = field(default_factory=lambda: torch.empty(0))
+    groupings_right: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def evaluate(
@@ -73,6 +75,7 @@ def evaluate(
         confusion=_count_pairs(true, guesses, classes),
         predictions=first_predictions,
         confidence=confidence,
+        groupings_right=sum((of_grouping == labels for of_grouping in predicted), torch.zeros(n, dtype=torch.long)),
     )
     if f > 1 and orders:
         agreeing = order_agreement(net, split.images, first_stacks, first_predictions)

@@ -43,6 +43,15 @@ class ConfusionRow(NamedTuple):
     crop_width: int
 
 
+class TableSection(NamedTuple):
+    """A heading, and below it a note, if there is one, and a table; `style` is a class of the page's style sheet."""
+
+    caption: str
+    table: Table
+    style: str = "values"
+    note: str = ""
+
+
 class Section(NamedTuple):
     """A heading, and below it a picture, a PNG file in base64, or a sentence that says why there is none."""
 
@@ -60,21 +69,42 @@ def write_report(
     recipe: Recipe,
     confusions: Sequence[ConfusionRow] = (),
 ) -> None:
-    """Write report.html to `folder`.
+    """Write report.html of a run to `folder`.
 
     `pictures` are PNG files by the names of `PICTURES`, None where there is nothing to see. `recipe` is as fitted to
     the run, `result["settings"]` has it as it was given.
     """
+    fitted = "A recipe is fitted to game and fold: this run used the values of the second column."
+    tables = [
+        TableSection("Epochs", _tabulate_epochs(history, result["epochs_to_best"]), "epochs"),
+        TableSection("The run", tabulate_result(result)),
+        TableSection("The recipe", _tabulate_recipe(recipe, result["settings"]), note=fitted),
+    ]
+    write_page(result, title(result), summary(result, folder), pictures, folder, confusions=confusions, tables=tables)
+
+
+def write_page(
+    result: Mapping[str, Any],
+    heading: str,
+    lines: str,
+    pictures: Mapping[str, bytes | None],
+    folder: Path,
+    *,
+    confusions: Sequence[ConfusionRow],
+    tables: Sequence[TableSection],
+) -> None:
+    """Write report.html to `folder`: the heading, the printed lines, figures, confusions, hardest classes, `tables`.
+
+    `result` has the keys of `train.report.result.evaluation_result`, and `fold` and `slots`.
+    """
     page = load_template("train.report", "page.html").render(
-        title=title(result),
-        summary=summary(result, folder),
+        title=heading,
+        summary=lines,
         sections=list(_sections(result, pictures)),
         confusions=confusions,
         groupings=len(result["accuracy_groupings"]),
         hardest_classes=_tabulate_hardest_classes(result["per_class_accuracy"]),
-        epochs=_tabulate_epochs(history, result["epochs_to_best"]),
-        about=_tabulate_result(result),
-        recipe=_tabulate_recipe(recipe, result["settings"]),
+        tables=tables,
     )
     write_atomic(folder / "report.html", page.encode("utf-8", "xmlcharrefreplace"), OTHER_RUNS_FOLDER)
 
@@ -104,7 +134,7 @@ def _encode_crop(image: np.ndarray) -> str:
 def _sections(result: Mapping[str, Any], pictures: Mapping[str, bytes | None]) -> Iterator[Section]:
     none = "None: all test images are classified correctly."
     instead = {"confusion": none, "mistakes": none if result["accuracy"] == 1 else "None in the first grouping."}
-    if result["fold"] > 1:
+    if result.get("orders"):
         why = ", by construction: each slot is a network of its own" if result["slots"] else ""
         instead["orders"] = f"All {result['orders']} orders of every stack give the same predictions{why}."
     for name, caption in PICTURES.items():
@@ -142,7 +172,7 @@ def _tabulate_epochs(history: Sequence[Mapping[str, Any]], best: int) -> Table:
     return Table(head, rows, range(7))
 
 
-def _tabulate_result(result: Mapping[str, Any]) -> Table:
+def tabulate_result(result: Mapping[str, Any]) -> Table:
     """Every other value of result.json but the recipe's settings, which have a table of their own."""
     rows = [[key, format_value(value)] for key, value in _flatten(result) if value not in (None, [])]
     return Table(["", "value"], rows)

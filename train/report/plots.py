@@ -23,6 +23,17 @@ LEFT_TO_RIGHT = "\u200e"  # beside a name in a right-to-left script, what follow
 PAGE_WIDTH = 8.7  # inches of a figure at most: the page then shows it at its size
 
 
+def evaluation_figures(
+    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> dict[str, bytes | None]:
+    """The figures of an evaluation by their names in `page.PICTURES`, for images uint8 (n, H, W, 3), labels (n,)."""
+    return {
+        "confusion": confusion(evaluation, classes),
+        "mistakes": mistakes(evaluation, images, labels, classes),
+        "orders": orders(evaluation) if evaluation.orders else None,
+    }
+
+
 def curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     """Loss and accuracy of training and validation by epoch, with the number of classes and the best epoch."""
     return render_png(draw_curves(history, best_epoch))

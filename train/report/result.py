@@ -20,12 +20,6 @@ def measured_result(
 
     Only `train_seconds` and `train_images_per_second` change when the same run is repeated.
     """
-    evaluation = evaluations["test"]
-    orders = {
-        "order_agreement": evaluation.order_agreement,
-        "order_all_agree": evaluation.order_all_agree,
-        "orders": evaluation.orders,
-    }
     return {
         "classes": len(classes),
         "recipe": recipe.name,
@@ -37,6 +31,20 @@ def measured_result(
         "every_class_in": trained.history[-1]["classes"] == len(classes),
         "train_seconds": round(trained.seconds, 1),
         "train_images_per_second": round(trained.images_per_second),
+        **evaluation_result(evaluations, classes),
+        "parameters": sum(p.numel() for p in trained.net.parameters()),
+    }
+
+
+def evaluation_result(evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]) -> dict[str, Any]:
+    """The figures of an evaluation; fewer for the additional test sets, all of `evaluations` but "test"."""
+    evaluation = evaluations["test"]
+    orders = {
+        "order_agreement": evaluation.order_agreement,
+        "order_all_agree": evaluation.order_all_agree,
+        "orders": evaluation.orders,
+    }
+    return {
         "test_images": len(evaluation.predictions),
         "accuracy": evaluation.accuracy,
         "accuracy_ci95": list(evaluation.accuracy_ci95),
@@ -44,7 +52,6 @@ def measured_result(
         "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
         **(orders if evaluation.orders else {}),
         "tests": {name: _additional(other) for name, other in evaluations.items() if name != "test"},
-        "parameters": sum(p.numel() for p in trained.net.parameters()),
     }
 
 
@@ -77,16 +84,18 @@ def format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def method(result: Mapping[str, Any]) -> str:
+    """How the network of a run was trained; results of older versions do not say it in words."""
+    if "method" in result:
+        return str(result["method"])
+    if result["fold"] == 1:
+        return "single images"
+    return "copies of a narrow network" if result["slots"] else "trained on stacks"
+
+
 def summary(result: Mapping[str, Any], folder: Path) -> str:
     """The lines that are printed at the end of a run."""
-    lines = [f"{title(result)}: test accuracy {_measured(result, result['test_images'])}"]
-    if result["fold"] > 1:
-        lines.append(
-            f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
-            f" all agree on {result['order_all_agree']:.2%} of the images"
-            + (" (by construction: slots)" if result["slots"] else "")
-        )
-    lines += [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
+    lines = measured_lines(result, title(result))
     if before := result.get("start_accuracy"):
         kept = "" if result["epochs_to_best"] else ", which is kept: no epoch was better in validation"
         lines.append(f"the network that training began with: {before:.2%}{kept}")
@@ -98,6 +107,18 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
         epochs += f" of {images:,} images".replace(",", " ")
     lines.append(f"trained {epochs} in {result['train_seconds']:.0f} s; see {folder}")
     return "\n".join(lines)
+
+
+def measured_lines(result: Mapping[str, Any], network: str) -> list[str]:
+    """The lines about the figures of `evaluation_result` for a `network`."""
+    lines = [f"{network}: test accuracy {_measured(result, result['test_images'])}"]
+    if result.get("orders"):
+        lines.append(
+            f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
+            f" all agree on {result['order_all_agree']:.2%} of the images"
+            + (" (by construction: slots)" if result["slots"] else "")
+        )
+    return lines + [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
 
 
 def _measured(about: Mapping[str, Any], images: int) -> str:

@@ -16,7 +16,7 @@ from pydantic import dataclasses as checked
 
 from textgen.common.errors import UserError
 from textgen.common.validation import Seed, UserPath, validate
-from textgen.schema.definition import parse_definition
+from textgen.schema.definition import DatasetDefinition, parse_definition
 from train.config.settings import DataKind
 from train.data.tasks import TaskData, define_task, open_data
 from train.inference.network import Network
@@ -58,28 +58,28 @@ def _advice(folder: Path) -> str:
     return f"it is a folder of runs, give one of them: {', '.join(found[:SHOWN])}{more}"
 
 
+def load_run_definition(run: Path) -> DatasetDefinition | None:
+    """The definition of a run's crops; None if it was trained on a folder without a game. Raises `UserError`."""
+    config = _load_config(run)
+    if "game" not in config:
+        return None
+    return parse_definition(config, validate(_DataSettings, config).data_seed)
+
+
 def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> TaskData:
     """The data of a run with `network`, on the CPU, opened as the run did; built again where it is not there.
 
     `data_dir` and `path` (of a folder of crops) are today's places of the data; None: the run's. Reports on stderr if
     the data have changed since. Raises `UserError`.
     """
-    file = run / "config.yaml"
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict) or "split" not in config:
-            raise UserError(f"{file} is not the configuration of a run: train again with fresh=true")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}; it says which crops the run was about") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is damaged: {' '.join(str(error).split())}") from None
+    config = _load_config(run)
     settings = validate(_DataSettings, config)
     recipes_data = config["recipe"].get("data", "files")  # "files": the default of older versions
     kind = settings.data or validate(DataKind, recipes_data, "recipe.data")  # type: ignore[arg-type]
     assert kind is not None
     if path and kind != "folder":
         raise UserError(f"path={path} is for runs with data=folder, this one has data={kind}: leave it out")
-    definition = parse_definition(config, settings.data_seed) if "game" in config else None
+    definition = load_run_definition(run)
     folder = data_dir or settings.data_dir
     task = define_task(kind, definition, path or settings.path, folder)
     if (task.size, task.classes) != (network.size, network.classes):
@@ -96,6 +96,19 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
             file=sys.stderr,
         )
     return data
+
+
+def _load_config(run: Path) -> dict[str, Any]:
+    file = run / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; it says which crops the run was about") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is damaged: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict) or "split" not in config:
+        raise UserError(f"{file} is not the configuration of a run: train again with fresh=true")
+    return config
 
 
 def calibration_crops(data: TaskData, count: int, seed: int) -> NDArray[np.uint8]:

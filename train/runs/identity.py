@@ -29,7 +29,7 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
         "trainer": TRAINER,
         "data": [task.kind, data.hash, task.train_images, *task.classes],
         "tests": {
-            name: _digest(split.images, *[split.labels] * (name == "real"))  # a data set's labels are in its hash
+            name: digest_tensors(split.images, *[split.labels] * (name == "real"))  # a data set's hash has its labels
             for name, split in data.tests.items()
         },
         "network": [*resolve_architecture(settings, task.arch, task.size), settings.fold],
@@ -60,7 +60,8 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
     }
 
 
-def _digest(*tensors: torch.Tensor) -> str:
+def digest_tensors(*tensors: torch.Tensor) -> str:
+    """The xxh3 of the tensors' bytes, which tells one set of crops from another."""
     digest = xxhash.xxh3_64()
     for tensor in tensors:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)

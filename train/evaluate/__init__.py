@@ -1,0 +1,1 @@
+"""`python -m train.evaluate`: evaluate a trained network without training."""
