@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 SMALL := game.images.train=200 game.images.val=20 game.images.test=20 recipe.images=20000
 
-.PHONY: train smoke test test-slow check wheel clean
+.PHONY: train smoke gpu test test-slow check wheel clean
 
 # The main job: data set, training and evaluation of a FoldedCNN that reads four images at once.
 train: $(VENV)/installed
@@ -14,6 +14,11 @@ train: $(VENV)/installed
 smoke: $(VENV)/installed
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	$(RUN) train game=sot_time fold=4 $(SMALL) out="$$folder/run" data_dir="$$folder/data"
+
+# On a machine with an NVIDIA GPU: measures what RESULTS.md lacks, as far as the minutes go.
+MINUTES ?= 8
+gpu: $(VENV)/installed
+	$(VENV)/bin/python benchmarks/gpu.py --minutes $(MINUTES)
 
 # Linters, types, import contracts and the whole suite except slow tests.
 test: check

@@ -17,14 +17,14 @@ def machine() -> str:
     return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today()}"
 
 
-def write(name: str, title: str, command: str, text: str) -> None:
-    """Replace the section `name` of RESULTS.md, or add it at the end."""
+def write(name: str, title: str, command: str, text: str, path: Path = RESULTS) -> None:
+    """Replace the section `name` of RESULTS.md, or of the file `path`, or add it at the end."""
     first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results of the benchmarks\n"
+    old = path.read_text(encoding="utf-8") if path.exists() else "# Results of the benchmarks\n"
     section = f"{first}\n{text}\n{last}"
     head, found, rest = old.partition(first)
     if found and last in rest:
         new = head + section + rest.partition(last)[2]
     else:
         new = f"{old.rstrip()}\n\n## {title}\n\n    {command}\n\n{section}\n"
-    RESULTS.write_text(new, encoding="utf-8")
+    path.write_text(new, encoding="utf-8")

@@ -25,6 +25,7 @@ class Settings:
     fold: (
         OneOrMore[Annotated[StrictInt, Field(ge=1, le=MAX_COMPUTED_FOLD)]] | None
     )  # None: 2, 3 and 4, or those of the runs
+    slots: StrictBool
     scaled: StrictBool
     forms: OneOrMore[Form]
     engines: Annotated[OneOrMore[Engine], Field(min_length=1)]

@@ -137,7 +137,7 @@ def _build_random(s: Settings, game: Game | None) -> _Source:
             raise UserError(f"{option}={value} is the place of the crops of runs=…: give runs=… too, or leave it out")
     name, size, classes, arch = _network_sizes(s, game)
     folds = (1, *(DEFAULT_FOLDS if s.fold is None else s.fold))
-    networks = {f: _random_network(arch, s.model.pool, size, classes, f, s.seed) for f in folds}
+    networks = {f: _random_network(arch, s.model.pool, size, classes, f, s.seed, slots=s.slots) for f in folds}
     crops = np.random.default_rng(s.seed).integers(0, 256, (max(*s.batch, s.calibration_crops), *size, 3), np.uint8)
     return _Source(name, networks, set(), crops, crops[: s.calibration_crops], None, [])
 
@@ -155,14 +155,16 @@ def _network_sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int]
     raise UserError("of which network? give runs=…, game=… or network=…, one of them")
 
 
-def _random_network(arch: str | None, pool: str, size: tuple[int, int], classes: int, f: int, seed: int) -> Network:
-    """A network of slots with random weights; without an `arch` ResNet-18, folded by `fold_model`, without slots."""
+def _random_network(
+    arch: str | None, pool: str, size: tuple[int, int], classes: int, f: int, seed: int, *, slots: bool = True
+) -> Network:
+    """A network with random weights, of slots or free; without an `arch` ResNet-18, folded by `fold_model`, free."""
     torch.manual_seed(seed)
     if arch is None:
         net: torch.nn.Module = fold_model(resnet18(classes), f, (3, *size))
     else:
         net = build(parse(arch, pool), size=size, classes=classes, fold=f)
-        if f > 1:
+        if f > 1 and slots:
             assemble_slots(build(parse(arch, pool), size=size, classes=classes, slot_of=f), net, f)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Network(net.requires_grad_(False).eval(), arch or "", pool, size, tuple(map(str, range(classes))), f)

@@ -32,6 +32,7 @@ SMALL = {
     "model": Model("C16 M C8 F", "2x2 stride 2"),
     "runs": (),
     "fold": (3,),
+    "slots": True,
     "scaled": False,
     "forms": ("dense", "grouped", "narrow"),
     "engines": ("eager", "winograd", "onnxruntime", "openvino", "tensorrt", "fused"),
@@ -111,6 +112,18 @@ def test_a_batch_smaller_than_a_stack_becomes_one_stack_and_omissions_are_noted(
         *(("original", "eager", 1), ("original", "fused", 1), ("fold=3", "eager", 3))
     ]
     assert report["notes"] == ["fused fp32, fold=3: it runs slots only in the form narrow"]
+
+
+def test_free_weights_have_only_the_dense_form_also_in_fused():
+    given = {"slots": False, "engines": ("eager", "fused"), "precisions": ("fp32", "bf16"), "batch": (6,), "trials": 1}
+    report = build_report(Settings(**SMALL | given), None)
+    assert {(row["network"], row["engine"], row["precision"]) for row in report["rows"]} == {
+        (network, *engine)
+        for network in ("original", "fold=3")
+        for engine in (("eager", "fp32"), ("eager", "bf16"), ("fused", "fp32"))
+    }
+    assert all(row["labels_as_pytorch"] > (0.9 if row["precision"] == "bf16" else 0.999) for row in report["rows"])
+    assert report["notes"] == ["fused has no bf16 here, but fp32, int16, int8"]
 
 
 def test_the_network_stays_on_its_device():
