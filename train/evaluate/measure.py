@@ -21,6 +21,8 @@ from train.report.result import evaluation_result, method
 from train.runs.finished_runs import load_result
 from train.runs.identity import digest_tensors
 
+NEEDED = ("slots", "seed", "accuracy_groupings")  # of result.json
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -51,6 +53,8 @@ def evaluate_run(
         right = {run: evaluate_run(run, crops).evaluation.groupings_right for run in runs}
     """
     result, network, device = load_result(run), load(run), device or torch.device("cpu")
+    if missing := [key for key in NEEDED if key not in result]:
+        raise UserError(f"{run / 'result.json'} is of another version, it lacks {', '.join(missing)}: train again")
     for of in crops.values():
         _check_fits(network, of, run)
     groupings = len(result["accuracy_groupings"]) if groupings is None else groupings
