@@ -83,6 +83,7 @@ class Recipe:
     name: str
     epochs: Positive | None
     images: Positive | None
+    min_epochs: Positive
     data: DataSource
     batch: Positive
     optimizer: Literal["adam", "adamw", "muon", "rmsprop", "sgd"]
@@ -100,7 +101,8 @@ class Recipe:
     auxiliary: Weight
     ema_decay: Share
     slots: StrictBool
-    cross_slot_lr: Annotated[float, Field(ge=0, le=1)]
+    shared_block: StrictBool
+    free_lr: Annotated[float, Field(ge=0, le=1)]
     order_consistency: Weight
     distill: Distill | None
     curriculum: Curriculum | None
@@ -141,7 +143,8 @@ def fit_recipe(
     recipe = _with_overrides(config, game, fold)
     _check(recipe)
     slots, muon, single = recipe.slots and fold > 1, recipe.optimizer == "muon", fold == 1
-    images = (recipe.images or 0) * (fold if slots else 1) * min(1 / width**2, MAX_FOLD)
+    shared = recipe.shared_block and not slots and not single
+    images = _images_of_run(recipe, fold, width)
     try:
         stacked = whole_stacks(batch or recipe.batch, fold)
     except ValueError as error:
@@ -150,19 +153,41 @@ def fit_recipe(
         recipe,
         epochs=epochs or recipe.epochs or max(1, round(images / train_images)),
         images=None,
+        min_epochs=1,
         data="files",
         muon_lr=recipe.muon_lr if muon else None,
         muon_weight_decay=recipe.muon_weight_decay if muon else None,
         batch=stacked,
         slots=slots,
-        characters=recipe.characters and (slots or single),
-        auxiliary=recipe.auxiliary if slots or single else 0.0,
-        cross_slot_lr=1.0 if single else recipe.cross_slot_lr,
+        shared_block=shared,
+        free_lr=recipe.free_lr if shared else 1.0,
+        characters=recipe.characters and (slots or single or shared),
+        auxiliary=recipe.auxiliary if slots or single or shared else 0.0,
         order_consistency=0.0 if single else recipe.order_consistency,
         curriculum=None if single else recipe.curriculum,
         distill=recipe.distill or Distill() if teacher else (None if single else recipe.distill),
         overrides=(),
     )
+
+
+def live_epoch(
+    config: Mapping[str, Any], *, game: str, fold: int, width: float, classes: int, most: int, epochs: int | None
+) -> int:
+    """The images of an epoch of data=live: at most `most`, and so few that the run has the recipe's `min_epochs`.
+
+    A multiple of the number of classes. Where a number of `epochs` is given, here or in the recipe, it is `most`.
+    Raises `UserError`.
+    """
+    recipe = _with_overrides(config, game, fold)
+    if epochs or recipe.epochs:
+        return most
+    per_class = round(_images_of_run(recipe, fold, width) / recipe.min_epochs / classes)
+    return min(most, max(per_class, 1) * classes)
+
+
+def _images_of_run(recipe: Recipe, fold: int, width: float) -> float:
+    """How many images a run sees whose length is given in images, which are for the original's operations."""
+    return (recipe.images or 0) * (fold if recipe.slots else 1) * min(1 / width**2, MAX_FOLD)
 
 
 def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
@@ -204,13 +229,13 @@ def _check(recipe: Recipe) -> None:
         raise UserError("recipe: optimizer=muon needs muon_lr and muon_weight_decay, as in conf/recipe/default.yaml")
     if recipe.slots and recipe.curriculum:
         raise UserError(
-            "recipe: slots learn from single images, a curriculum is for stacks:"
-            " set recipe.slots=false or recipe.curriculum=null"
+            "recipe: slots learn from single images, a curriculum is for stacks: give recipe=slots, or set"
+            " recipe.slots=false or recipe.curriculum=null"
         )
-    if recipe.slots and (recipe.cross_slot_lr, recipe.order_consistency) != (1, 0):
+    if recipe.slots and recipe.order_consistency:
         raise UserError(
-            "recipe: slots learn from single images, cross_slot_lr and order_consistency are for stacks:"
-            " set slots=false, or them to 1 and 0"
+            "recipe: slots learn from single images, order_consistency is for stacks: set recipe.slots=false, or"
+            " recipe.order_consistency=0"
         )
 
 

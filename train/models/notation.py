@@ -25,7 +25,7 @@ from textgen.common.errors import UserError
 from train.config.fields import Rounding
 from train.folding.arithmetic import folded_width
 from train.models.resize import ResizeImages
-from train.models.training_layers import CharacterLinear, PositiveBatchNorm
+from train.models.training_layers import CharacterLinear, PositiveBatchNorm, SharedBatchNorm, SharedBlock
 
 ROUNDING_SIGNS: dict[Rounding, str] = {
     "nearest": "",
@@ -229,6 +229,7 @@ def build(
     dropout: float = 0.0,
     pool_first: bool = False,
     shares: Tensor | None = None,
+    shared_block: bool = False,
 ) -> nn.Sequential:
     """Build the network for stacks of `fold` images, (b, fold·3, H, W) -> (b, fold·classes), sized as by `size_layers`.
 
@@ -237,12 +238,14 @@ def build(
     With `dropout` there are Dropout layers after the second layer with weights and its pool, and before the last layer
     (§5.1, for NoScope's networks). With `pool_first` the pool after a convolution comes before its norm and ReLU: both
     are monotonic, so outputs and gradients are the same, and after a pool of stride 2 they cost a quarter. The norm's
-    mean and variance are then those of the pooled values. With `shares` (classes, s) the last layer is a
-    `CharacterLinear`, for fold=1 only: raises `ValueError` otherwise.
+    mean and variance are then those of the pooled values. With `shared_block` all layers with weights are
+    `SharedBlock`s and all norms `SharedBatchNorm`s, for fold > 1. With `shares` (classes, s) the last layer, or its shared block, is a
+    `CharacterLinear`: raises `ValueError` for stacks without shared blocks.
     """
-    if shares is not None and fold > 1:
-        raise ValueError(f"shares are for single images, not for stacks of {fold}")
+    if shares is not None and fold > 1 and not shared_block:
+        raise ValueError(f"shares are for single images or shared blocks, not for stacks of {fold}")
     plan = size_layers(layers, size=size, classes=classes, fold=fold, slot_of=slot_of, widen_last=widen_last)
+    of_slot = size_layers(layers, size=size, classes=classes, slot_of=fold) if shared_block else plan
     net = nn.Sequential()
     counts: Counter[str] = Counter()
 
@@ -252,13 +255,21 @@ def build(
 
     weight_layers = 0
     activation: list[tuple[str, nn.Module]] = []  # norm and ReLU of the layer before, not yet appended
-    for sized, next_layer in zip(plan, (*layers[1:], None), strict=True):
+    for sized, block, next_layer in zip(plan, of_slot, (*layers[1:], None), strict=True):
         if isinstance(sized.layer, Linear) and not counts["flatten"]:
             append("flatten", nn.Flatten())
-        net.add_module(sized.name, _build_layer(sized, bias=not norm, shares=shares if next_layer is None else None))
+        module = _build_layer(block, bias=not norm, shares=shares if next_layer is None else None)
+        if shared_block and isinstance(module, nn.Conv2d | nn.Linear):
+            inputs = sized.input[0] if isinstance(module, nn.Conv2d) else prod(sized.input)
+            module = SharedBlock(module, fold, inputs, sized.output[0])
+        net.add_module(sized.name, module)
         if isinstance(sized.layer, Conv):
             weight_layers += 1
-            activation = [("norm", PositiveBatchNorm(sized.output[0]))] if norm else []
+            channels = sized.output[0]
+            activation = []
+            if norm:
+                module = SharedBatchNorm(channels, fold) if shared_block else PositiveBatchNorm(channels)
+                activation.append(("norm", module))
             activation.append(("relu", nn.ReLU(inplace=True)))
         elif isinstance(sized.layer, Linear):
             weight_layers += 1

@@ -9,7 +9,6 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class PositiveBatchNorm(nn.BatchNorm2d):
@@ -26,6 +25,45 @@ class PositiveBatchNorm(nn.BatchNorm2d):
             self.momentum or 0.0,
             self.eps,
         )
+
+    def factor_and_offset(self) -> tuple[Tensor, Tensor]:
+        """What the trained norm multiplies each channel by, and then adds, (C,) each."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        factor = self.weight.abs() * torch.rsqrt(self.running_var + self.eps)
+        return factor, self.bias - factor * self.running_mean
+
+
+class SharedBatchNorm(nn.Module):
+    """A batch norm for `channels` channels of a stack of f images, of which each slot has an f-th.
+
+    All slots share mean, variance, factor and offset. With its own for each, a slot would see an f-th of the images
+    only, and slots with the same weights would give different results. Channels that f slots do not fill have a norm
+    of their own.
+    """
+
+    def __init__(self, channels: int, f: int):
+        super().__init__()
+        self.f = f
+        self.of_slot = PositiveBatchNorm(channels // f)
+        unfilled = channels % f
+        self.unfilled = PositiveBatchNorm(unfilled) if unfilled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = self.f * self.of_slot.num_features
+        filled = x[:, :channels].permute(0, 2, 3, 1)  # (b, h, w, f*c): a view in channels-last memory, as the next ones
+        b, h, w, _ = filled.shape
+        by_slot = filled.reshape(b, h, w * self.f, -1).permute(0, 3, 1, 2)  # (b, c, h, w*f)
+        normed = self.of_slot(by_slot).permute(0, 2, 3, 1).reshape(filled.shape).permute(0, 3, 1, 2)
+        return normed if self.unfilled is None else torch.cat((normed, self.unfilled(x[:, channels:])), 1)
+
+    def factor_and_offset(self) -> tuple[Tensor, Tensor]:
+        """What the trained norm multiplies each channel by, and then adds, (channels,) each."""
+        factor, offset = (of_slot.repeat(self.f) for of_slot in self.of_slot.factor_and_offset())
+        if self.unfilled is None:
+            return factor, offset
+        more_factor, more_offset = self.unfilled.factor_and_offset()
+        return torch.cat((factor, more_factor)), torch.cat((offset, more_offset))
 
 
 class CharacterLinear(nn.Linear):
@@ -74,21 +112,85 @@ def shared_characters(classes: Sequence[str]) -> Tensor | None:
     return torch.tensor([[float(prop in of_class) for prop in shared] for of_class in properties])
 
 
-class AuxiliaryHead(nn.Module):
-    """A network with a second head: the layers of `wider` from the last convolution on.
+class SharedBlock(nn.Module):
+    """A convolution or linear layer of a FoldedCNN, with weights that all slots share and others that are free.
 
-    `wider` has the same architecture with more channels in its last convolution. Both heads share the layers before it:
-    (b, C, H, W) -> the logits of `net` and of `wider`, (b, k) each. Raises `ValueError` for a network with fewer than
-    two convolutions, whose heads would share no layers.
+    Its weight (O, I, …) is the sum of two parts. `block`, a layer of one slot with weight (o, i, …), stands f times
+    along the diagonal, once for each slot; `weight` (O, I, …) has a free value for every weight, zero at first. So a
+    step that helps one slot helps all of them, as it does where one narrow network is copied, and still every weight
+    can differ. `bias` is likewise. Raises `ValueError` if f blocks do not fit.
     """
 
-    def __init__(self, net: nn.Sequential, wider: nn.Sequential):
+    def __init__(self, block: nn.Conv2d | nn.Linear, f: int, inputs: int, outputs: int):
         super().__init__()
-        convolutions = [index for index, layer in enumerate(net) if isinstance(layer, nn.Conv2d)]
+        o, i = block.weight.shape[:2]
+        if f * o > outputs or f * i > inputs:
+            raise ValueError(f"{f} blocks of {o}×{i} do not fit in a weight of {outputs}×{inputs}")
+        self.f = f
+        self.block = block
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs, *block.weight.shape[2:]))
+        self.bias = None if block.bias is None else nn.Parameter(torch.zeros(outputs))
+
+    def combine_weights(self) -> tuple[Tensor, Tensor | None]:
+        """The weight (O, I, …) and the bias (O,) of a plain layer that computes the same."""
+        block, bias = combine_weights(self.block)
+        (o, i), (outputs, inputs) = block.shape[:2], self.weight.shape[:2]
+        diagonal = torch.eye(self.f, dtype=block.dtype, device=block.device)
+        blocks = torch.einsum("ab,oi...->aobi...", diagonal, block).flatten(0, 1).flatten(1, 2)  # (f*o, f*i, …)
+        unfilled = (0, 0) * (block.ndim - 2) + (0, inputs - self.f * i, 0, outputs - self.f * o)
+        weight = self.weight + functional.pad(blocks, unfilled)
+        if bias is None or self.bias is None:
+            return weight, None
+        return weight, self.bias + functional.pad(bias.repeat(self.f), (0, outputs - self.f * o))
+
+    @torch.no_grad()
+    def set_weights(self, weight: Tensor, bias: Tensor) -> None:
+        """Begin with the weights of a plain layer: their mean over the slots is shared, the rest is free."""
+        assert self.bias is not None
+        assert self.block.bias is not None
+        o, i = self.block.weight.shape[:2]
+        of_slots = [(slice(j * o, (j + 1) * o), slice(j * i, (j + 1) * i)) for j in range(self.f)]
+        self.block.weight.copy_(torch.stack([weight[of_slot] for of_slot in of_slots]).mean(0))
+        self.block.bias.copy_(torch.stack([bias[rows] for rows, _ in of_slots]).mean(0))
+        self.weight.zero_()
+        self.bias.zero_()
+        shared, shared_bias = self.combine_weights()
+        assert shared_bias is not None
+        self.weight.copy_(weight - shared)
+        self.bias.copy_(bias - shared_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.combine_weights()
+        if isinstance(self.block, nn.Conv2d):
+            return functional.conv2d(x, weight, bias, self.block.stride, self.block.padding)
+        return functional.linear(x, weight, bias)
+
+
+def combine_weights(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The weight and the bias with which a layer computes, where it has parts that are added up."""
+    if isinstance(layer, CharacterLinear | SharedBlock):
+        return layer.combine_weights()
+    return layer.weight, layer.bias  # type: ignore[return-value]
+
+
+class AuxiliaryHead(nn.Module):
+    """A network for stacks of f images with a second head: the layers of `wider` from the last convolution on.
+
+    `wider` is a network for single images, as wide as a slot of `net`, with more channels in its last convolution. It
+    continues each slot's channels of the layers before that convolution by themselves: (b, f·C, H, W) -> the logits of
+    `net` and of `wider`, (b, f·k) each. Raises `ValueError` for a network with fewer than two convolutions, whose heads
+    would share no layers.
+    """
+
+    def __init__(self, net: nn.Sequential, wider: nn.Sequential, f: int = 1):
+        super().__init__()
+        convolutions = [n for n, layer in enumerate(net) if isinstance(getattr(layer, "block", layer), nn.Conv2d)]
         if len(convolutions) < 2:
             raise ValueError(f"an auxiliary head needs a network of two or more convolutions, not {len(convolutions)}")
         self._last_convolution = convolutions[-1]
+        self._f = f
         self.net = net
+        self._channels = combine_weights(wider[self._last_convolution])[0].shape[1]  # of a slot
         self.wider = wider[self._last_convolution :]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +198,9 @@ class AuxiliaryHead(nn.Module):
             if index == self._last_convolution:
                 shared = x
             x = layer(x)
-        return x, self.wider(shared)
+        b, _, h, w = shared.shape
+        of_slots = shared[:, : self._f * self._channels].reshape(b * self._f, self._channels, h, w)
+        return x, self.wider(of_slots).view(b, -1)  # (b*f, c, h, w) -> (b*f, k) -> (b, f*k)
 
 
 @torch.no_grad()
@@ -106,18 +210,18 @@ def reparameterise(trained: nn.Module, plain: nn.Module) -> None:
     A trained batch norm is a factor and an offset for each channel. Both are merged into the convolution before it,
     also across a max pool, as the factors are not negative. An auxiliary head is dropped.
     """
-    modules = dict((trained.net if isinstance(trained, AuxiliaryHead) else trained).named_modules())
+    modules: dict[str, nn.Module] = dict(
+        (trained.net if isinstance(trained, AuxiliaryHead) else trained).named_modules()
+    )
     for name, target in plain.named_modules():
         if not isinstance(target, nn.Conv2d | nn.Linear):
             continue
-        layer = modules[name]
-        weight, bias = layer.combine_weights() if isinstance(layer, CharacterLinear) else (layer.weight, layer.bias)
-        if isinstance(norm := modules.get(name.replace("conv", "norm")), PositiveBatchNorm):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            weight, bias = fuse_conv_bn_weights(
-                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight.abs(), norm.bias
-            )
+        weight, bias = combine_weights(modules[name])
+        norm = modules.get(name.replace("conv", "norm"))
+        if isinstance(norm, PositiveBatchNorm | SharedBatchNorm):
+            factor, offset = norm.factor_and_offset()
+            weight, bias = weight * factor[:, None, None, None], offset if bias is None else factor * bias + offset
         target.weight.copy_(weight)
         assert target.bias is not None
+        assert bias is not None
         target.bias.copy_(bias)

@@ -24,6 +24,7 @@ def measured_result(
         "classes": len(classes),
         "recipe": recipe.name,
         "slots": recipe.slots,
+        "curriculum": _describe_curriculum(recipe, trained),
         "batch": recipe.batch,
         "epochs": recipe.epochs,
         "images_seen": trained.images,
@@ -34,6 +35,17 @@ def measured_result(
         **evaluation_result(evaluations, classes),
         "parameters": sum(p.numel() for p in trained.net.parameters()),
     }
+
+
+def _describe_curriculum(recipe: Recipe, trained: Trained) -> dict[str, Any] | None:
+    """The order of the classes, and how many take part from which epoch on (from 1)."""
+    if recipe.curriculum is None:
+        return None
+    changes: dict[int, int] = {}
+    for line in trained.history:
+        if line["classes"] not in changes.values():
+            changes[line["epoch"]] = line["classes"]
+    return {"order": recipe.curriculum.order, "classes_from_epoch": changes}
 
 
 def evaluation_result(evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -86,11 +98,14 @@ def format_value(value: Any) -> str:
 
 def method(result: Mapping[str, Any]) -> str:
     """How the network of a run was trained; results of older versions do not say it in words."""
-    if "method" in result:
-        return str(result["method"])
-    if result["fold"] == 1:
+    return str(result.get("method") or name_method(result["fold"], result["slots"]))
+
+
+def name_method(fold: int, slots: bool) -> str:
+    """How a network is trained, in words."""
+    if fold == 1:
         return "single images"
-    return "copies of a narrow network" if result["slots"] else "trained on stacks"
+    return "copies of a narrow network" if slots else "trained on stacks"
 
 
 def summary(result: Mapping[str, Any], folder: Path) -> str:

@@ -18,7 +18,6 @@ from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
 from train.models.architecture import resolve_architecture
 from train.models.notation import build, parse
-from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
 
 MAX_NAMES_SHOWN = 10  # classes in a message
@@ -32,12 +31,6 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     arch, pool = resolve_architecture(settings, task.arch, task.size)
     build(parse(arch, pool), size=task.size, classes=len(task.classes), fold=settings.fold)
     _check_images(settings, recipe, task)
-    if recipe.distill and settings.fold > 1 and not recipe.slots:
-        raise UserError(
-            "recipe: distill and teacher are for single images, slots or fold=1:"
-            " set recipe.slots=true, or leave teacher out and recipe.distill=null"
-        )
-    loggers.check(settings.log)
     if settings.real and not settings.real.is_dir():
         raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
     if settings.real:

@@ -20,7 +20,7 @@ from train.data.tasks import TaskData, TrainingTask
 from train.inference.network import weights_path
 from train.models.architecture import resolve_architecture
 
-TRAINER = 5  # raise it when the same settings train another network, so that no older run passes for the new one
+TRAINER = 6  # raise it when the same settings train another network, so that no older run passes for the new one
 
 
 def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: TaskData, teacher: str | None) -> str:

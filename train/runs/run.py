@@ -26,7 +26,7 @@ from textgen.common.errors import UserError
 from textgen.schema.definition import parse_definition
 from train.common import machine
 from train.config.advice import OTHER_RUNS_FOLDER
-from train.config.recipe import Recipe, fit_recipe, parse_recipe
+from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
 from train.config.settings import Settings
 from train.data.tasks import TaskData, TrainingTask, define_task, open_data
 from train.inference.network import Network, load, weights_path
@@ -34,7 +34,7 @@ from train.metrics.evaluate import Evaluation, evaluate
 from train.models.architecture import resolve_architecture
 from train.models.notation import parse
 from train.report import page, plots
-from train.report.result import hash_settings, measured_result, summary
+from train.report.result import hash_settings, measured_result, name_method, summary
 from train.runs.checks import check_run
 from train.runs.identity import compared_settings, run_identity
 from train.trainer import checkpoint, loggers
@@ -58,6 +58,8 @@ def run_validated(config: Mapping[str, Any], settings: Settings) -> dict[str, An
     device = machine.select_device(settings.device)
     definition = parse_definition(config, settings.data_seed) if "game" in config else None
     task = define_task(kind, definition, settings.path, settings.data_dir, settings.rebuild)
+    if kind == "live":
+        task = _with_live_epoch(config, settings, task)
     recipe = _fit(config, settings, task)
     check_run(settings, recipe, task)
     machine.keep_freed_memory()
@@ -208,9 +210,7 @@ class _Run:
         images, labels = np.asarray(test.images), np.asarray(test.labels)
         drawn = {  # by the names of `page.PICTURES`
             "curves": plots.curves(trained.history, trained.best_epoch),
-            "confusion": plots.confusion(evaluation, classes),
-            "mistakes": plots.mistakes(evaluation, images, labels, classes),
-            "orders": plots.orders(evaluation) if self.settings.fold > 1 else None,
+            **plots.evaluation_figures(evaluation, images, labels, classes),
         }
         for name, picture in drawn.items():
             if picture is None:
@@ -243,6 +243,7 @@ class _Run:
             "model.arch": s.model.arch,
             "train_images": task.train_images,
             "val_accuracy": trained.val_accuracy,
+            "method": name_method(s.fold, self.recipe.slots),
             **measured_result(self.recipe, trained, tests, task.classes),
             "distill": self.recipe.distill and asdict(self.recipe.distill),
             "teacher": about_teacher,
@@ -258,6 +259,19 @@ class _Run:
             "device": device,
             "identity": self.identity,
         }
+
+
+def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> TrainingTask:
+    images = live_epoch(
+        config["recipe"],
+        game=task.name,
+        fold=settings.fold,
+        width=settings.width,
+        classes=len(task.classes),
+        most=task.train_images,
+        epochs=settings.epochs,
+    )
+    return replace(task, train_images=images)
 
 
 def _fit(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> Recipe:

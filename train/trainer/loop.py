@@ -113,9 +113,8 @@ def _train_epoch(
         loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would synchronise every step
         state.networks.trained.zero_grad()
         total_loss.backward()  # type: ignore[no-untyped-call]
-        with state.cross_slot:
-            for optimizer in state.optimizers.values():
-                optimizer.step()
+        for optimizer in state.optimizers.values():
+            optimizer.step()
         state.networks.update_average()
         correct += (logits.detach().argmax(1) == y).sum()
         images_done(len(batch))

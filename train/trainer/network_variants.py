@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from train.config.recipe import Recipe
 from train.folding.slots import assemble_slots, extract_slot
 from train.models.notation import Conv, Layer, build, initialise
-from train.models.training_layers import AuxiliaryHead, reparameterise, shared_characters
+from train.models.training_layers import AuxiliaryHead, SharedBlock, reparameterise, shared_characters
 
 WIDER = 4  # the factor on the channels of the last convolution in the auxiliary head
 
@@ -23,7 +23,8 @@ class TrainingNetworks:
     """All on one device, in channels-last memory, which halves the time of a step on a CPU.
 
     `trained` maps stacks of `stack` images to logits; it has batch norms, dropout and an auxiliary head whose logits
-    come second (`train.models.training_layers`). With slots it is the narrow network of one slot, and `stack` is 1.
+    come second, and shared blocks (`train.models.training_layers`). With slots it is the narrow network of one slot, and
+    `stack` is 1.
     `averaged` is an exponential moving average of it. `plain` is the same network without training-only layers.
     `folded` is the result of the training, for stacks of `f` images; without slots it is `plain` itself.
     """
@@ -52,7 +53,7 @@ class TrainingNetworks:
         Raises `ValueError` if `start` does not consist of slots and the recipe trains them.
         """
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
-        shape = partial(build, size=size, classes=len(classes), fold=stack, slot_of=slot_of)
+        shape = partial(build, size=size, classes=len(classes))
         with_training_layers = partial(
             shape,
             norm=recipe.norm,
@@ -60,19 +61,19 @@ class TrainingNetworks:
             pool_first=True,
             shares=shared_characters(classes) if recipe.characters else None,
         )
-        net = with_training_layers(layers)
+        net = with_training_layers(layers, fold=stack, slot_of=slot_of, shared_block=recipe.shared_block)
         initialise(net, recipe.init)
         trained: nn.Module = net
         if recipe.auxiliary and sum(isinstance(layer, Conv) for layer in layers) > 1:
-            head = with_training_layers(layers, widen_last=WIDER)
+            head = with_training_layers(layers, slot_of=f, widen_last=WIDER)
             initialise(head, recipe.init)
-            trained = AuxiliaryHead(net, head)
-        plain = shape(layers)
+            trained = AuxiliaryHead(net, head, stack)
+        plain = shape(layers, fold=stack, slot_of=slot_of)
         folded = build(layers, size=size, classes=len(classes), fold=f) if recipe.slots else plain
         if start is not None and recipe.slots:
             extract_slot(start, net, f)
         elif start is not None:
-            net.load_state_dict(start.state_dict())
+            _begin_with(net, start)
         for variant in (trained, plain, folded):
             variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = None
@@ -94,6 +95,16 @@ class TrainingNetworks:
         if self.folded is not self.plain:
             assemble_slots(self.plain, self.folded, self.f)
         return self.folded
+
+
+def _begin_with(net: nn.Module, start: nn.Module) -> None:
+    """Give `net`, a network without batch norms, the weights of `start`, a plain network with the same layers."""
+    for name, layer in start.named_children():
+        target = net.get_submodule(name)
+        if isinstance(target, SharedBlock):
+            target.set_weights(layer.weight, layer.bias)  # type: ignore[arg-type]
+        else:
+            target.load_state_dict(layer.state_dict())
 
 
 def _moving_average(decay: float, averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from train.data.sources import DeviceSplit, Source
 from train.folding.arithmetic import fold, unfold
 from train.models.notation import Layer
 from train.trainer import checkpoint
-from train.trainer.cross_slot import CrossSlotLearningRate
 from train.trainer.distillation import Distiller
 from train.trainer.network_variants import TrainingNetworks
 from train.trainer.optimizers import build_optimizers
@@ -100,7 +98,6 @@ class TrainingState:
     networks: TrainingNetworks
     forward: Callable[[Tensor], Any]
     optimizers: dict[str, torch.optim.Optimizer]
-    cross_slot: AbstractContextManager[None]  # around the optimisers' step
     distiller: Distiller | None
     schedule: Schedule
     progress: Progress = field(default_factory=Progress)
@@ -117,18 +114,13 @@ class TrainingState:
         )
         net = networks.trained
         optimizers = build_optimizers(net, recipe)
-        cross_slot: CrossSlotLearningRate | AbstractContextManager[None] = nullcontext()
-        if recipe.cross_slot_lr < 1:
-            cross_slot = CrossSlotLearningRate(net, p.layers, size, len(p.classes), f, recipe.cross_slot_lr)
-            if p.start is None:
-                cross_slot.scale()
         mode = "reduce-overhead" if device.type == "cuda" else None
         forward = torch.compile(net, mode=mode) if computation.compile else net
         distiller = Distiller(p.teacher, recipe.distill, p.source) if p.teacher and recipe.distill else None
         schedule = Schedule.build(
             recipe, labels=p.source.labels, classes=p.classes, fold=f, stack=networks.stack, seed=p.seed
         )
-        return cls(p, output, computation, networks, forward, optimizers, cross_slot, distiller, schedule)
+        return cls(p, output, computation, networks, forward, optimizers, distiller, schedule)
 
     def __post_init__(self) -> None:
         self._begun = self._saved_at = self.clock()
