@@ -71,6 +71,10 @@ class Store:
     def runs(self) -> Path:
         return (self.folder or ROOT / "runs/gpu") / str(self.head["commit"])[:12]
 
+    @property
+    def data(self) -> Path:
+        return (self.folder or ROOT) / "data"
+
     def load(self) -> None:
         """Take over what was measured before with the same code on the same machine."""
         with suppress(FileNotFoundError):
@@ -215,8 +219,8 @@ def _group(part: Part) -> str | None:
     return str(part.given["network"]).partition("=")[0] if part.kind == "speed" else None
 
 
-def list_parts(device: str, tiny: bool, runs: Path) -> list[Part]:
-    """All that is wanted, the most wanted first."""
+def list_parts(device: str, tiny: bool, runs: Path, data: Path) -> list[Part]:
+    """All that is wanted, the most wanted first; `runs` and `data` are the folders of `recipe=paper`."""
     common: dict[str, Any] = {"device": device, "overrides": ["model.arch=C8 M F"] if tiny else []}
     sizes = ["batch=[8,16]", "trials=1"] if tiny else ["batch=[1024,2048]", "trials=5"]
     sizes += ["seconds=0.001" if tiny else "seconds=0.05", f"precisions={'fp32' if tiny else 'fp16'}"]
@@ -248,11 +252,11 @@ def list_parts(device: str, tiny: bool, runs: Path) -> list[Part]:
     for network in networks:
         parts += speeds(f"network={network}")
     parts += trainings("paper")
-    given = {"folder": str(runs), **paper_runs(device, tiny)}
+    given = {"folder": str(runs), **paper_runs(device, tiny, data)}
     return [*parts, Part("paper sot_coin", "paper", given, limit=3600, least=60)]
 
 
-def paper_runs(device: str, tiny: bool) -> dict[str, Any]:
+def paper_runs(device: str, tiny: bool, data: Path) -> dict[str, Any]:
     """The networks that are trained at once, and the folder of their crops."""
     settings = ["game=sot_coin", "recipe=paper", f"device={device}", "threads=1", "save_every=10"]
     settings += ["game.images.train=4", "game.images.val=2", "game.images.test=2"] if tiny else ["compile=true"]
@@ -260,7 +264,7 @@ def paper_runs(device: str, tiny: bool) -> dict[str, Any]:
         {"name": f"sot_coin_f{fold}", "settings": [*settings, f"fold={fold}", *(["epochs=3"] if tiny else [])]}
         for fold in (1, 4)
     ]
-    return {"runs": runs, "data": str(ROOT / "data")}
+    return {"runs": runs, "data": str(data)}
 
 
 def describe_machine(device: str) -> dict[str, str]:
@@ -313,10 +317,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commit = args.commit or code_commit()
         head = {"commit": commit, "machine": describe_machine(args.device), "host": machine()}
         store = Store(args.folder, head, [])
-        parts = list_parts(args.device, args.tiny, store.runs)
+        parts = list_parts(args.device, args.tiny, store.runs, store.data)
         store.names = [part.name for part in parts]
         store.load()
-        compiling = paper_runs(args.device, args.tiny)
+        compiling = paper_runs(args.device, args.tiny, store.data)
         try:
             run_parts(parts, store, end=begun + 60 * args.minutes - 2 * GRACE, compiling=compiling)
         finally:

@@ -102,6 +102,7 @@ def test_an_import_with_a_user_s_file_in_the_way_names_it(tmp_path: Path) -> Non
     assert ended.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_console_script_and_its_workers_run_beside_files_of_any_name(tmp_path: Path) -> None:
     """Worker processes are started with the working folder first on their path."""
     for name in ("foldtext", "textgen", "train", "conf", "fonts", "backgrounds"):

@@ -15,7 +15,7 @@ import gpu_tables
 
 MACHINE = {"device": "NVIDIA H100", "driver": "580.1", "cuda": "13.0", "torch": "2.13.0", "triton": "3.9.0"}
 HEAD = {"commit": "0123456789abcdef", "machine": MACHINE, "host": "a processor, 16 cores, 2026-11-28"}
-TINY = {part.name: part for part in gpu.list_parts("cpu", True, Path("runs"))}
+TINY = {part.name: part for part in gpu.list_parts("cpu", True, Path("runs"), Path("data"))}
 EAGER = TINY["speed lol_gold1 eager"]
 ENDLESS = {**TINY["training paper f=1"].given, "epochs": 10**6}
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 SETTINGS = [
@@ -28,6 +29,7 @@ for settings in sweeps:
 """
 
 
+@pytest.mark.slow
 def test_optuna_gets_validation_accuracies_of_new_and_finished_runs_and_reasons_of_failed_ones(tmp_path: Path) -> None:
     sweeps = [[*SETTINGS, *SEARCH], [*SETTINGS, *SEARCH, *BOTH_AT_ONCE], [*SETTINGS, "fold=choice(8,9)"]]
     command = [sys.executable, "-c", CODE, json.dumps(sweeps)]

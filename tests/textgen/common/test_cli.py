@@ -420,6 +420,7 @@ def test_process_a_sweep_into_one_folder_is_refused_before_any_job(here: Path) -
     assert not (here / "one").exists()
 
 
+@pytest.mark.slow
 def test_process_a_setting_of_games_in_a_sweep_is_told_how_to_write_it(here: Path) -> None:
     sweep = ("train", "-m", "game=sot_time,sot_coyn", "epochs=1")
     assert "takes ++: ++game.images.train=5" in start(here, *sweep, "game.images.train=5").err

@@ -57,6 +57,13 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def report():
+    """All forms, in the engines that are quick to prepare."""
+    engines = ("eager", "winograd", "fused")
+    return json.loads(json.dumps(build_report(Settings(**SMALL | {"scaled": True, "engines": engines}), None)))
+
+
+@pytest.fixture(scope="module")
+def report_of_every_engine():
     """Measured in a separate process, as the libraries of some engines interfere with pytest's capture."""
     code = (
         "import json, sys; from train.bench.report import build_report; from train.bench.settings import Settings\n"
@@ -70,7 +77,9 @@ def report():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_engine_gives_the_labels_of_pytorch(report):
+@pytest.mark.slow
+def test_every_engine_gives_the_labels_of_pytorch(report_of_every_engine):
+    report = report_of_every_engine
     for row in report["rows"]:
         assert row["labels_as_pytorch"] >= (0.8 if row["precision"].startswith("int") else 1), row
     kinds = {(row["engine"], row["precision"]) for row in report["rows"]}
@@ -178,6 +187,7 @@ def test_a_missing_library_is_named():
     assert done.stdout.strip() == "openvino not installed: pip install 'foldtext[openvino]'"
 
 
+@pytest.mark.slow
 def test_the_compiled_network_gives_the_same_labels():
     assert reason_missing("compile", torch.device("cpu")) is None
     layers = parse("C8 M F", "2x2 stride 2")
@@ -224,9 +234,6 @@ def test_wrong_settings_are_named(changed, message):
 def test_the_command(tmp_path):
     command = [sys.executable, "-m", "train.bench", "game=apex_count", "model.arch=C8 M F", "fold=2", "batch=8"]
     command += ["engines=[eager,fused]", "precisions=[fp32,bf16]", "trials=1", "seconds=0.001", "format=json"]
-    (tmp_path / "there").write_text("mine")
-    (tmp_path / "of_runs" / "a_f1").mkdir(parents=True)
-    (tmp_path / "of_runs" / "a_f1" / "result.json").write_text("{}")
     done = subprocess.run(
         [*command, "out=a.json", "plots=p"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -241,6 +248,14 @@ def test_the_command(tmp_path):
     assert report["notes"] == ["fused has no bf16 here, but fp32, int16, int8"]
     assert (tmp_path / "p" / "batches.png").stat().st_size > 5000
     assert done.stderr.splitlines()[-1] == "the pictures are in p"
+
+
+@pytest.mark.slow
+def test_the_command_tells_a_mistake_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "train.bench", "game=apex_count", "model.arch=C8 M F", "fold=2"]
+    (tmp_path / "there").write_text("mine")
+    (tmp_path / "of_runs" / "a_f1").mkdir(parents=True)
+    (tmp_path / "of_runs" / "a_f1" / "result.json").write_text("{}")
     own = ["~game", "model.arch=null", "fold=null"]
     for wrong, message in (
         (["runs=of_runs", *own], "of_runs holds no result.json: it is a folder of runs, give one of them: a_f1"),
