@@ -55,8 +55,9 @@ class Recipe:
 
     Length: either `epochs` or `images` (seen in training, rounded to whole epochs). `images` is for the original's
     arithmetic: a narrower network sees more, `fold` times as many with slots and 1/width² times with `width`, at most
-    `MAX_FOLD` times. `data` is what a run trains on that does not say it. `batch` counts images; where fold does not
-    divide it, the largest number of whole stacks below it is taken.
+    `MAX_FOLD` times. With data=live, and a length in images, epochs are so short that there are `min_epochs`. `data` is
+    what a run trains on that does not say it. `batch` counts images; where fold does not divide it, the largest number
+    of whole stacks below it is taken.
 
     Optimiser: "muon" takes `muon_lr` and `muon_weight_decay` for the convolutions, and AdamW with `lr` and
     `weight_decay` for the rest (`train.trainer.optimizers`). `schedule` "constant" keeps `lr`; "one_cycle" rises to it
@@ -64,17 +65,17 @@ class Recipe:
     as L2 by "adam" (the paper's), "rmsprop" and "sgd"; in "adamw" it is decoupled, as `muon_weight_decay` is.
 
     Training-only layers (`train.models.training_layers`), absent from the network that results: `norm`, a batch norm
-    behind every convolution or the pool that follows it; `dropout`; `characters`, weights of the last layer that
-    classes share by the characters of their names; `auxiliary`, the weight of the loss of an auxiliary head. The latter
-    two are for single images, that is slots and fold=1. `init` is "reference", as the published code initialises, or
-    "torch". `ema_decay` is the decay per step of an exponential moving average of the weights, which is then evaluated
-    and kept.
+    behind every convolution or the pool that follows it; `dropout`; `shared_block`, for stacks, weights that all slots
+    share, added to the free ones, whose steps are `free_lr` times as long; `characters`, weights of the last layer that
+    classes share by the characters of their names; `auxiliary`, the weight of the loss of an auxiliary head. For stacks
+    the latter two need `shared_block`. `init` is "reference", as the published code initialises, or "torch".
+    `ema_decay` is the decay per step of an exponential moving average of the weights, which is then evaluated and kept.
 
-    Folding: `slots` trains, for fold > 1, one network of 1/√f the width on single images and assembles the FoldedCNN of
-    f copies of it. `distill` is for fold > 1, and for every run that is given a teacher. `curriculum`, `cross_slot_lr`
-    and `order_consistency` are for fold > 1 without slots: the steps of cross-slot weights are multiplied by
-    `cross_slot_lr` (`train.trainer.cross_slot`), and `order_consistency` times the divergence between predictions for a
-    stack and for the same stack rolled is added to the loss (`train.trainer.order_consistency`).
+    Folding: for fold > 1 the network is trained on random stacks, with the `curriculum`. With `slots`, instead, one
+    network of 1/√f the width is trained on single images, and the FoldedCNN is assembled of f copies of it. `distill`
+    is for fold > 1, and for every run that is given a teacher. `order_consistency`, for stacks, times the divergence
+    between predictions for a stack and for the same stack rolled is added to the loss
+    (`train.trainer.order_consistency`).
 
     `needs_start` refuses a run that begins from no trained network (`start=`). `overrides` have
     priority over the other settings, and a later one over an earlier one.

@@ -9,7 +9,6 @@ from textgen.common.cli import print_renamed
 
 RENAMED = {  # in commands, in `train.compose` and in recipe files; to be removed with release 0.3
     "recipe.average": "recipe.ema_decay",
-    "recipe.between_slots": "recipe.cross_slot_lr",
     "recipe.consistency": "recipe.order_consistency",
     "recipe.special": "recipe.overrides",
 }

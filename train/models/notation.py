@@ -239,8 +239,8 @@ def build(
     (§5.1, for NoScope's networks). With `pool_first` the pool after a convolution comes before its norm and ReLU: both
     are monotonic, so outputs and gradients are the same, and after a pool of stride 2 they cost a quarter. The norm's
     mean and variance are then those of the pooled values. With `shared_block` all layers with weights are
-    `SharedBlock`s and all norms `SharedBatchNorm`s, for fold > 1. With `shares` (classes, s) the last layer, or its shared block, is a
-    `CharacterLinear`: raises `ValueError` for stacks without shared blocks.
+    `SharedBlock`s and all norms `SharedBatchNorm`s, for fold > 1. With `shares` (classes, s) the last layer, or its
+    shared block, is a `CharacterLinear`: raises `ValueError` for stacks without shared blocks.
     """
     if shares is not None and fold > 1 and not shared_block:
         raise ValueError(f"shares are for single images or shared blocks, not for stacks of {fold}")

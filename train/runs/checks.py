@@ -17,7 +17,7 @@ from train.data.tasks import TrainingTask
 from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
 from train.models.architecture import resolve_architecture
-from train.models.notation import build, parse
+from train.models.notation import Conv, Layer, Linear, build, parse, size_layers
 from train.trainer.curriculum import class_count, class_order
 
 MAX_NAMES_SHOWN = 10  # classes in a message
@@ -29,7 +29,10 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     Prints the classes that the validation or test images of a folder lack.
     """
     arch, pool = resolve_architecture(settings, task.arch, task.size)
-    build(parse(arch, pool), size=task.size, classes=len(task.classes), fold=settings.fold)
+    layers = parse(arch, pool)
+    build(layers, size=task.size, classes=len(task.classes), fold=settings.fold)
+    if recipe.slots or recipe.shared_block:
+        check_slots(layers, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
     if settings.real and not settings.real.is_dir():
         raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
@@ -52,6 +55,17 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
             f"{split} of {settings.path} has no images of {len(names)} of the {len(task.classes)} classes: {shown}",
             file=sys.stderr,
         )
+
+
+def check_slots(layers: tuple[Layer, ...], size: tuple[int, int], classes: int, f: int) -> None:
+    """Raise `UserError` if a layer of the FoldedCNN is too narrow to have channels for each of f slots."""
+    folded, narrow = (size_layers(layers, size=size, classes=classes, **{key: f}) for key in ("fold", "slot_of"))
+    for layer, of_slot in zip(folded, narrow, strict=True):
+        if isinstance(layer.layer, Conv | Linear) and f * of_slot.output[0] > layer.output[0]:
+            raise UserError(
+                f"fold={f}: {layer.name} has {layer.output[0]} channels, too few for {f} slots: give it more in"
+                " model.arch, or set recipe.slots=false recipe.shared_block=false"
+            )
 
 
 def check_teacher(path: Path, task: TrainingTask) -> None:

@@ -23,10 +23,10 @@ class TrainingNetworks:
     """All on one device, in channels-last memory, which halves the time of a step on a CPU.
 
     `trained` maps stacks of `stack` images to logits; it has batch norms, dropout and an auxiliary head whose logits
-    come second, and shared blocks (`train.models.training_layers`). With slots it is the narrow network of one slot, and
-    `stack` is 1.
-    `averaged` is an exponential moving average of it. `plain` is the same network without training-only layers.
-    `folded` is the result of the training, for stacks of `f` images; without slots it is `plain` itself.
+    come second, and shared blocks (`train.models.training_layers`). With slots it is the narrow network of one slot,
+    and `stack` is 1. `averaged` is an exponential moving average of it. `plain` is the same network without
+    training-only layers. `folded` is the result of the training, for stacks of `f` images; without slots it is `plain`
+    itself.
     """
 
     trained: nn.Module

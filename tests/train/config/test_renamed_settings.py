@@ -13,7 +13,7 @@ from train import compose
 from train.config.recipe import Recipe, fit_recipe, without_overridden
 from train.config.renamed_settings import RENAMED
 
-VALUES = {"recipe.ema_decay": 0.9, "recipe.cross_slot_lr": 0.5, "recipe.order_consistency": 1.0}
+VALUES = {"recipe.ema_decay": 0.9, "recipe.order_consistency": 1.0}
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ def test_slots_fill_aligned_networks(f: int, to: str) -> None:
     [
         (("scaling=reference",), "R21x16 C29 M C29 C29 C29 M F"),
         (
-            ("align=16", "align_to=up", "fold=3", "recipe.slots=false", "recipe.cross_slot_lr=0.1"),
+            ("align=16", "align_to=up", "fold=3"),
             "C32/16+ M C32/16+ C32/16+ C32/16+ M C8/16+ M F",
         ),
     ],

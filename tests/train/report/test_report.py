@@ -233,8 +233,8 @@ def test_the_command_writes_three_files_and_names_a_mistake(tmp_path: Path) -> N
 
 
 def test_runs_with_old_names_of_settings_stand_in_the_table_of_new_ones(tmp_path: Path) -> None:
-    new = {"recipe.ema_decay": 0.0, "recipe.cross_slot_lr": 1.0, "recipe.lr": 0.1}
-    old = {"recipe.average": 0.0, "recipe.between_slots": 1.0, "recipe.lr": 0.1}
+    new = {"recipe.ema_decay": 0.0, "recipe.lr": 0.1}
+    old = {"recipe.average": 0.0, "recipe.lr": 0.1}
     put(tmp_path, "a", seed=0, settings=new, recipe_hash=hash_settings(new))
     put(tmp_path, "b", seed=1, settings=old, recipe_hash=hash_settings(old))
     (table,), _ = collect_tables(tmp_path)
