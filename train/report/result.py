@@ -41,10 +41,10 @@ def _describe_curriculum(recipe: Recipe, trained: Trained) -> dict[str, Any] | N
     """The order of the classes, and how many take part from which epoch on (from 1)."""
     if recipe.curriculum is None:
         return None
-    changes: dict[int, int] = {}
+    changes: dict[str, int] = {}
     for line in trained.history:
         if line["classes"] not in changes.values():
-            changes[line["epoch"]] = line["classes"]
+            changes[str(line["epoch"])] = line["classes"]
     return {"order": recipe.curriculum.order, "classes_from_epoch": changes}
 
 

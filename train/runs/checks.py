@@ -84,12 +84,18 @@ def check_start(path: Path, task: TrainingTask, *, arch: str, pool: str, fold: i
             f"start={path}: a trained network has nothing for recipe.{', recipe.'.join(layers)}: give recipe=finetune,"
             " or set them to false and 0"
         )
-    if recipe.slots:
-        narrow = build(parse(arch, pool), size=task.size, classes=len(task.classes), slot_of=fold)
-        try:
-            extract_slot(network.net, narrow, fold)
-        except ValueError as error:
+    if fold == 1:
+        return
+    narrow = build(parse(arch, pool), size=task.size, classes=len(task.classes), slot_of=fold)
+    try:
+        extract_slot(network.net, narrow, fold)
+    except ValueError as error:
+        if recipe.slots:
             raise UserError(f"start={path}: {error}, as slots need it: give recipe.slots=false") from None
+        return
+    if not recipe.slots:
+        advice = "recipe.slots=true keeps them equal"
+        print(f"start={path} consists of {fold} copies of a narrow network: {advice}", file=sys.stderr)
 
 
 def _check_images(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:

@@ -62,7 +62,6 @@ def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_
             at = state.progress
             print(f"resuming at epoch {at.epoch + 1} of {epochs}, step {at.step}, in {output.folder}", file=sys.stderr)
     elif setup.start is not None:
-        state.networks.fuse()
         state.keep_best(_validation(state), epoch=0)
     metrics = output.folder / "metrics.jsonl"
     write_atomic(metrics, b"".join(_json_line(line) for line in state.progress.history), OTHER_RUNS_FOLDER)

@@ -71,9 +71,11 @@ class TrainingNetworks:
         plain = shape(layers, fold=stack, slot_of=slot_of)
         folded = build(layers, size=size, classes=len(classes), fold=f) if recipe.slots else plain
         if start is not None and recipe.slots:
-            extract_slot(start, net, f)
+            extract_slot(start, plain, f)
         elif start is not None:
-            _begin_with(net, start)
+            plain.load_state_dict(start.state_dict())
+        if start is not None:
+            _begin_with(net, plain)
         for variant in (trained, plain, folded):
             variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = None
@@ -98,7 +100,7 @@ class TrainingNetworks:
 
 
 def _begin_with(net: nn.Module, start: nn.Module) -> None:
-    """Give `net`, a network without batch norms, the weights of `start`, a plain network with the same layers."""
+    """Give `net`, a network without batch norms, the weights of `start`, a plain network for the same stacks."""
     for name, layer in start.named_children():
         target = net.get_submodule(name)
         if isinstance(target, SharedBlock):

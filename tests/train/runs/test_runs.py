@@ -111,7 +111,7 @@ def test_every_game_runs_to_the_end_at_every_fold(tmp_path: Path, game: str, fol
 
 
 def test_the_saved_weights_are_the_evaluated_network_and_slots_agree_in_every_order(tmp_path: Path) -> None:
-    result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2")
+    result = train(tmp_path, "game=apex_count", "fold=4", "epochs=2", "recipe=slots")
     assert result["slots"]
     assert result["order_agreement"] == result["order_all_agree"] == 1
     config = composed(*SMALL, "game=apex_count")
@@ -274,13 +274,13 @@ def test_the_paper_s_settings() -> None:
 
 
 def test_a_narrow_network_sees_more_images_by_what_it_is_cheaper() -> None:
-    config = composed("game=sot_time")["recipe"]
+    config = composed("game=sot_time", "recipe=slots")["recipe"]
     epochs = [fit_recipe(config, game="sot_time", fold=f, train_images=50_000).epochs for f in (1, 2, 3, 4)]
     assert epochs == [6, 12, 18, 24]
     assert fit_recipe(config, game="sot_time", fold=1, width=0.5, train_images=50_000).epochs == 24
     assert fit_recipe(config, game="sot_time", fold=1, width=0.05, train_images=50_000).epochs == 36  # as for fold=6
-    dense = {**config, "slots": False}
-    assert fit_recipe(dense, game="sot_time", fold=4, train_images=50_000).epochs == 6
+    stacks = composed("game=sot_time")["recipe"]
+    assert fit_recipe(stacks, game="sot_time", fold=4, train_images=50_000).epochs == 10
 
 
 @pytest.mark.parametrize("game", ["coral", "night", "roundabout", "taipei"])
@@ -311,11 +311,14 @@ def test_threads_are_as_many_as_before_and_one_less_beside_rendering() -> None:
     torch.set_num_threads(before)
 
 
-def test_aids_for_single_images_are_off_for_stacks() -> None:
-    config = composed("game=sot_time", "recipe.slots=false")["recipe"]
+def test_aids_are_for_single_images_and_shared_blocks() -> None:
+    config = composed("game=sot_time", "recipe.shared_block=false")["recipe"]
     single, stacks = (fit_recipe(config, game="sot_time", fold=f, train_images=1) for f in (1, 2))
     assert (single.characters, single.auxiliary) == (True, 1.0)
     assert (stacks.characters, stacks.auxiliary) == (False, 0.0)
+    shared = fit_recipe({**config, "shared_block": True}, game="sot_time", fold=2, train_images=1)
+    assert (shared.characters, shared.auxiliary, shared.shared_block) == (True, 1.0, True)
+    assert not fit_recipe({**config, "shared_block": True}, game="sot_time", fold=1, train_images=1).shared_block
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
@@ -351,8 +354,8 @@ def interrupt() -> None:
     [
         (2, ("recipe.ema_decay=0.9",)),
         (2, ("recipe=paper", "recipe.dropout=0.2")),
-        (3, ("recipe.slots=false", "recipe.curriculum={every: 1, of: 8, order: random}", "recipe.ema_decay=0.9")),
-        (2, ("recipe.slots=false", "recipe.cross_slot_lr=0.5", "recipe.order_consistency=1")),
+        (3, ("recipe.curriculum={every: 1, of: 8, order: random}", "recipe.ema_decay=0.9")),
+        (2, ("recipe.free_lr=0.5", "recipe.order_consistency=1")),
     ],
     ids=["slots", "paper-with-dropout", "curriculum-averaged", "together"],
 )
@@ -459,14 +462,15 @@ def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Pa
         run(composed(*SMALL, *settings, "fold=2", f"teacher={Path(second['teacher']['path']).parent}", "game=lol_time"))
     with pytest.raises(UserError, match="holds teacher=…, which would be overwritten"):
         run(composed(*SMALL, *settings, "fold=2", f"teacher={teacher}", f"out={teacher.parent}", "fresh=true"))
-    with pytest.raises(UserError, match="distill and teacher are for single images"):
-        run(composed(*SMALL, *settings, "fold=2", "recipe.slots=false"))
+    slots = run(composed(*SMALL, *settings, "fold=2", "recipe.slots=true", "recipe.curriculum=null"))
+    assert slots["method"] == "copies of a narrow network"
 
 
 @pytest.mark.parametrize("slots", [True, False], ids=["slots", "dense"])
 def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> None:
     few = ("game=apex_count", "fold=2", f"runs={tmp_path}")
-    trained = run(composed(*SMALL, *few, "epochs=12", "batch=32"))
+    recipe = "slots" if slots else "default"
+    trained = run(composed(*SMALL, *few, f"recipe={recipe}", "epochs=12", "batch=32"))
     assert trained["accuracy"] > 0.1
     (folder,) = (path.parent for path in tmp_path.glob("*/result.json"))
     further = ("recipe=finetune", "epochs=1", f"recipe.slots={slots}", "recipe.lr=1e-8")
@@ -480,7 +484,7 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
     assert spoilt["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])
     before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "spoilt"))
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
-    dense = run(composed(*SMALL, *few, "recipe.slots=false", "epochs=1", "out=" + str(tmp_path / "dense")))
+    dense = run(composed(*SMALL, *few, "epochs=1", "out=" + str(tmp_path / "dense")))
     assert not dense["slots"]
     for wrong, message in [
         (("recipe=finetune",), "recipe=finetune goes on from a trained network: give start="),
@@ -490,9 +494,12 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
         ),
         ((f"start={folder}", "recipe=finetune", "fold=3"), "start=.* has fold=2.* it needs fold=3"),
         ((f"start={folder}", "recipe=finetune", "model.arch=C8 M F"), "this run is C8 M F"),
-        ((f"start={tmp_path / 'dense'}", "recipe=finetune"), "not 2 copies of one narrow network.*recipe.slots=false"),
+        (
+            (f"start={tmp_path / 'dense'}", "recipe=finetune", "recipe.slots=true"),
+            "not 2 copies of one narrow network.*recipe.slots=false",
+        ),
         ((f"start={tmp_path / 'none'}", "recipe=finetune"), "cannot be read"),
-        ((f"start={folder}", "recipe=finetune", "recipe.slots=true", "recipe.distill={}"), "who is to teach"),
+        ((f"start={folder}", "recipe=finetune", f"recipe.slots={slots}", "recipe.distill={}"), "who is to teach"),
         ((f"start={folder}", "recipe=finetune", f"out={folder}", "fresh=true"), "would be overwritten"),
     ]:
         with pytest.raises(UserError, match=message):
@@ -510,26 +517,42 @@ def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -
 
 
 def test_stacks_that_are_trained_together_take_their_settings(tmp_path: Path) -> None:
-    dense = ("game=apex_count", "fold=2", "epochs=2", "recipe.slots=false")
-    apart = train(tmp_path, *dense, "recipe.cross_slot_lr=0")
-    assert apart["order_agreement"] < 1  # two networks
+    dense = ("game=apex_count", "fold=2", "epochs=8", "batch=32", "recipe.lr=1e-2", "recipe.curriculum=null")
+    tied = train(tmp_path, *dense, "recipe.free_lr=0")
+    assert tied["order_agreement"] > 0.99  # all slots are one network
+    assert tied["method"] == "trained on stacks"
+    free = train(tmp_path, *dense, "recipe.free_lr=1")
+    assert free["order_agreement"] < 0.99
     weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
-    assert not weights[:22, 22:44].any()
+    assert weights[:22, 22:44].any()
     assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])
-    plain = train(tmp_path, *dense)
-    consistent = train(tmp_path, *dense, "recipe.order_consistency=30")
-    assert consistent["order_agreement"] > plain["order_agreement"]
+    consistent = train(tmp_path, *dense, "recipe.free_lr=1", "recipe.order_consistency=30")
+    assert consistent["order_agreement"] > free["order_agreement"]
 
 
-def test_weights_between_slots_are_held_where_a_given_network_has_them(tmp_path: Path) -> None:
-    few = ("game=apex_count", "fold=2", "batch=32")
-    train(tmp_path / "slots", *few, "epochs=8")
-    start = f"start={tmp_path / 'slots' / 'run'}"
-    better = train(tmp_path, *few, "epochs=4", "recipe=finetune", "recipe.slots=false", "recipe.cross_slot_lr=0", start)
-    assert better["epochs_to_best"] > 0
-    weights = load_file(tmp_path / "run/model.safetensors")["conv2.weight"]
-    assert not weights[:22, 22:44].any()
-    assert not torch.equal(weights[:22, :22], weights[22:44, 22:44])
+def test_the_result_says_how_the_network_was_trained(tmp_path: Path) -> None:
+    few = ("game=apex_count", "epochs=20", "game.images.train=2")
+    stacks = train(tmp_path, *few, "fold=4", "recipe.curriculum={every: 1, of: 20, order: alphabetical}")
+    assert stacks["method"] == "trained on stacks"
+    counts = [min(22, 4 + 2 * n) for n in range(20)]
+    assert [line["classes"] for line in metrics(tmp_path)] == counts
+    joined = {str(n + 1): counts[n] for n in range(10)}
+    assert stacks["curriculum"] == {"order": "alphabetical", "classes_from_epoch": joined}
+    slots = train(tmp_path, *few, "fold=4", "recipe=slots")
+    assert (slots["method"], slots["curriculum"]) == ("copies of a narrow network", None)
+    assert slots["order_agreement"] == 1
+    original = train(tmp_path, *few)
+    assert (original["method"], original["curriculum"]) == ("single images", None)
+
+
+def test_live_epochs_are_as_short_as_the_recipe_asks(tmp_path: Path) -> None:
+    few = ("game=apex_count", "fold=2", "recipe.images=1760")
+    result = train(tmp_path, *few, "recipe.min_epochs=20", "recipe.curriculum=null")
+    assert (result["train_images"], result["epochs"], result["images_seen"]) == (88, 20, 1760)
+    longest = train(tmp_path, *few, "recipe.min_epochs=1", "recipe.curriculum=null")
+    assert (longest["train_images"], longest["epochs"]) == (22 * 24, 3)  # game.images.train of each class at most
+    files = train(tmp_path, *few, "recipe.min_epochs=20", "data=files")
+    assert (files["train_images"], files["epochs"]) == (22 * 24, 3)
 
 
 def test_what_is_trained_on_is_the_recipe_s_unless_it_is_given(tmp_path: Path) -> None:
@@ -560,7 +583,7 @@ def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: 
 def test_the_control_is_the_network_of_a_slot(tmp_path: Path, fold: int, width: float, arch: str) -> None:
     control = train(tmp_path, "game=apex_count", f"width={width}", "epochs=2")
     weights = load_file(tmp_path / "run/model.safetensors")
-    folded = train(tmp_path, "game=apex_count", f"fold={fold}", "epochs=2")
+    folded = train(tmp_path, "game=apex_count", f"fold={fold}", "epochs=2", "recipe=slots")
     assert control["arch"] == arch
     assert control["width"] == width
     slots, c = load_file(tmp_path / "run/model.safetensors"), len(weights["conv1.bias"])
@@ -703,9 +726,8 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["data=live", "game.images.train=0"], "game.images.train is 0"),
         (["recipe.images=null"], "set one of epochs and images"),
         (["recipe.epochs=3"], "set one of epochs and images"),
-        (["recipe.curriculum={every: 60}"], "slots learn from single images"),
-        (["recipe.order_consistency=1"], "cross_slot_lr and order_consistency are for stacks"),
-        (["recipe.cross_slot_lr=0"], "cross_slot_lr and order_consistency are for stacks"),
+        (["recipe.slots=true"], "give recipe=slots"),
+        (["recipe=slots", "recipe.order_consistency=1"], "order_consistency is for stacks"),
         (["recipe.muon_lr=0"], "recipe.muon_lr"),
         (["recipe.overrides=[{set: {data: files}}]"], "give recipe.data"),
     ],
