@@ -33,9 +33,11 @@ def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
         lines += [f"\n{line}" for line in (*lengths(table), *differences(table))]
         parts.append("\n".join(lines) + "\n")
     parts.append(
-        "Accuracies in per cent, drops in points from fold=1 of the same game. One seed has Wilson's 95 % interval for"
-        " the number of test images, several have their standard deviation. The paper's numbers are of its own crops:"
-        " drops compare, accuracies do not. A width below 1 is a control, a narrow network on single images.\n"
+        "Accuracies in per cent, drops in points from fold=1 of the same game; error × is how many times as many errors"
+        " as fold=1 a network makes. One seed has Wilson's 95 % interval for the number of test images, several have"
+        " their standard deviation. The paper's numbers are of FoldedCNNs trained on stacks, and of its own crops:"
+        " accuracies do not compare, and drops only where the originals err about as often. Copies of a narrow network"
+        " are not the paper's method. A width below 1 is a control, a narrow network on single images.\n"
     )
     if unfinished:
         parts.append(f"Not done: {', '.join(unfinished)}.\n")

@@ -97,8 +97,11 @@ def format_value(value: Any) -> str:
 
 
 def method(result: Mapping[str, Any]) -> str:
-    """How the network of a run was trained; results of older versions do not say it in words."""
-    return str(result.get("method") or name_method(result["fold"], result["slots"]))
+    """How the network of a run was trained; results of older versions do not say it in words, very old ones not at all:
+    ""."""
+    if "method" not in result and result["fold"] > 1 and "slots" not in result:
+        return ""
+    return str(result.get("method") or name_method(result["fold"], result.get("slots", False)))
 
 
 def name_method(fold: int, slots: bool) -> str:

@@ -23,12 +23,12 @@ from textgen.common.hydra_app import compose_config
 from train.config.recipe import Recipe, fit_recipe
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
-from train.report.result import format_value, hash_settings
+from train.report.result import format_value, hash_settings, method
 from train.trainer.curriculum import class_count
 
 COLUMNS = (
-    *("game", "fold", "width", "seeds", "images seen", "accuracy", "interval or sd"),
-    *("drop", "paper", "paper's drop", "agreement"),
+    *("game", "fold", "width", "method", "seeds", "images seen", "accuracy", "interval or sd", "drop", "error ×"),
+    *("paper", "paper's drop", "paper's error ×", "agreement"),
 )
 FULL_SHARE = 0.5  # of the images that the recipe asks for: a run with fewer is too short for a drop
 VARIANTS = ("model.arch", "scaling", "align")  # settings that change the network
@@ -71,6 +71,11 @@ class Row:
         )
 
     @property
+    def method(self) -> str:
+        """How the networks were trained."""
+        return ", ".join(sorted({method(run) for run in self.runs})) + " (control)" * (self.width < 1)
+
+    @property
     def agreement(self) -> float | None:
         return statistics.mean(run["order_agreement"] for run in self.runs) if self.fold > 1 else None
 
@@ -96,15 +101,23 @@ class Table:
             f"{row.game} ({IDS[row.game]})" if row.game in IDS else row.game,
             str(row.fold),
             f"{row.width:g}",
+            row.method,
             str(len(row.runs)),
             "" if row.images_seen is None else str(row.images_seen),
             f"{100 * row.accuracy:.2f}",
             row.spread,
             f"{100 * (original.accuracy - row.accuracy):.2f}" if original and comparable else "",
+            _growth(1 - original.accuracy, 1 - row.accuracy) if original and comparable else "",
             f"{of_paper:.2f}" if of_paper is not None else "",
             f"{paper[0] - of_paper:.2f}" if paper and of_paper is not None and row.fold > 1 else "",
+            _growth(100 - paper[0], 100 - of_paper) if paper and of_paper is not None and row.fold > 1 else "",
             f"{100 * row.agreement:.2f}" if row.agreement is not None else "",
         ]
+
+
+def _growth(of_original: float, error: float) -> str:
+    """How many times as many errors as the original makes; "" where that makes none."""
+    return f"{error / of_original:.2f}" if of_original else ""
 
 
 def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
@@ -220,7 +233,8 @@ def _group(runs: Sequence[Run]) -> list[Table]:
     grouped: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
         recipe_and_game = run["recipe_hash"], run["game"]
-        data_and_network = tuple(run.get(key) for key in ("dataset_hash", "train_images", "original_arch"))
+        epoch = None if run["data"] == "live" else run.get("train_images")  # of fresh crops, only the epoch's length
+        data_and_network = run["dataset_hash"], epoch, run.get("original_arch")
         same = *recipe_and_game, *data_and_network, *(run[key] for key in ("fold", "width", "seed"))
         seen[same] += 1
         kind = *data_and_network, seen[same]
@@ -292,5 +306,5 @@ def _variant(run: Run) -> str:
 
 def _data(run: Run) -> str:
     """What distinguishes the data and architecture of a run from others of the same game."""
-    images = f", {run['train_images']} images an epoch" if "train_images" in run else ""
+    images = f", {run['train_images']} images an epoch" if "train_images" in run and run["data"] != "live" else ""
     return f"{run['dataset_hash'][:8]}{images}, {run.get('original_arch', run.get('arch'))}"
