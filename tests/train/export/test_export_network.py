@@ -41,7 +41,15 @@ ARCH, POOL = "C8 C6 M F10 F", "2x2 stride 2"
 SIZE = (9, 12)
 SMALL = [
     *("game=lol_gold1", "game.images.train=20", "game.images.val=4", "game.images.test=5", "augment=off"),
-    *("recipe.images=2000", "recipe.ema_decay=0", "model.arch=C8 M C8 M F", "groupings=1", "workers=1", "threads=1"),
+    *(
+        "recipe.images=2000",
+        "recipe.min_epochs=1",
+        "recipe.ema_decay=0",
+        "model.arch=C8 M C8 M F",
+        "groupings=1",
+        "workers=1",
+        "threads=1",
+    ),
 ]
 READ_CROPS = ROOT / "docs" / "how-to" / "read_crops.py"
 
@@ -84,7 +92,7 @@ def settings(run_: Path, **changes: object) -> Settings:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run with slots, fold=2; its data set is built anew by the first export."""
     at = tmp_path_factory.mktemp("small")
-    run(composed(*SMALL, "fold=2", f"data_dir={at / 'data'}", f"out={at / 'run'}"))
+    run(composed(*SMALL, "fold=2", "recipe=slots", f"data_dir={at / 'data'}", f"out={at / 'run'}"))
     return at / "run"
 
 
