@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -116,9 +117,10 @@ class SharedBlock(nn.Module):
     """A convolution or linear layer of a FoldedCNN, with weights that all slots share and others that are free.
 
     Its weight (O, I, …) is the sum of two parts. `block`, a layer of one slot with weight (o, i, …), stands f times
-    along the diagonal, once for each slot; `weight` (O, I, …) has a free value for every weight, zero at first. So a
-    step that helps one slot helps all of them, as it does where one narrow network is copied, and still every weight
-    can differ. `bias` is likewise. Raises `ValueError` if f blocks do not fit.
+    along the diagonal, once for each slot; `weight` (O, I, …) has a free value for every weight, zero at first but for
+    outputs that f blocks do not fill: those begin at random, as they would get no gradient otherwise. So a step that
+    helps one slot helps all of them, as it does where one narrow network is copied, and still every weight can differ.
+    `bias` is likewise. Raises `ValueError` if f blocks do not fit.
     """
 
     def __init__(self, block: nn.Conv2d | nn.Linear, f: int, inputs: int, outputs: int):
@@ -130,6 +132,8 @@ class SharedBlock(nn.Module):
         self.block = block
         self.weight = nn.Parameter(torch.zeros(outputs, inputs, *block.weight.shape[2:]))
         self.bias = None if block.bias is None else nn.Parameter(torch.zeros(outputs))
+        if f * o < outputs:
+            nn.init.kaiming_uniform_(self.weight.data[f * o :], a=math.sqrt(5))  # as PyTorch's layers
 
     def combine_weights(self) -> tuple[Tensor, Tensor | None]:
         """The weight (O, I, …) and the bias (O,) of a plain layer that computes the same."""

@@ -18,6 +18,7 @@ from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
 from train.models.architecture import resolve_architecture
 from train.models.notation import Conv, Layer, Linear, build, parse, size_layers
+from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
 
 MAX_NAMES_SHOWN = 10  # classes in a message
@@ -34,6 +35,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     if recipe.slots or recipe.shared_block:
         check_slots(layers, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
+    loggers.check(settings.log)
     if settings.real and not settings.real.is_dir():
         raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
     if settings.real:

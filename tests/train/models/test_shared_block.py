@@ -59,6 +59,7 @@ def test_the_plain_network_computes_what_the_trained_one_does(f: int) -> None:
 
 @pytest.mark.parametrize("f", [2, 3, 4])
 def test_without_steps_of_free_weights_all_slots_are_one_network(f: int) -> None:
+    """But for channels that they do not fill, which no other reads then."""
     nets = networks(f, "recipe.free_lr=0")
     optimizers = build_optimizers(nets.trained, recipe(f, "recipe.free_lr=0"))
     labels = torch.arange(8 * f) % len(CLASSES)
@@ -129,6 +130,23 @@ def test_blocks_of_slots_are_joined_as_they_were_split(f: int, shape: tuple[int,
     o, i = shape[0] // f, shape[1] // f
     assert blocks.shape[1:3] == (o, i)
     torch.testing.assert_close(blocks[1 if f > 1 else 0][:, :], weight[:o, i : 2 * i] if f > 1 else weight)
+
+
+@pytest.mark.parametrize("f", [2, 3, 4])
+def test_every_weight_learns_channels_that_the_slots_do_not_fill_too(f: int) -> None:
+    nets, of = networks(f), recipe(f, "recipe.free_lr=1")
+    before = {name: weight.clone() for name, weight in nets.trained.named_parameters()}
+    optimizers = build_optimizers(nets.trained, of)
+    labels = torch.arange(8 * f) % len(CLASSES)
+    for _ in range(3):  # a layer learns of unfilled channels once the next one uses them
+        nets.trained.zero_grad()
+        nn.functional.cross_entropy(unfold(nets.trained(stacks(f))[0], f), labels).backward()
+        for optimizer in optimizers.values():
+            optimizer.step()
+    for name, weight in nets.trained.named_parameters():
+        if name.startswith("net.conv") and weight.ndim > 1 and "block" not in name:
+            rows = (weight != before[name]).flatten(1).any(1)
+            assert rows.all(), name
 
 
 def test_aids_of_single_images_work_for_each_slot() -> None:
