@@ -13,6 +13,7 @@ import textgen.export.main
 import textgen.main
 import textgen.preview.main
 import train.cost.settings
+import train.evaluate.settings
 import train.export.settings
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
@@ -94,7 +95,12 @@ def test_the_games_of_a_sweep_are_names() -> None:
 
 def test_every_path_of_every_command_is_known() -> None:
     settings = (textgen.main.Settings, textgen.export.main.Settings, textgen.preview.main.Settings, TrainSettings)
-    more = (train.cost.settings.Settings, train.export.settings.Settings, BenchSettings)
+    more = (
+        train.cost.settings.Settings,
+        train.evaluate.settings.Settings,
+        train.export.settings.Settings,
+        BenchSettings,
+    )
     names = {f.name for cls in (*settings, *more) for f in cls.__dataclass_fields__.values() if "Path" in str(f.type)}
     assert names == {*PATHS}
     assert {"game", "augment", "recipe", "model", "network", "experiment"} == {*GROUPS}
