@@ -123,7 +123,8 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
     epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] > 1)}"
     if images := result.get("train_images"):  # older runs do not say
         epochs += f" of {images:,} images".replace(",", " ")
-    lines.append(f"trained {epochs} in {result['train_seconds']:.0f} s; see {folder}")
+    how = f"{method(result)}: " if result["fold"] > 1 else "trained "
+    lines.append(f"{how}{epochs} in {result['train_seconds']:.0f} s; see {folder}")
     return "\n".join(lines)
 
 

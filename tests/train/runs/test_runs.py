@@ -530,7 +530,7 @@ def test_stacks_that_are_trained_together_take_their_settings(tmp_path: Path) ->
     assert consistent["order_agreement"] > free["order_agreement"]
 
 
-def test_the_result_says_how_the_network_was_trained(tmp_path: Path) -> None:
+def test_the_result_says_how_the_network_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ("game=apex_count", "epochs=20", "game.images.train=2")
     stacks = train(tmp_path, *few, "fold=4", "recipe.curriculum={every: 1, of: 20, order: alphabetical}")
     assert stacks["method"] == "trained on stacks"
@@ -538,7 +538,9 @@ def test_the_result_says_how_the_network_was_trained(tmp_path: Path) -> None:
     assert [line["classes"] for line in metrics(tmp_path)] == counts
     joined = {str(n + 1): counts[n] for n in range(10)}
     assert stacks["curriculum"] == {"order": "alphabetical", "classes_from_epoch": joined}
+    assert "trained on stacks: 20 epochs of 44 images in " in capsys.readouterr().out
     slots = train(tmp_path, *few, "fold=4", "recipe=slots")
+    assert "copies of a narrow network: 20 epochs of 44 images in " in capsys.readouterr().out
     assert (slots["method"], slots["curriculum"]) == ("copies of a narrow network", None)
     assert slots["order_agreement"] == 1
     original = train(tmp_path, *few)
