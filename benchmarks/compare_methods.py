@@ -12,11 +12,12 @@ import argparse
 import io
 import math
 import statistics
+import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from train.common.environment import set_openmp_waiting
 from train.evaluate.crops import LabelledCrops, render_fresh_crops
 from train.evaluate.measure import evaluate_run
 from train.report.paper_numbers import IDS
-from train.report.result import method
+from train.report.result import method, name_method
 from train.report.tables import images_seen
 from train.runs.finished_runs import load_result, load_run_definition
 
@@ -35,6 +36,17 @@ HEAD = (
     *("game", "fold", "width", "method", "seeds", "images", "operations", "validation", "fresh crops", "agreement"),
     *("points below the original", "points below copies"),
 )
+COPIES = name_method(2, slots=True)
+LENGTHS_APART = 0.05  # share of the images by which networks that are compared may differ: a curriculum leaves out some
+
+
+class Key(NamedTuple):
+    """What the runs of one network have in common; `images` is the number of images seen in training."""
+
+    fold: int
+    width: float
+    method: str
+    images: int
 
 
 @dataclass(frozen=True)
@@ -82,42 +94,44 @@ def evaluate_on(run: Path, crops: LabelledCrops) -> NDArray[np.float64]:
 
 
 def tabulate(folder: Path, count: int, data_seed: int) -> list[list[str]]:
-    """The rows of the table, for all finished runs below `folder`."""
-    by_game: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("result.json")):
-        by_game[load_result(path.parent)["game"]].append(path.parent)
+    """The rows of the table, for all finished runs below `folder` that have a game; the runs of a game have its data.
+
+    Runs of one fold, width and method that saw other numbers of images are different networks.
+    """
+    results = {path.parent: load_result(path.parent) for path in sorted(folder.rglob("result.json"))}
     rows = []
-    for game in sorted(by_game, key=lambda game: IDS.get(game, game)):
-        runs = by_game[game]
-        crops = render_fresh_crops(load_run_definition(runs[0]), count, data_seed)
-        networks: dict[tuple[int, float, str, int], list[Path]] = defaultdict(list)
-        for run in runs:
-            result = load_result(run)
-            length = round(images_seen(result) or 0, -4)  # runs of another length are other networks
-            networks[result["fold"], -result["width"], method(result), length].append(run)
+    for game in sorted({result["game"] for result in results.values()}, key=lambda game: IDS.get(game, game)):
+        of_game = {run: result for run, result in results.items() if result["game"] == game}
+        definition = load_run_definition(next(iter(of_game)))
+        if definition is None:
+            print(f"{game} is a folder of crops, of which there are no fresh ones: left out", file=sys.stderr)
+            continue
+        crops = render_fresh_crops(definition, count, data_seed)
+        runs: dict[Key, list[Path]] = defaultdict(list)
+        for run, result in of_game.items():
+            runs[Key(result["fold"], result["width"], method(result), images_seen(result) or 0)].append(run)
         found = {
-            key: Network([load_result(run) for run in of], np.stack([evaluate_on(run, crops) for run in of]))
-            for key, of in sorted(networks.items())
+            key: Network([of_game[run] for run in of], np.stack([evaluate_on(run, crops) for run in of]))
+            for key, of in sorted(runs.items(), key=lambda item: (item[0].fold, -item[0].width, *item[0][2:]))
         }
         rows += [_row(game, key, network, found) for key, network in found.items()]
     return rows
 
 
-def _row(game: str, key: tuple[int, float, str, int], network: Network, found: dict[Any, Network]) -> list[str]:
-    fold, width, how, images = key
-    slots = how.startswith("copies")
-    operations = images * (1 / fold if slots else width**2)  # in images of the original
-    original = next((of for (f, w, _, _), of in found.items() if (f, w) == (1, -1)), None)
-    of_fold = ((k, of) for k, of in found.items() if k[:2] == key[:2] and k[2].startswith("copies"))
-    copies = next((of for k, of in of_fold if _as_long(k[3], images)), None)
+def _row(game: str, key: Key, network: Network, found: Mapping[Key, Network]) -> list[str]:
+    slots = key.method == COPIES
+    operations = key.images * (1 / key.fold if slots else key.width**2)  # in images of the original
+    as_long = {k: of for k, of in found.items() if abs(k.images - key.images) <= LENGTHS_APART * key.images}
+    original = next((of for k, of in as_long.items() if (k.fold, k.width) == (1, 1)), None)
+    copies = next((of for k, of in as_long.items() if (k.fold, k.width, k.method) == (*key[:2], COPIES)), None)
     agreement = [100 * result["order_agreement"] for result in network.results if "order_agreement" in result]
     return [
         f"{game} ({IDS[game]})" if game in IDS else game,
-        str(fold),
-        f"{-width:g}",
-        how,
+        str(key.fold),
+        f"{key.width:g}",
+        key.method,
         str(len(network.results)),
-        f"{images // 1000} k",
+        f"{key.images / 1000:.0f} k",
         f"{operations / 1000:.0f} k",
         _mean([100 * result["val_accuracy"] for result in network.results]),
         _mean(network.accuracies),
@@ -125,11 +139,6 @@ def _row(game: str, key: tuple[int, float, str, int], network: Network, found: d
         network.below(original) if original and original is not network else "",
         network.below(copies) if copies and copies is not network else "",
     ]
-
-
-def _as_long(images: int, other: int) -> bool:
-    """Whether two networks saw as many images, up to the few that a curriculum leaves out."""
-    return abs(images - other) <= 0.05 * max(images, other)
 
 
 def _mean(values: Sequence[float]) -> str:

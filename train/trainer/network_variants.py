@@ -70,11 +70,11 @@ class TrainingNetworks:
             trained = AuxiliaryHead(net, head, stack)
         plain = shape(layers, fold=stack, slot_of=slot_of)
         folded = build(layers, size=size, classes=len(classes), fold=f) if recipe.slots else plain
-        if start is not None and recipe.slots:
-            extract_slot(start, plain, f)
-        elif start is not None:
-            plain.load_state_dict(start.state_dict())
         if start is not None:
+            if recipe.slots:
+                extract_slot(start, plain, f)
+            else:
+                plain.load_state_dict(start.state_dict())
             _begin_with(net, plain)
         for variant in (trained, plain, folded):
             variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
