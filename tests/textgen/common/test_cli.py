@@ -403,6 +403,7 @@ def test_process_a_batch_smaller_than_fold(here: Path) -> None:
     assert results(here) == []
 
 
+@pytest.mark.slow
 def test_process_a_failed_job_of_a_sweep_is_named_and_the_others_stand(here: Path) -> None:
     few = ("game=apex_count", "game.images={train:6,val:1,test:1}", "epochs=1", "augment=off", "threads=1")
     ended = start(here, "train", "-m", *few, "fold=9,2,8")

@@ -256,6 +256,7 @@ def test_rows_have_numbers_of_crops_that_fill_lines(each: int, expected: int) ->
     assert rows.per_row <= expected
 
 
+@pytest.mark.slow
 def test_a_page_says_that_icons_may_be_cut_off_at_the_edge() -> None:
     said = "icons and neighbouring text may be cut off"
     config = load("game", "sot_coin")

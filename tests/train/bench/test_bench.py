@@ -201,6 +201,7 @@ def test_the_compiled_network_gives_the_same_labels():
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
 
 
+@pytest.mark.slow
 def test_resnet18_is_folded_densely():
     network = {"name": "resnet18", "size": (16, 16), "classes": 4, "module": "resnet18"}
     changed = {"network": network, "model": Model(None, "2x2 stride 2"), "fold": (2,), "batch": (3,), "trials": 1}

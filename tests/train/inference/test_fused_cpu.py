@@ -176,6 +176,7 @@ def test_int8_equals_the_same_computation_in_pytorch():
     assert np.median(np.abs(found - logits.numpy())) < 1e-5, "in most images every number is rounded alike"
 
 
+@pytest.mark.slow
 def test_every_kind_of_vector_computes_the_same_integers():
     net = network("C20 M C9 M F", POOL, (12, 16), 5, 2)
     images, calibration = crops(51, (12, 16)), crops(8, (12, 16), 1)

@@ -36,6 +36,7 @@ from train.trainer import checkpoint, loggers, loop
 from train.trainer.schedule import learning_rate_factor, split_batches
 from train.trainer.state import Output, TrainingSetup
 
+SLOW = pytest.mark.slow  # of some of a test's cases
 SMALL = [
     *("game.images.train=24", "game.images.val=4", "game.images.test=5"),
     *("workers=1", "augment=off", "groupings=2", "threads=1"),
@@ -197,6 +198,7 @@ def test_crops_of_another_class_make_another_run(tmp_path: Path) -> None:
     assert run(composed(*SMALL, *few))["identity"] != first["identity"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_crops_trains_as_the_data_set_it_came_from(tmp_path: Path) -> None:
     config = composed(*SMALL, "game=apex_count")
     export(
@@ -348,16 +350,17 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("live", [False, True], ids=["files", "live"])
+@pytest.mark.parametrize("live", [pytest.param(False, id="files"), pytest.param(True, id="live", marks=SLOW)])
 @pytest.mark.parametrize(
     ("fold", "settings"),
     [
-        (2, ("recipe.ema_decay=0.9",)),
-        (2, ("recipe=paper", "recipe.dropout=0.2")),
-        (3, ("recipe.curriculum={every: 1, of: 8, order: random}", "recipe.ema_decay=0.9")),
-        (2, ("recipe.free_lr=0.5", "recipe.order_consistency=1")),
+        pytest.param(2, ("recipe=slots", "recipe.ema_decay=0.9"), id="slots"),
+        pytest.param(2, ("recipe=paper", "recipe.dropout=0.2"), id="paper-with-dropout"),
+        pytest.param(
+            3, ("recipe.curriculum={every: 1, of: 8, order: random}", "recipe.ema_decay=0.9"), id="curriculum-averaged"
+        ),
+        pytest.param(2, ("recipe.free_lr=0.5", "recipe.order_consistency=1"), id="together", marks=SLOW),
     ],
-    ids=["slots", "paper-with-dropout", "curriculum-averaged", "together"],
 )
 def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_that_is_not(
     tmp_path: Path, fold: int, settings: tuple[str, ...], live: bool
@@ -466,7 +469,7 @@ def test_distillation_trains_its_teacher_once_and_takes_a_given_one(tmp_path: Pa
     assert slots["method"] == "copies of a narrow network"
 
 
-@pytest.mark.parametrize("slots", [True, False], ids=["slots", "dense"])
+@pytest.mark.parametrize("slots", [pytest.param(True, id="slots", marks=SLOW), pytest.param(False, id="stacks")])
 def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> None:
     few = ("game=apex_count", "fold=2", f"runs={tmp_path}")
     recipe = "slots" if slots else "default"
@@ -506,6 +509,7 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
             run(composed(*SMALL, *few, *wrong))
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -> None:
     few = ("game=apex_count", "fold=2", "epochs=2", "recipe.schedule=constant")
     weights = []
@@ -516,6 +520,7 @@ def test_averaged_weights_are_what_is_kept_and_they_lag_behind(tmp_path: Path) -
     assert 0 < (near - last).norm() < (far - last).norm()
 
 
+@pytest.mark.slow
 def test_stacks_that_are_trained_together_take_their_settings(tmp_path: Path) -> None:
     dense = ("game=apex_count", "fold=2", "epochs=8", "batch=32", "recipe.lr=1e-2", "recipe.curriculum=null")
     tied = train(tmp_path, *dense, "recipe.free_lr=0")
@@ -569,7 +574,7 @@ def test_what_is_trained_on_is_the_recipe_s_unless_it_is_given(tmp_path: Path) -
     assert (given["identity"], given["recipe_hash"]) == (named["identity"], named["recipe_hash"])
 
 
-@pytest.mark.parametrize(("loss", "data"), [("kl", "live"), ("mse", "files")])
+@pytest.mark.parametrize(("loss", "data"), [("kl", "live"), pytest.param("mse", "files", marks=SLOW)])
 def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: str) -> None:
     settings = (f"recipe.distill={{loss: {loss}, weight: 1.0}}", f"data={data}", "epochs=8", "batch=32")
     result = train(tmp_path, "game=apex_count", "fold=2", "recipe=distill", *settings)
@@ -580,7 +585,10 @@ def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path, loss: str, data: 
 
 @pytest.mark.parametrize(
     ("fold", "width", "arch"),
-    [(2, 0.707, "C22 M C22 C22 C22 M C5 M F"), (4, 0.5, "C16 M C16 C16 C16 M C4 M F")],
+    [
+        pytest.param(2, 0.707, "C22 M C22 C22 C22 M C5 M F", marks=SLOW),
+        (4, 0.5, "C16 M C16 C16 C16 M C4 M F"),
+    ],
 )
 def test_the_control_is_the_network_of_a_slot(tmp_path: Path, fold: int, width: float, arch: str) -> None:
     control = train(tmp_path, "game=apex_count", f"width={width}", "epochs=2")
@@ -601,6 +609,7 @@ def test_what_is_for_training_alone_is_not_in_the_network_that_comes_out(tmp_pat
     }
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_and_is_not_float32(tmp_path: Path) -> None:
     lines = []
     for autocast in ("true", "false"):
@@ -623,6 +632,7 @@ def test_the_learning_rate_goes_up_in_a_line_and_down_as_a_cosine(tmp_path: Path
     assert told == pytest.approx([0.471, 0.971, 0.546, 0.002], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_smoothed_labels_are_learned_from(tmp_path: Path) -> None:
     few = ("game=apex_count", "epochs=1", "batch=32")
     losses = []
@@ -683,6 +693,7 @@ def test_names_of_classes_are_no_formulas(tmp_path: Path) -> None:
     assert result["accuracy"] < 1  # so that mistakes are drawn, "$#5 → $#6"
 
 
+@pytest.mark.slow
 def test_tensorboard_is_told_every_epoch(tmp_path: Path) -> None:
     config = composed(*SMALL, "game=apex_count", "epochs=3", "log=tensorboard", f"out={tmp_path / 'run'}")
     (tmp_path / "run").mkdir()
