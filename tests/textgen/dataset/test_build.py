@@ -70,7 +70,9 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize(("augment", "counts"), [("light", (2, 5)), pytest.param("albumentations", (3,), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("augment", "counts"), [("light", (2, 5)), pytest.param("albumentations", (3,), marks=pytest.mark.slow)]
+)
 def test_workers_and_shards_change_no_byte(
     small_game: Config, tmp_path: Path, small_blocks: None, augment: str, counts: tuple[int, ...]
 ) -> None:
