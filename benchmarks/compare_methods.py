@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from results import machine
+from scipy.stats import t as student
 
 from textgen.common.atomic import write_atomic
 from train.common.environment import set_openmp_waiting
@@ -67,15 +68,21 @@ class Network:
     def below(self, other: Network) -> str:
         """How many points less accurate than `other`, with a 95 % interval for the same crops.
 
-        It contains the sampling of crops, which both networks share, and of seeds where both have several:
-        var = var(difference of a crop) / n + s² / seeds of each.
+        It contains the sampling of crops, which both networks share, and of seeds where both have several: the variance
+        is the sum of var(difference of a crop) / n and of s² / seeds of each, with the degrees of freedom of Welch and
+        Satterthwaite, as few seeds tell little of s.
         """
         difference = 100 * (other.right.mean(0) - self.right.mean(0))  # (n,)
-        variance = difference.var(ddof=1) / len(difference)
+        parts = [(difference.var(ddof=1) / len(difference), len(difference) - 1)]  # variances, degrees of freedom
         several = min(len(self.right), len(other.right)) > 1
         if several:
-            variance += sum(statistics.variance(of.accuracies) / len(of.right) for of in (self, other))
-        half = 1.96 * math.sqrt(variance)
+            seeds = [(of.accuracies, len(of.right)) for of in (self, other)]
+            parts += [(statistics.variance(accuracies) / n, n - 1) for accuracies, n in seeds]
+        variance = sum(part for part, _ in parts)
+        if not variance:
+            return "0.00"
+        freedom = variance**2 / sum(part**2 / of for part, of in parts)
+        half = float(student.ppf(0.975, freedom)) * math.sqrt(variance)
         mean = difference.mean()
         return f"{mean:.2f} ({mean - half:.2f} to {mean + half:.2f}{'' if several else ', crops only'})"
 
