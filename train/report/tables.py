@@ -23,7 +23,7 @@ from textgen.common.hydra_app import compose_config
 from train.config.recipe import Recipe, fit_recipe
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
-from train.report.result import format_value, hash_settings, method
+from train.report.result import format_value, hash_settings, method, name_method
 from train.trainer.curriculum import class_count
 
 COLUMNS = (
@@ -76,8 +76,13 @@ class Row:
         return ", ".join(sorted({method(run) for run in self.runs})) + " (control)" * (self.width < 1)
 
     @property
-    def agreement(self) -> float | None:
-        return statistics.mean(run["order_agreement"] for run in self.runs) if self.fold > 1 else None
+    def agreement(self) -> str:
+        """The order agreement in per cent; copies of a network agree whatever it has learned."""
+        if self.fold == 1:
+            return ""
+        if {method(run) for run in self.runs} == {name_method(self.fold, slots=True)}:
+            return "by construction"
+        return f"{100 * statistics.mean(run['order_agreement'] for run in self.runs):.2f}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Table:
             f"{of_paper:.2f}" if of_paper is not None else "",
             f"{paper[0] - of_paper:.2f}" if paper and of_paper is not None and row.fold > 1 else "",
             _growth(100 - paper[0], 100 - of_paper) if paper and of_paper is not None and row.fold > 1 else "",
-            f"{100 * row.agreement:.2f}" if row.agreement is not None else "",
+            row.agreement,
         ]
 
 
