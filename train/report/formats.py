@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from itertools import cycle
 from textwrap import fill
+from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -15,9 +16,11 @@ from matplotlib.figure import Figure
 from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, render_png
 from train.report.names import fit_name, fonts_for
 from train.report.paper_numbers import ACCURACY, IDS
+from train.report.result import name_method
 from train.report.tables import COLUMNS, Table, differences, lengths
 
 LEGEND_CHARACTERS = 60  # of a line of the legend, for each panel above
+TABLE_OFFSET = 0.1  # of a fold, between the points of two tables
 
 
 def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
@@ -25,7 +28,7 @@ def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     parts = []
     if len(tables) > 1:
         parts.append(
-            "These runs are of several recipes, data sets or networks; what stands in one table may be compared.\n"
+            "Networks in one table have the same recipe and data and may be compared, those in different tables not.\n"
         )
     for table in tables:
         lines = [f"## {table.title}\n", f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
@@ -33,14 +36,16 @@ def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
         lines += [f"\n{line}" for line in (*lengths(table), *differences(table))]
         parts.append("\n".join(lines) + "\n")
     parts.append(
-        "Accuracies in per cent, drops in points from fold=1 of the same game; error × is how many times as many errors"
-        " as fold=1 a network makes. One seed has Wilson's 95 % interval for the number of test images, several have"
-        " their standard deviation. The paper's numbers are of FoldedCNNs trained on stacks, and of its own crops:"
-        " accuracies do not compare, and drops only where the originals err about as often. Copies of a narrow network"
-        " are not the paper's method. A width below 1 is a control, a narrow network on single images.\n"
+        "Accuracies in per cent; drops in points from the original of the same game and table, errors × in multiples of"
+        " its errors. Images seen count each image of a stack. One seed has Wilson's 95 % interval for the number of"
+        " test images, several have the standard deviation of their accuracies, which lacks the uncertainty of the test"
+        " images. Order agreement: how often a prediction stays the same when the images of a stack change places, in"
+        " per cent. Copies of a narrow network, trained on single images, are not the paper's method: its numbers are"
+        " of FoldedCNNs trained on stacks, and of its own crops. So accuracies do not compare, and drops only where the"
+        " originals err about as often.\n"
     )
     if unfinished:
-        parts.append(f"Not done: {', '.join(unfinished)}.\n")
+        parts.append(f"Unfinished, in none of the tables: {', '.join(unfinished)}.\n")
     return "\n".join(parts)
 
 
@@ -55,7 +60,8 @@ def format_csv(tables: Sequence[Table]) -> str:
 
 
 def draw_figure(tables: Sequence[Table]) -> bytes:
-    """Accuracy by fold as a PNG file, a panel a game: a line a table, controls as crosses, the paper's line dashed."""
+    """Accuracy by fold as a PNG file, a panel a game: a line a table, with squares for copies of a narrow network, a
+    cross for a control, and the paper's line dashed."""
     games = list(dict.fromkeys(row.game for table in tables for row in table.rows))
     with fonts_for("".join([*games, *(table.title for table in tables)])):
         return render_png(_draw_games(games, tables))
@@ -76,27 +82,32 @@ def _draw_games(games: Sequence[str], tables: Sequence[Table]) -> Figure:
 
 
 def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
-    for table, color in zip(tables, cycle((BLUE, ORANGE, GREEN, PURPLE, SKY))):
+    for number, (table, color) in enumerate(zip(tables, cycle((BLUE, ORANGE, GREEN, PURPLE, SKY)))):
+        aside = TABLE_OFFSET * (number - (len(tables) - 1) / 2)  # points of equal accuracy stay visible
         rows = [row for row in table.rows if row.game == game]
         folded = [row for row in rows if row.width == 1]
+        copies = any(row.method == name_method(row.fold, slots=True) for row in folded if row.fold > 1)
+        style: dict[str, Any] = {"color": color, "marker": "s" if copies else "o"}
         if folded:
-            accuracies = [100 * row.accuracy for row in folded]
-            axis.plot([row.fold for row in folded], accuracies, "o-", color=color, label=table.title)
+            places = [row.fold + aside for row in folded], [100 * row.accuracy for row in folded]
+            axis.plot(*places, **style, label=table.title + ": copies of a narrow network" * copies)
         if short := [row for row in folded if row.is_short]:
-            places = [row.fold for row in short], [100 * row.accuracy for row in short]
-            axis.plot(*places, "o", color=color, markerfacecolor="white", label="hollow: too short a training")
+            places = [row.fold + aside for row in short], [100 * row.accuracy for row in short]
+            axis.plot(*places, **style, linestyle="", markerfacecolor="white", label="hollow: too short a training")
         controls = [row for row in rows if row.width < 1 and row.fold == 1]
         if controls:
-            folds = [1 / row.width**2 for row in controls]  # with the same capacity an image
-            axis.plot(folds, [100 * row.accuracy for row in controls], "x", color=color, label="control")
+            folds = [1 / row.width**2 + aside for row in controls]  # of the fold whose slots are as wide
+            accuracies = [100 * row.accuracy for row in controls]
+            axis.plot(folds, accuracies, "x", color=color, label="cross: narrow network, the control of a fold")
     if game in ACCURACY:
         axis.plot(range(1, 5), ACCURACY[game], "--", color="tab:gray", label="the paper, own crops")
     axis.set(xlabel="fold", ylabel="accuracy, %")
     axis.set_title(f"{game} ({IDS[game]})" if game in IDS else fit_name(game, 3, 12))
     most = max([4, *(row.fold for table in tables for row in table.rows)])
-    axis.set_xlim(0.8, most + 0.2)
+    axis.set_xlim(0.7, most + 0.3)
     axis.set_xticks(range(1, most + 1))
     axis.ticklabel_format(useOffset=False)
+    axis.margins(y=0.15)
     low, high = axis.get_ylim()
     high = min(high, 100.2)
     axis.set_ylim(min(low, high - 1), high)  # at least one point, so that noise does not look like a cliff

@@ -27,8 +27,8 @@ from train.report.result import format_value, hash_settings, method, name_method
 from train.trainer.curriculum import class_count
 
 COLUMNS = (
-    *("game", "fold", "width", "method", "seeds", "images seen", "accuracy", "interval or sd", "drop", "error ×"),
-    *("paper", "paper's drop", "paper's error ×", "agreement"),
+    *("game", "fold", "width", "method", "seeds", "images seen", "accuracy", "interval or sd", "drop", "errors ×"),
+    *("paper, own crops", "paper's drop, on stacks", "paper's errors ×, on stacks", "order agreement"),
 )
 FULL_SHARE = 0.5  # of the images that the recipe asks for: a run with fewer is too short for a drop
 VARIANTS = ("model.arch", "scaling", "align")  # settings that change the network
@@ -73,7 +73,10 @@ class Row:
     @property
     def method(self) -> str:
         """How the networks were trained."""
-        return ", ".join(sorted({method(run) for run in self.runs})) + " (control)" * (self.width < 1)
+        methods = ", ".join(sorted({method(run) for run in self.runs}))
+        if self.fold > 1 or self.width == 1:
+            return methods
+        return f"{methods}, narrow network (control of fold={1 / self.width**2:.3g})"
 
     @property
     def agreement(self) -> str:
@@ -159,8 +162,13 @@ def lengths(table: Table) -> list[str]:
     found = []
     short = [row for row in table.rows if row.is_short]
     if short:
-        which = ", ".join(f"{row.game} fold={row.fold}" + f" width={row.width:g}" * (row.width < 1) for row in short)
-        found.append(f"Too short for a drop, with less than half of the images that the recipe asks for: {which}.")
+        found.append(
+            "No drop, as less than half of the images were seen that the recipe asks for: "
+            f"{', '.join(map(_say_how_short, short))}."
+        )
+    games = dict.fromkeys(row.game for row in table.rows)
+    if missing := [game for game in games if not table.original(game)]:
+        found.append(f"No drop, as this table has no original (fold=1, width=1): {', '.join(missing)}.")
     by_game: dict[str, set[int]] = defaultdict(set)
     for row in table.rows:
         if row.images_seen is not None:
@@ -170,6 +178,12 @@ def lengths(table: Table) -> list[str]:
         numbers = "; ".join(f"{game} {', '.join(map(str, seen))}" for game, seen in different.items())
         found.append(f"Networks of one game saw different numbers of images: {numbers}.")
     return found
+
+
+def _say_how_short(row: Row) -> str:
+    of_runs = [(seen, asked) for seen, asked in map(_seen_and_asked, row.runs) if seen is not None and asked]
+    seen, asked = min(of_runs, key=lambda of_run: of_run[0] / of_run[1])
+    return f"{row.game} fold={row.fold}" + f" width={row.width:g}" * (row.width < 1) + f" ({seen} of {asked})"
 
 
 def images_seen(run: Run) -> int | None:

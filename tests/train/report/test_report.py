@@ -39,7 +39,7 @@ def test_one_row_has_original_drop_and_the_paper_s_numbers(tmp_path: Path) -> No
     assert original == [game, *of_original, "", "", "96.52", "", "", ""]
     of_folded = ["4", "1", "trained on stacks", "1", "", "97.00", "96.29 to 97.58", "1.00", "1.50"]
     assert folded == [game, *of_folded, "94.41", "2.11", "1.61", "99.90"]
-    assert control[3] == "single images (control)"
+    assert control[3] == "single images, narrow network (control of fold=4)"
     assert control[8:13] == ["1.50", "1.75", "", "", ""]
     assert unfinished == []
 
@@ -89,7 +89,7 @@ def test_other_recipes_and_data_are_tables_of_their_own_and_it_is_said(tmp_path:
     put(tmp_path, "b", fold=4, **other)
     tables, _ = collect_tables(tmp_path)
     assert [len(table.rows) for table in tables] == [1, 1]
-    assert "several recipes, data sets or networks" in format_markdown(tables, [])
+    assert "those in different tables not" in format_markdown(tables, [])
     assert tables[0].title != tables[1].title
     assert all(table.cells(table.rows[0])[8] == "" for table in tables)
 
@@ -153,7 +153,7 @@ def test_a_run_is_short_that_saw_less_than_half_of_what_its_recipe_asks_for(
     put(tmp_path, "a", **{**usual, **changes})
     ((table,), _) = collect_tables(tmp_path)
     assert table.rows[0].is_short == short
-    assert ("Too short for a drop" in format_markdown([table], [])) == short
+    assert ("No drop, as less than half" in format_markdown([table], [])) == short
 
 
 def test_no_drop_stands_between_runs_of_which_one_is_short(tmp_path: Path) -> None:
@@ -164,14 +164,14 @@ def test_no_drop_stands_between_runs_of_which_one_is_short(tmp_path: Path) -> No
     assert [table.cells(row)[DROP] for row in table.rows] == ["", ""]
     assert [table.cells(row)[COLUMNS.index("images seen")] for row in table.rows] == ["60000", "1200000"]
     text = format_markdown([table], [])
-    assert "asks for: sot_time fold=1." in text
+    assert "asks for: sot_time fold=1 (60000 of 480000)." in text
     assert "Networks of one game saw different numbers of images: sot_time 60000, 1200000." in text
     put(tmp_path / "full", "a", **usual, fold=1, epochs=20)
     put(tmp_path / "full", "b", **usual, fold=4, epochs=20, accuracy=0.97)
     ((table,), _) = collect_tables(tmp_path / "full")
     assert [table.cells(row)[DROP] for row in table.rows] == ["", "1.00"]
     text = format_markdown([table], [])
-    assert "Too short" not in text
+    assert "No drop" not in text
     assert "different numbers" not in text
 
 
@@ -238,7 +238,7 @@ def test_unfinished_runs_are_named_and_damaged_ones_refused(tmp_path: Path) -> N
     (tmp_path / "b/config.yaml").touch()
     tables, unfinished = collect_tables(tmp_path)
     assert unfinished == [str(tmp_path / "b")]
-    assert f"Not done: {tmp_path / 'b'}" in format_markdown(tables, unfinished)
+    assert f"Unfinished, in none of the tables: {tmp_path / 'b'}" in format_markdown(tables, unfinished)
     (tmp_path / "a/result.json").write_text("{")
     with pytest.raises(UserError, match="run it again"):
         collect_tables(tmp_path)
