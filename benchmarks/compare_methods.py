@@ -35,10 +35,9 @@ from train.runs.finished_runs import load_result, load_run_definition
 
 HEAD = (
     *("game", "fold", "width", "method", "seeds", "images", "operations", "validation", "fresh crops", "agreement"),
-    *("points below the original", "points below copies"),
+    *("points below the original", "errors ×", "points below copies", "errors ×"),
 )
 COPIES = name_method(2, slots=True)
-LENGTHS_APART = 0.05  # share of the images by which networks that are compared may differ: a curriculum leaves out some
 
 
 class Key(NamedTuple):
@@ -100,10 +99,11 @@ def evaluate_on(run: Path, crops: LabelledCrops) -> NDArray[np.float64]:
     return np.load(file, allow_pickle=False).astype(np.float64)
 
 
-def tabulate(folder: Path, count: int, data_seed: int) -> list[list[str]]:
+def tabulate(folder: Path, count: int, data_seed: int, tolerance: float) -> list[list[str]]:
     """The rows of the table, for all finished runs below `folder` that have a game; the runs of a game have its data.
 
-    Runs of one fold, width and method that saw other numbers of images are different networks.
+    Runs of one fold, width and method that saw other numbers of images are different networks. Networks whose numbers
+    of images differ by more than the share `tolerance` are not compared.
     """
     results = {path.parent: load_result(path.parent) for path in sorted(folder.rglob("result.json"))}
     rows = []
@@ -121,14 +121,14 @@ def tabulate(folder: Path, count: int, data_seed: int) -> list[list[str]]:
             key: Network([of_game[run] for run in of], np.stack([evaluate_on(run, crops) for run in of]))
             for key, of in sorted(runs.items(), key=lambda item: (item[0].fold, -item[0].width, *item[0][2:]))
         }
-        rows += [_row(game, key, network, found) for key, network in found.items()]
+        rows += [_row(game, key, network, found, tolerance) for key, network in found.items()]
     return rows
 
 
-def _row(game: str, key: Key, network: Network, found: Mapping[Key, Network]) -> list[str]:
+def _row(game: str, key: Key, network: Network, found: Mapping[Key, Network], tolerance: float) -> list[str]:
     slots = key.method == COPIES
     operations = key.images * (1 / key.fold if slots else key.width**2)  # in images of the original
-    as_long = {k: of for k, of in found.items() if abs(k.images - key.images) <= LENGTHS_APART * key.images}
+    as_long = {k: of for k, of in found.items() if abs(k.images - key.images) <= tolerance * key.images}
     original = next((of for k, of in as_long.items() if (k.fold, k.width) == (1, 1)), None)
     copies = next((of for k, of in as_long.items() if (k.fold, k.width, k.method) == (*key[:2], COPIES)), None)
     agreement = [100 * result["order_agreement"] for result in network.results if "order_agreement" in result]
@@ -143,9 +143,17 @@ def _row(game: str, key: Key, network: Network, found: Mapping[Key, Network]) ->
         _mean([100 * result["val_accuracy"] for result in network.results]),
         _mean(network.accuracies),
         "by construction" if slots else _mean(agreement),
-        network.below(original) if original and original is not network else "",
-        network.below(copies) if copies and copies is not network else "",
+        *_compare(network, original),
+        *_compare(network, copies),
     ]
+
+
+def _compare(network: Network, other: Network | None) -> tuple[str, str]:
+    """How many points `network` is below `other`, and how many times as many errors it makes."""
+    if other is None or other is network:
+        return "", ""
+    errors, of_other = (100 - statistics.mean(of.accuracies) for of in (network, other))
+    return network.below(other), f"{errors / of_other:.2f}" if of_other else ""
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -160,9 +168,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a folder of runs")
     parser.add_argument("--crops", type=int, default=33_000, help="fresh crops of each game")
     parser.add_argument("--data-seed", type=int, default=20, help="of the crops: one that no run or choice used")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.05, help="share by which the images of compared networks may differ"
+    )
     arguments = parser.parse_args()
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
-    for row in tabulate(arguments.folder, arguments.crops, arguments.data_seed):
+    for row in tabulate(arguments.folder, arguments.crops, arguments.data_seed, arguments.tolerance):
         print(f"| {' | '.join(row)} |")
     print(f"\n{machine()}")
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from compare_methods import Network
+from compare_methods import Network, _compare
 
 
 def network(*accuracies: float, n: int = 10_000) -> Network:
@@ -36,3 +36,9 @@ def test_several_seeds_widen_it_by_their_spread() -> None:
     assert "crops only" not in text
     low = float(text.split("(")[1].split()[0])
     assert low == pytest.approx(3 - 4.303 * math.sqrt(2), abs=0.2)  # 1 point² and one degree of freedom each: t of 2
+
+
+def test_errors_are_counted_in_multiples_of_the_others() -> None:
+    assert _compare(network(0.98), network(0.99))[1] == "2.00"
+    assert _compare(network(0.98), network(1.0))[1] == ""
+    assert _compare(network(0.98), None) == ("", "")
