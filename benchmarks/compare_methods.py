@@ -14,8 +14,9 @@ import math
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +29,9 @@ from textgen.common.atomic import write_atomic
 from train.common.environment import set_openmp_waiting
 from train.evaluate.crops import LabelledCrops, render_fresh_crops
 from train.evaluate.measure import evaluate_run
+from train.inference.network import weights_path
 from train.report.paper_numbers import IDS
-from train.report.result import method, name_method
+from train.report.result import COPIES, method
 from train.report.tables import images_seen
 from train.runs.finished_runs import load_result, load_run_definition
 
@@ -37,7 +39,6 @@ HEAD = (
     *("game", "fold", "width", "method", "seeds", "images", "operations", "validation", "fresh crops", "agreement"),
     *("points below the original", "errors ×", "points below copies", "errors ×"),
 )
-COPIES = name_method(2, slots=True)
 
 
 class Key(NamedTuple):
@@ -86,12 +87,14 @@ class Network:
         return f"{mean:.2f} ({mean - half:.2f} to {mean + half:.2f}{'' if several else ', crops only'})"
 
 
-def evaluate_on(run: Path, crops: LabelledCrops) -> NDArray[np.float64]:
-    """The share of groupings in which each crop (n,) is read correctly, from the run's folder if it is there."""
-    about = f"{crops.about['data_seed']}_{len(crops.labels)}"
-    file = run / f"fresh_{about}.npy"
-    if not file.exists():
-        measured = evaluate_run(run, {"test": crops}, orders=False)
+def evaluate_on(run: Path, file_name: str, render: Callable[[], LabelledCrops]) -> NDArray[np.float64]:
+    """The share of groupings in which each of the crops (n,) that `render` makes is read correctly.
+
+    It is kept in the run's folder as `file_name`, and measured again only if the weights are newer.
+    """
+    file = run / file_name
+    if not file.exists() or file.stat().st_mtime < weights_path(run).stat().st_mtime:
+        measured = evaluate_run(run, {"test": render()}, orders=False)
         share = measured.evaluation.groupings_right.numpy() / measured.record["groupings"]
         buffer = io.BytesIO()
         np.save(buffer, share.astype(np.float32), allow_pickle=False)
@@ -113,12 +116,13 @@ def tabulate(folder: Path, count: int, data_seed: int, tolerance: float) -> list
         if definition is None:
             print(f"{game} is a folder of crops, of which there are no fresh ones: left out", file=sys.stderr)
             continue
-        crops = render_fresh_crops(definition, count, data_seed)
+        render = cache(partial(render_fresh_crops, definition, count, data_seed))  # only if something is to be measured
+        file_name = f"fresh_{data_seed}_{count}.npy"
         runs: dict[Key, list[Path]] = defaultdict(list)
         for run, result in of_game.items():
             runs[Key(result["fold"], result["width"], method(result), images_seen(result) or 0)].append(run)
         found = {
-            key: Network([of_game[run] for run in of], np.stack([evaluate_on(run, crops) for run in of]))
+            key: Network([of_game[run] for run in of], np.stack([evaluate_on(run, file_name, render) for run in of]))
             for key, of in sorted(runs.items(), key=lambda item: (item[0].fold, -item[0].width, *item[0][2:]))
         }
         rows += [_row(game, key, network, found, tolerance) for key, network in found.items()]
@@ -167,7 +171,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a folder of runs")
     parser.add_argument("--crops", type=int, default=33_000, help="fresh crops of each game")
-    parser.add_argument("--data-seed", type=int, default=20, help="of the crops: one that no run or choice used")
+    parser.add_argument(
+        "--data-seed", type=int, default=20, help="of the crops: one that no training and no choice may use"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=0.05, help="share by which the images of compared networks may differ"
     )

@@ -72,7 +72,7 @@ def check(kind: str, count: int, folder: Path, first: int = 0, **environment: st
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("specs", 400), ("fonts", 60), ("images", 200), ("data", 100), ("games", 6)]
+    ("kind", "count"), [("specs", 800), ("fonts", 60), ("images", 200), ("data", 100), ("games", 6)]
 )
 def test_some_cases(kind: str, count: int, tmp_path: Path) -> None:
     check(kind, count, tmp_path)

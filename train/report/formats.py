@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from train.common.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, render_png
 from train.report.names import fit_name, fonts_for
 from train.report.paper_numbers import ACCURACY, IDS
-from train.report.result import name_method
-from train.report.tables import COLUMNS, Table, differences, lengths
+from train.report.tables import COLUMNS, Table, differences, lengths, missing_drops
 
 LEGEND_CHARACTERS = 60  # of a line of the legend, for each panel above
 TABLE_OFFSET = 0.1  # of a fold, between the points of two tables
@@ -33,7 +32,7 @@ def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     for table in tables:
         lines = [f"## {table.title}\n", f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
         lines += [f"| {' | '.join(table.cells(row))} |" for row in table.rows]
-        lines += [f"\n{line}" for line in (*lengths(table), *differences(table))]
+        lines += [f"\n{line}" for line in (*missing_drops(table), *lengths(table), *differences(table))]
         parts.append("\n".join(lines) + "\n")
     parts.append(
         "Accuracies in per cent; drops in points from the original of the same game and table, errors × in multiples of"
@@ -86,7 +85,7 @@ def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
         aside = TABLE_OFFSET * (number - (len(tables) - 1) / 2)  # points of equal accuracy stay visible
         rows = [row for row in table.rows if row.game == game]
         folded = [row for row in rows if row.width == 1]
-        copies = any(row.method == name_method(row.fold, slots=True) for row in folded if row.fold > 1)
+        copies = any(row.is_copies for row in folded)
         style: dict[str, Any] = {"color": color, "marker": "s" if copies else "o"}
         if folded:
             places = [row.fold + aside for row in folded], [100 * row.accuracy for row in folded]

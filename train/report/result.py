@@ -12,6 +12,8 @@ from train.config.recipe import Recipe
 from train.metrics.evaluate import Evaluation
 from train.trainer.loop import Trained
 
+COPIES = "copies of a narrow network"  # the method of a network that was not trained on stacks
+
 
 def measured_result(
     recipe: Recipe, trained: Trained, evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]
@@ -108,7 +110,7 @@ def name_method(fold: int, slots: bool) -> str:
     """How a network is trained, in words."""
     if fold == 1:
         return "single images"
-    return "copies of a narrow network" if slots else "trained on stacks"
+    return COPIES if slots else "trained on stacks"
 
 
 def summary(result: Mapping[str, Any], folder: Path) -> str:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from textgen.common.hydra_app import compose_config
 from train.config.recipe import Recipe, fit_recipe
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
-from train.report.result import format_value, hash_settings, method, name_method
+from train.report.result import COPIES, format_value, hash_settings, method
 from train.trainer.curriculum import class_count
 
 COLUMNS = (
@@ -63,12 +63,22 @@ class Row:
         seen = [images_seen(run) for run in self.runs]
         return None if None in seen else min(number for number in seen if number is not None)
 
+    @cached_property
+    def shortest(self) -> tuple[int, int] | None:
+        """The images that a run saw and those that its recipe asks for, of the run that saw the smallest share; None
+        if that is not known of any."""
+        known = [(seen, asked) for seen, asked in map(_seen_and_asked, self.runs) if seen is not None and asked]
+        return min(known, key=lambda of_run: of_run[0] / of_run[1], default=None)
+
     @property
     def is_short(self) -> bool:
         """Whether a run saw less than `FULL_SHARE` of the images that its recipe asks for."""
-        return any(
-            seen < FULL_SHARE * full for seen, full in map(_seen_and_asked, self.runs) if seen is not None and full
-        )
+        return self.shortest is not None and self.shortest[0] < FULL_SHARE * self.shortest[1]
+
+    @property
+    def is_copies(self) -> bool:
+        """Whether all of the networks are copies of a narrow one."""
+        return all(method(run) == COPIES for run in self.runs)
 
     @property
     def method(self) -> str:
@@ -83,7 +93,7 @@ class Row:
         """The order agreement in per cent; copies of a network agree whatever it has learned."""
         if self.fold == 1:
             return ""
-        if {method(run) for run in self.runs} == {name_method(self.fold, slots=True)}:
+        if self.is_copies:
             return "by construction"
         return f"{100 * statistics.mean(run['order_agreement'] for run in self.runs):.2f}"
 
@@ -157,18 +167,26 @@ def _with_new_names(run: Run) -> Run:
     return {**run, "settings": renamed, "recipe_hash": hash_settings(renamed)}
 
 
-def lengths(table: Table) -> list[str]:
-    """What a reader of a table must know about the lengths of its trainings."""
+def missing_drops(table: Table) -> list[str]:
+    """Why rows of a table have no drop: a training is too short, or the game has no original."""
     found = []
-    short = [row for row in table.rows if row.is_short]
+    short = [
+        f"{row.game} fold={row.fold}" + f" width={row.width:g}" * (row.width < 1) + " ({} of {})".format(*row.shortest)
+        for row in table.rows
+        if row.shortest and row.is_short
+    ]
     if short:
         found.append(
-            "No drop, as less than half of the images were seen that the recipe asks for: "
-            f"{', '.join(map(_say_how_short, short))}."
+            f"No drop, as less than half of the images were seen that the recipe asks for: {', '.join(short)}."
         )
     games = dict.fromkeys(row.game for row in table.rows)
     if missing := [game for game in games if not table.original(game)]:
         found.append(f"No drop, as this table has no original (fold=1, width=1): {', '.join(missing)}.")
+    return found
+
+
+def lengths(table: Table) -> list[str]:
+    """Which games have networks that saw different numbers of images."""
     by_game: dict[str, set[int]] = defaultdict(set)
     for row in table.rows:
         if row.images_seen is not None:
@@ -176,14 +194,8 @@ def lengths(table: Table) -> list[str]:
     different = {game: sorted(seen) for game, seen in by_game.items() if len(seen) > 1}
     if different:
         numbers = "; ".join(f"{game} {', '.join(map(str, seen))}" for game, seen in different.items())
-        found.append(f"Networks of one game saw different numbers of images: {numbers}.")
-    return found
-
-
-def _say_how_short(row: Row) -> str:
-    of_runs = [(seen, asked) for seen, asked in map(_seen_and_asked, row.runs) if seen is not None and asked]
-    seen, asked = min(of_runs, key=lambda of_run: of_run[0] / of_run[1])
-    return f"{row.game} fold={row.fold}" + f" width={row.width:g}" * (row.width < 1) + f" ({seen} of {asked})"
+        return [f"Networks of one game saw different numbers of images: {numbers}."]
+    return []
 
 
 def images_seen(run: Run) -> int | None:
