@@ -1,0 +1,1 @@
+"""Footage: frames of videos, pictures and cameras, regions of them, and folders of crops."""
