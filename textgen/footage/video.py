@@ -1,0 +1,217 @@
+"""Videos and streams as footage, decoded with PyAV."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from textgen.common.errors import UserError
+from textgen.footage.frames import PICTURE_RATE, Footage, Frame
+from textgen.footage.pixels import DecodedPixels
+
+OPEN_SECONDS, READ_SECONDS = 15.0, 30.0  # how long a stream may say nothing
+MAX_THREADS = 4  # each holds a frame
+NO_VIDEO = ("tty", "bin", "xbin", "idf", "adf")  # text files, which the library would draw
+TOLERANCE = 0.5  # seconds that a container's duration may exceed the last frame
+
+
+@dataclass(frozen=True)
+class KeyFrame:
+    """Where decoding begins: time stamps of presentation and of decoding, and the frame's index."""
+
+    pts: int
+    dts: int
+    index: int
+
+
+class VideoFootage(Footage):
+    """A video file, or a stream by its URL, in bounded memory."""
+
+    def __init__(self, name: str, *, is_url: bool) -> None:
+        """Raises `UserError` for what cannot be opened as a video."""
+        self.name, self._is_url = name, is_url
+        self._open()
+        stream = self._stream
+        rate = stream.average_rate or stream.guessed_rate
+        self.frame_rate = float(rate) if rate else None
+        self.frames = int(stream.frames) or None
+        self.is_live = is_url and not self._container.duration
+        self._first_pts: int | None = None
+        self._cut_off = False
+
+    def read(self, start: float | None) -> Iterator[Frame]:
+        key = self._find_key_frame(start) if start and not self._is_url else None
+        yield from self._decode(key)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _open(self) -> None:
+        av = import_pyav()
+        try:
+            if self._is_url:
+                self._container = av.open(self.name, timeout=(OPEN_SECONDS, READ_SECONDS))
+            else:
+                self._container = av.open(f"file:{os.path.abspath(self.name)}")
+        except (av.FFmpegError, OSError) as error:
+            raise UserError(_describe_unreadable(self.name, self._is_url, error)) from None
+        try:
+            self._stream = self._find_stream(av)
+            context = self._stream.codec_context
+            context.thread_type, context.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _find_stream(self, av: Any) -> Any:
+        cover = getattr(av.stream.Disposition, "attached_pic", 0)  # the picture of an album
+        streams = [stream for stream in self._container.streams.video if not stream.disposition & cover]
+        if not streams or self._container.format.name in NO_VIDEO:
+            kinds = sorted({stream.type for stream in self._container.streams} - {"video"})
+            holds = f": it holds {', '.join(kinds)}" if kinds else ""
+            raise UserError(f"{self.name} is no video{holds}; give a video file, a folder of pictures or a URL")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise UserError(
+                f"{self.name}: this PyAV has no decoder for its video; convert it, for example to H.264 in MP4"
+            )
+        return stream
+
+    def _find_key_frame(self, start: float) -> KeyFrame | None:
+        """The last key frame at or before `start` seconds; None to decode from the beginning.
+
+        Its index is the number of packets that are shown before it. For that the file is read from its beginning on,
+        which is quick as nothing is decoded: with a variable frame rate nothing else tells.
+        """
+        unit, shown, keys = float(self._stream.time_base), array("q"), []
+        limit: float | None = None
+        with suppress(import_pyav().FFmpegError):
+            for packet in self._container.demux(self._stream):
+                if packet.size == 0:
+                    break
+                if packet.pts is None or packet.dts is None:
+                    self._reopen()
+                    return None
+                if limit is not None and packet.dts > limit:
+                    break
+                if not packet.is_discard:
+                    shown.append(packet.pts)
+                    limit = min(shown[0], packet.pts) + start / unit if limit is None else limit
+                if packet.is_keyframe:
+                    keys.append((packet.pts, packet.dts))
+        self._reopen()
+        if not shown:
+            return None
+        ordered = sorted(shown)
+        wanted = ordered[0] + start / unit
+        before = [(pts, dts) for pts, dts in keys if pts <= wanted]
+        if not before or max(before)[0] <= ordered[0]:
+            return None
+        pts, dts = max(before)
+        self._container.seek(pts, stream=self._stream)
+        self._first_pts = ordered[0]
+        return KeyFrame(pts, dts, bisect_left(ordered, pts))
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
+
+    def _packets(self, key: KeyFrame | None) -> Iterator[Any]:
+        """Packets from a key frame on, the last one empty, so that the decoder gives the frames that it holds."""
+        av = import_pyav()
+        began = key is None
+        try:
+            for packet in self._container.demux(self._stream):
+                if not began and key is not None:
+                    if packet.size == 0 or packet.dts is None or packet.dts > key.dts:  # the seek missed it
+                        self._reopen()
+                        yield from self._packets(None)
+                        return
+                    began = packet.dts == key.dts
+                if packet.is_corrupt:
+                    self._cut_off = True
+                elif began and packet.size:
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            self.problem = f"{self.name}: reading stopped: {error.strerror}"
+        yield None
+
+    def _decode(self, key: KeyFrame | None) -> Iterator[Frame]:
+        av = import_pyav()
+        context, unit = self._stream.codec_context, float(self._stream.time_base)
+        index, skip_before = (key.index, key.pts) if key else (0, None)
+        time, damaged, failed = 0.0, 0, None
+        for packet in self._packets(key):
+            try:
+                decoded = context.decode(packet)
+            except av.FFmpegError as error:
+                damaged, failed = damaged + 1, failed or error
+                continue
+            for picture in decoded:
+                pts = picture.pts if picture.pts is not None else picture.dts
+                if skip_before is not None and pts is not None and pts < skip_before:
+                    continue  # it needs frames before the key frame
+                if pts is None:
+                    time += 1 / (self.frame_rate or PICTURE_RATE) if index else 0
+                else:
+                    self._first_pts = pts if self._first_pts is None else self._first_pts
+                    time = (pts - self._first_pts) * unit
+                if picture.is_corrupt:
+                    damaged += 1
+                else:
+                    yield Frame(index, time, DecodedPixels(picture))
+                index += 1
+            del decoded
+        self._tell_problems(time, damaged, index, failed)
+
+    def _tell_problems(self, time: float, damaged: int, index: int, failed: Exception | None) -> None:
+        missing = (self._declared_seconds() or 0) - time
+        if self._cut_off or (missing > self._tolerance() and not self._is_url):
+            self.problem = f"{self.name} is cut off: its last whole frame is at {time:.2f} s"
+            if missing > TOLERANCE:
+                self.problem += f", and {time + missing:.2f} s are declared"
+        elif damaged and self.problem is None:
+            self.problem = f"{self.name}: {damaged} of {index} frames are damaged and were left out"
+        if index == 0 and failed is not None:
+            codec = self._stream.codec_context.name
+            self.problem = f"the decoder of {codec} says: {getattr(failed, 'strerror', failed)}"
+
+    def _declared_seconds(self) -> float | None:
+        """The declared duration of the video."""
+        if self._stream.duration:
+            return float(self._stream.duration * self._stream.time_base)
+        hours, *rest = self._stream.metadata.get("DURATION", "").split(":")  # Matroska
+        with suppress(ValueError):
+            if len(rest) == 2:
+                return int(hours) * 3600 + int(rest[0]) * 60 + float(rest[1])
+        return None
+
+    def _tolerance(self) -> float:
+        return TOLERANCE if not self.frame_rate else max(TOLERANCE, 3 / self.frame_rate)
+
+
+@cache
+def import_pyav() -> Any:
+    """The module av. Raises `UserError` if it is not installed."""
+    try:
+        import av  # noqa: PLC0415
+    except ImportError:
+        raise UserError("videos and streams need PyAV: pip install 'foldtext[video]'; pictures do not") from None
+    av.logging.set_level(av.logging.PANIC)  # what the library says is in our messages
+    return av
+
+
+def _describe_unreadable(name: str, is_url: bool, error: Any) -> str:
+    log = error.log[2].strip() if getattr(error, "log", None) else ""
+    reason = f"{error.strerror}{f' ({log})' if log else ''}"
+    if "moov atom not found" in log:
+        reason = "it has no table of frames (moov): either it is cut off or was never finished, or it is no video"
+    if is_url:
+        return f"{name} cannot be opened: {reason}; check the address and the network"
+    return f"{name} cannot be read as a video: {reason}; give a whole video file, a folder of pictures or a URL"
