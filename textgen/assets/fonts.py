@@ -158,8 +158,11 @@ def load_faces(
     characters: frozenset[str],
     axes: Mapping[str, tuple[float, float]] | None = None,
     features: tuple[str, ...] = (),
+    skip_incomplete: bool = False,
 ) -> tuple[list[Face], NDArray[np.float64]]:
     """The faces of `fonts` and the chance of each, all with glyphs for all of `characters`.
+
+    With `skip_incomplete`, fonts that lack some are left out, unless all do.
 
     `axes` are ranges of axes of variable fonts, along which these get instances. `features` are tags of OpenType
     features, such as zero, for the fonts that have them. An item's weight is divided evenly among its files, and a
@@ -173,6 +176,9 @@ def load_faces(
         paths = resolve_asset("fonts", item, SUFFIXES)
         for path in paths:
             path_weights[path] = path_weights.get(path, 0.0) + weight / len(paths)
+    if skip_incomplete:
+        complete = {path: weight for path, weight in path_weights.items() if _has_glyphs(path, characters)}
+        path_weights = complete or path_weights
     if features:
         _check_features(features, path_weights)
     faces, weights_of_faces = [], []

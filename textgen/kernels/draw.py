@@ -70,7 +70,8 @@ def draw_crops(
         box = lay_out_letters(
             sample, codes[k, : sample.length], parts[k], glyph_keys[k], letters, style.parts, glyphs, icons, pens, drops
         )
-        margin = np.int64(np.floor(style.margin * SCALE + 0.5))
+        free = style.margin if style.clip == 0 else -style.clip * letters.heights[sample.height]
+        margin = np.int64(np.floor(free * SCALE + 0.5))
         free_y = height * SCALE - (box[2] - box[0]) - 2 * margin
         free_x = width * SCALE - (box[3] - box[1]) - 2 * margin
         if box[2] > box[0]:
@@ -91,8 +92,8 @@ def draw_crops(
         baseline = margin + np.int64(np.floor(sample.y * free_y + 0.5)) - box[0]
         pen = margin + np.int64(np.floor(sample.x * free_x + 0.5)) - box[1]
         ink = (baseline + box[0], pen + box[1], baseline + box[2], pen + box[3])
-        sample.top, sample.left = ink[0] // SCALE, ink[1] // SCALE
-        sample.bottom, sample.right = -(-ink[2] // SCALE), -(-ink[3] // SCALE)
+        sample.top, sample.left = max(ink[0] // SCALE, 0), max(ink[1] // SCALE, 0)
+        sample.bottom, sample.right = min(-(-ink[2] // SCALE), height), min(-(-ink[3] // SCALE), width)
         outlined = sample.stroke > 0 or grouped  # then `outer` holds the letters of all groups
         if outlined:
             outer[:] = 0

@@ -14,23 +14,27 @@ def lay_out_letters(sample, codes, parts, glyph_keys, letters, part_table, glyph
     """Set the pen position of each letter in `pens`, and in `drops` how far below the baseline it stands.
 
     A letter whose row of `icons` (n, 3) has a height is an icon: it stands on the baseline, as wide as its picture.
+    Characters that are no letters or digits have `sample.punctuation_gap` pixels more room on both sides.
     Returns top, left, bottom and right of the ink, from the first pen position on the baseline; zeros without ink.
     """
     line = letters.heights[sample.height] * letters.ems[sample.face]
     height = letters.heights[sample.height] * SCALE
+    gap = sample.punctuation_gap * SCALE
     at, top, left, bottom, right = 0.0, 1 << 30, 1 << 30, -(1 << 30), -(1 << 30)
     for j in range(len(codes)):
         size = part_table.sizes[parts[j]]
         em = np.floor(line * size * SCALE + 0.5)  # as glyphs are rasterised
         if j and part_table.levels[parts[j - 1]] == part_table.levels[parts[j]]:
             at += letters.kerning[sample.face, codes[j - 1], codes[j]] * em
+        around = 0.0 if letters.alphanumeric[codes[j]] else gap
+        at += around
         if icons[j, 1]:
             pens[j] = np.int64(np.floor(at / SCALE + 0.5)) * SCALE  # pictures stand on whole pixels
             rise = (height - icons[j, 1] * SCALE) * part_table.rises[parts[j]]
             drops[j] = -np.int64(np.floor(rise + 0.5))
             top, left = min(top, drops[j] - icons[j, 1] * SCALE), min(left, pens[j])
             bottom, right = max(bottom, drops[j]), max(right, pens[j] + icons[j, 2] * SCALE)
-            at += icons[j, 2] * SCALE + sample.spacing * SCALE
+            at += icons[j, 2] * SCALE + sample.spacing * SCALE + around
             continue
         pens[j] = np.int64(np.floor(at + 0.5))
         drops[j] = -np.int64(np.floor(height * (1 - size) * part_table.rises[parts[j]] + 0.5))
@@ -39,7 +43,7 @@ def lay_out_letters(sample, codes, parts, glyph_keys, letters, part_table, glyph
             top, left = min(top, drops[j] + glyph[TOP]), min(left, pens[j] + glyph[LEFT])
             bottom = max(bottom, drops[j] + glyph[TOP] + glyph[INK_H])
             right = max(right, pens[j] + glyph[LEFT] + glyph[INK_W])
-        at += letters.advances[sample.face, codes[j]] * em + sample.spacing * SCALE
+        at += letters.advances[sample.face, codes[j]] * em + sample.spacing * SCALE + around
     if bottom < top:
         return 0, 0, 0, 0
     return top, left, bottom, right

@@ -45,6 +45,10 @@ def plan_samples(samples, codes, parts, neighbour_codes, glyph_keys, key, style,
             sample.side = style.neighbour_sides[philox.below(state, len(style.neighbour_sides))]
             sample.gap = philox.between(state, style.neighbour_gap[0], style.neighbour_gap[1])
             sample.neighbour_length = write_text(neighbour_program, 0, state, neighbour_codes[k], no_parts)
+        sample.punctuation_gap = 0
+        if style.gap_chance > 0 and philox.uniform(state) < style.gap_chance:
+            width = philox.between(state, style.gap_width[0], style.gap_width[1])
+            sample.punctuation_gap = width * letters.heights[sample.height]
         base = ((np.int64(sample.height) * shape[1] + sample.stroke) * shape[2] + sample.slant) * shape[3]
         base += sample.face * len(letters.sizes) * level_keys
         glyph_keys[k] = -1

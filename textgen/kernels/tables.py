@@ -13,7 +13,7 @@ from textgen.common.array_types import F32
 OK, TOO_LARGE, TOO_SMALL, LOW_CONTRAST = range(4)
 REJECT_REASONS = {TOO_LARGE: "too large", TOO_SMALL: "too small", LOW_CONTRAST: "low contrast"}
 REMEDIES = {
-    TOO_LARGE: "make text.height or text.spacing smaller or size larger",
+    TOO_LARGE: "make text.height, text.spacing or text.gaps smaller or size larger",
     TOO_SMALL: "make text.height larger or text.least smaller",
     LOW_CONTRAST: "set colours and backgrounds apart, text.height larger, or text.contrast smaller",
 }
@@ -46,6 +46,7 @@ SAMPLE = np.dtype(
         ("stroke", np.int32),
         ("slant", np.int32),
         ("spacing", np.float32),
+        ("punctuation_gap", np.float32),
         ("x", np.float32),
         ("y", np.float32),
         ("side", np.int32),
@@ -106,6 +107,9 @@ class StyleTable(NamedTuple):
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     margin: float
+    clip: float  # in heights of the text; above 0, it replaces the margin
+    gap_chance: float
+    gap_width: NDArray[np.float64]  # in heights of the text
     min_letter_height: float
     outline_chance: float
     gradient_chance: float

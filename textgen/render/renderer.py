@@ -104,7 +104,9 @@ class Renderer:
         icons_of_parts = [key for key, part in text.parts.items() if part.icon]
         shown = (find_characters(items, icons_of_parts) for items in (self.spec.items, *self.spec.others.options))
         self.font_characters = neighbour_characters.union(*shown)
-        self.faces, self._chances = load_faces(text.fonts, self.font_characters, text.axes, text.features)
+        self.faces, self._chances = load_faces(
+            text.fonts, self.font_characters, text.axes, text.features, text.incomplete_fonts == "skip"
+        )
         if text.kerning and len(self.faces) * len(characters) ** 2 > MAX_KERNING_PAIRS:
             pairs = f"{len(characters)} characters in {len(self.faces)} faces make more pairs than"
             raise UserError(f"game.text.kerning: {pairs} {MAX_KERNING_PAIRS:,}: set it to false, or give fewer fonts")

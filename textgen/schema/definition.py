@@ -10,9 +10,10 @@ from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.schema.augment import Augment
 from textgen.schema.game import Game
+from textgen.schema.looks import with_looks
 from textgen.schema.split import Holdout
 
-KEYS = ("game", "augment", "split")  # the keys of a configuration that belong to the definition, besides seed
+KEYS = ("game", "augment", "split", "looks")  # the keys of a configuration that belong to the definition, besides seed
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,15 @@ class DatasetDefinition:
 
 
 def parse_definition(config: Mapping[str, Any], seed: int) -> DatasetDefinition:
-    """Parse the data-set definition in a composed configuration. Raises `UserError`."""
+    """Parse the data-set definition in a composed configuration. Raises `UserError`.
+
+    Runs that are older than the setting `looks` have none.
+    """
     if not isinstance(config["split"], Mapping):
         raise UserError(f"split: it is a mapping: write split.holdout_fonts=… (given: {config['split']!r})")
     holdout = {key.removeprefix("holdout_"): value for key, value in config["split"].items()}
     return DatasetDefinition(
-        Game.from_config(config["game"]),
+        with_looks(Game.from_config(config["game"]), config.get("looks", "game")),
         validate(Augment, config["augment"], "augment"),
         seed,
         validate(Holdout, holdout, "split"),
@@ -44,8 +48,9 @@ def describe_game(game: Game) -> dict[str, Any]:
     Settings that were added to the format are left out at their defaults, so that older games keep their hashes.
     """
     settings = {key: value for key, value in asdict(game).items() if key not in ("arch", "title")}
-    added = {key: settings["text"].pop(key) for key in ("features", "parts")}
-    settings["text"] |= {key: value for key, value in added.items() if value}
+    defaults = {"features": (), "parts": {}, "gaps": None, "clip": 0.0, "incomplete_fonts": "refuse"}
+    added = {key: settings["text"].pop(key) for key in defaults}
+    settings["text"] |= {key: value for key, value in added.items() if value != defaults[key]}
     settings["label"] = settings["label"][0]  # SS is S
     if settings["groups"] is None:
         del settings["groups"]

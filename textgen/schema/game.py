@@ -69,6 +69,7 @@ Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
 Spacing = Annotated[float, Field(ge=-4, le=64)]
 Blur = Annotated[float, Field(ge=0, le=16)]
 Line = Annotated[float, Field(ge=0, le=16)]
+Gap = Annotated[float, Field(ge=0, le=4)]
 Scale = Annotated[float, Field(gt=0, le=8)]
 Slant = Annotated[float, Field(ge=-45, le=45)]
 Zoom = Annotated[float, Field(ge=0.25, le=32)]
@@ -133,6 +134,17 @@ class Panel:
     border: tuple[Color, ...] = ()
 
 
+@dataclass(frozen=True, config=_STRICT)
+class Gaps:
+    """Room on both sides of every character that is no letter or digit, as around the colon of `00 : 30`.
+
+    `width` is a multiple of `text.height`, added on each side.
+    """
+
+    chance: Fraction = 1.0
+    width: Annotated[tuple[Gap, Gap], AfterValidator(check_ordered)] = (0.1, 0.5)
+
+
 Side = Literal["left", "right", "above", "below"]
 Sides = Annotated[tuple[Side, ...], Field(min_length=1)]
 
@@ -192,17 +204,20 @@ class Text:
     """The style of a text.
 
     `fonts` lists families or tags of the catalogue, font files, or folders of font files; a mapping gives weights.
-    `axes` maps axes of variable fonts to ranges, such as {wght: [300, 700]}. `features` are OpenType features, such as
+    Fonts that lack a character of the texts are refused, or left out with `incomplete_fonts: skip`. `axes` maps axes of
+    variable fonts to ranges, such as {wght: [300, 700]}. `features` are OpenType features, such as
     zero (slashed zero) and tnum (digits of one width), for the fonts that have them. `height` is the height of the
     digits (of the tallest glyph if there are no digits). `slant` is an angle in degrees, positive to the right. `x` and
-    `y` place the text within the free space of the crop: 0 is left or top, 1 is right or bottom. `least` is the minimum
-    height of a letter or digit in a crop, and `contrast` the minimum contrast of a crop
+    `y` place the text within the free space of the crop: 0 is left or top, 1 is right or bottom. `clip` is how far the
+    text may reach beyond every edge of the crop, as a multiple of the height of its digits; `margin` then has no effect.
+    `least` is the minimum height of a letter or digit in a crop, and `contrast` the minimum contrast of a crop
     (`textgen.kernels.contrast.measure_contrast`). `parts` maps letters of fields, and literal characters as the spec
     has them, to their own style.
     """
 
     fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Weight]
     height: Annotated[tuple[float, float], AfterValidator(check_ordered)]
+    incomplete_fonts: Literal["refuse", "skip"] = "refuse"
     axes: Mapping[Tag, Annotated[tuple[float, float], AfterValidator(check_ordered)]] | None = None
     features: Annotated[tuple[Tag, ...], Field(max_length=16)] = ()
     colors: Colors = ("#ffffff",)
@@ -212,11 +227,13 @@ class Text:
         0.0,
         0.0,
     )  # added between letters
+    gaps: Gaps | None = None
     kerning: StrictBool = True
     slant: Annotated[tuple[Slant, Slant], AfterValidator(check_ordered)] = (0.0, 0.0)
     x: Fractions = (0.0, 1.0)
     y: Fractions = (0.0, 1.0)
     margin: Annotated[float, Field(ge=0, le=64)] = 0.5  # pixels kept free around the ink
+    clip: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     least: Length = 3.0
     contrast: Levels = 18.0
     gradient: Gradient | None = None
