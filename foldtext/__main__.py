@@ -13,6 +13,7 @@ COMMANDS = {
     "new": ("textgen.new.main", "write a first file for a game"),
     "preview": ("textgen.preview.main", "draw crops of a game as a picture and a page"),
     "lint": ("textgen.lint.main", "check what a game's crops give away besides their texts"),
+    "stream": ("textgen.stream.main", "draw a simulated stream with a game's counter, to try programs on"),
     "textgen": ("textgen.main", "build a data set"),
     "export": ("textgen.export.main", "write a data set as ImageFolder, Parquet or WebDataset"),
     "train": ("train.__main__", "train and evaluate a network"),

@@ -107,6 +107,23 @@ class Backgrounds:
         )
 
 
+def table_of_canvas(canvas: U8) -> BackgroundTable:
+    """The background table of a single canvas, uint8 (H, W, 3), of the size of a crop; it may be drawn mirrored."""
+    height, width, _ = canvas.shape
+    return BackgroundTable(
+        pixels=np.ascontiguousarray(canvas).reshape(-1),
+        views=np.array([(0, height, width)], np.int64),
+        sources=np.array([(0, 1, 1, 0, 0)], np.int64),
+        light=np.ones((1, 2)),
+        tint_opacity=np.zeros((1, 2)),
+        tints=np.zeros((1, 3), np.float32),
+        source_bounds=np.ones(1),
+        usable_sources=np.zeros(1, np.int32),
+        canvas_starts=np.array([0, 1], np.int32),
+        usable_canvases=np.zeros(1, np.int32),
+    )
+
+
 def _spread_zooms(background: Background) -> list[float]:
     """Source pixels per crop pixel, in a geometric series with steps of at most 1.25 unless it would be too long."""
     low, high = background.zoom

@@ -66,6 +66,28 @@ def atomic_file(path: Path, advice: str) -> Iterator[Callable[[bytes], None]]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_path(path: Path, advice: str) -> Iterator[Path]:
+    """Yield the path of a temporary file; rename it to `path` when the block succeeds, delete it when it fails.
+
+    For files that are too large for memory, and for libraries that write files themselves. The temporary file has the
+    suffix of `path`. Raises `UserError` as `os_errors_as_user_errors` does; `advice` completes its message.
+    """
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        with os_errors_as_user_errors(path, advice):
+            temporary.touch()
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        yield temporary
+        with os_errors_as_user_errors(path, advice):
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def write_atomic(path: Path, data: bytes, advice: str) -> None:
     """Write a file completely or not at all, as `atomic_file` does."""
     with atomic_file(path, advice) as write:

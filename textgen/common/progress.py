@@ -28,12 +28,14 @@ class _Log(tqdm):  # type: ignore[misc]
         super().close()
 
 
-def progress_bar(total: int, name: str, *, done: int = 0, quiet: bool = False) -> tqdm[Any]:
+def progress_bar(
+    total: int | None, name: str, *, done: int = 0, quiet: bool = False, unit: str = " images"
+) -> tqdm[Any]:
     """Return a progress bar of `total` images, of which `done` exist already; a context manager with `update(count)`.
 
-    It appears after half a second.
+    It appears after half a second. `total` is None where the number is not known.
     """
     alone = sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"  # no job among several
     return (tqdm if alone else _Log)(
-        total=total, initial=done, desc=name, unit=" images", unit_scale=True, disable=quiet, delay=0.5
+        total=total, initial=done, desc=name, unit=unit, unit_scale=True, disable=quiet, delay=0.5
     )

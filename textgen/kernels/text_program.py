@@ -62,9 +62,9 @@ def compile_spec(spec: Spec, alphabet: str, parts: Sequence[str] = ()) -> Progra
     return compiler.finish(spec.others, len(spec.classes), bool(spec.groups))
 
 
-def compile_texts(texts: Choice[Items], alphabet: str) -> Program:
-    """The program for texts without a label."""
-    compiler = _Compiler(alphabet)
+def compile_texts(texts: Choice[Items], alphabet: str, parts: Sequence[str] = ()) -> Program:
+    """The program for texts without a label; `parts` as in `compile_spec`."""
+    compiler = _Compiler(alphabet, parts)
     compiler.add_table(Choice(()))
     compiler.add_text((), {})
     return compiler.finish(texts, 1, False)

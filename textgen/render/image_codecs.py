@@ -35,7 +35,7 @@ def apply_h264(frames: U8, crf: int, preset: str, corner: Sequence[int] | NDArra
     milliseconds: every crop has its own encoder and decoder, so that it depends on no other crop. Raises `UserError`
     if PyAV is not installed.
     """
-    av = _import_pyav()
+    av = import_pyav()
     (_, height, width, _), (y, x) = frames.shape, (int(value) for value in corner)
     below, right = -(y + height) % MACROBLOCK, -(x + width) % MACROBLOCK
     padded = np.pad(frames, ((0, 0), (y, below), (x, right), (0, 0)), "edge")
@@ -53,15 +53,16 @@ def apply_h264(frames: U8, crf: int, preset: str, corner: Sequence[int] | NDArra
 
 
 @cache
-def _import_pyav() -> Any:
+def import_pyav(advice: str = "augment.h264 needs PyAV: pip install 'foldtext[video]', or another augment") -> Any:
+    """The module av. Raises `UserError` with `advice` if it is not installed."""
     try:
         import av  # noqa: PLC0415
     except ImportError:
-        raise UserError("augment.h264 needs PyAV: pip install 'foldtext[video]', or another augment") from None
+        raise UserError(advice) from None
     av.logging.set_level(av.logging.ERROR)
     return av
 
 
 def check_h264() -> None:
     """Raise `UserError` if `apply_h264` cannot work."""
-    _import_pyav()
+    import_pyav()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.assets.backgrounds import Backgrounds
+from textgen.assets.backgrounds import Backgrounds, table_of_canvas
 from textgen.assets.fonts import load_faces
 from textgen.assets.glyph_atlas import GlyphAtlas, build_style_levels
 from textgen.assets.holdout import choose_held_out_canvases, choose_held_out_faces
@@ -39,7 +39,7 @@ from textgen.schema.augment import Augment
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 from textgen.schema.split import Holdout
-from textgen.spec.items import Choice, find_characters
+from textgen.spec.items import Choice, Items, find_characters
 
 SPLITS = ("train", "val", "test")  # of every game
 TEST_FONTS, TEST_BACKGROUNDS = "test_fonts", "test_backgrounds"  # further splits, if assets are held out
@@ -201,6 +201,27 @@ class Renderer:
         for batch in _slices(len(samples), BATCH):
             without_text._draw_once(split, blank[batch], codes[batch], images[batch])
         return images
+
+    def draw_text(self, items: Items, sample: NDArray[Any], canvas: U8) -> U8 | None:
+        """Draw a text of one's own in the style of a rendered `sample` (1,) of the split train, without degradation.
+
+        The fields of `items` have one value each, see `textgen.spec.items.fix`; `canvas` is the background, uint8
+        (H, W, 3). Returns uint8 (H, W, 3), or None if the text does not fit or is too small.
+        """
+        fixed = copy.copy(self)
+        program = compile_texts(Choice[Items]((items,)), self.alphabet, list(self.game.text.parts))
+        fixed._program = program._replace(entry=np.full(2, program.entry[1], np.int32))
+        letters, _ = self._tables["train"]
+        fixed._tables = {"train": (letters, table_of_canvas(canvas))}
+        fixed.augment = Augment()
+        drawn = np.zeros(1, tables.SAMPLE)
+        for name in ("index", "attempt"):
+            drawn[name] = sample[name]
+        images, fills = (np.empty((1, *shape), np.uint8) for shape in (canvas.shape, (self._groups, *canvas.shape[:2])))
+        _announce_compilation()
+        fixed._compose("train", drawn, fixed._new_codes(1), images, fills)
+        image: U8 = images[0]
+        return image if drawn["status"][0] == tables.OK else None
 
     def _build_split_tables(self, holdout: Holdout) -> dict[str, tuple[tables.LetterTable, tables.BackgroundTable]]:
         """The letter and background table of each split."""

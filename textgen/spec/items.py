@@ -121,6 +121,29 @@ def draw(items: Items, rng: np.random.Generator, shown: Mapping[str, str] | None
     return write(items)
 
 
+def fix(items: Items, values: Mapping[str, str], rng: np.random.Generator) -> Items:
+    """`items` as one text: every field with a single value, that of `values` or a random one, and no optional text.
+
+    `text_of` is the text. Fields that depend on others have to be in `values`.
+    """
+    fixed: list[str | Field | OptionalText] = []
+    for item in items:
+        if isinstance(item, OptionalText):
+            if rng.random() < item.chance:
+                fixed += fix(item.items, values, rng)
+        elif isinstance(item, Field):
+            value = values.get(item.letter)
+            fixed.append(Field(item.letter, item.width, Choice((item.draw(rng) if value is None else value,))))
+        else:
+            fixed.append(item)
+    return tuple(fixed)
+
+
+def text_of(fixed: Items) -> str:
+    """The text of the items that `fix` returns."""
+    return "".join(item.values.options[0] if isinstance(item, Field) and item.values else str(item) for item in fixed)
+
+
 def order_dependent(items: Items, known: Iterable[str] = ()) -> list[Field]:
     """The fields to draw before a text is written: those that depend on another field in it, and these, first.
 
