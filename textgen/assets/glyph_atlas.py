@@ -17,7 +17,7 @@ from textgen.common.array_types import F32
 from textgen.kernels.glyphs import SCALE, GlyphTable, downsample, find_missing_keys
 from textgen.schema.game import Text
 
-MAX_BYTES = 96 << 20  # of masks; an atlas with more is emptied
+MAX_BYTES = 384 << 20  # of masks; an atlas with more is emptied
 MAX_KEYS = 24 << 20  # 4 bytes each
 MAX_HEIGHTS, MAX_STROKES, MAX_SLANTS = 24, 6, 5  # levels
 
@@ -35,12 +35,17 @@ class StyleLevels(NamedTuple):
 
 
 def build_style_levels(text: Text, faces: int, characters: int) -> StyleLevels:
-    """Steps of half a pixel for heights and a quarter for outlines, or wider ones if there would be too many levels."""
-    strokes = _spread_levels(text.outline.width, 1 / SCALE, MAX_STROKES - 1) if text.outline else []
-    slants = _spread_levels(text.slant, 2.0, MAX_SLANTS)
+    """Steps of half a pixel for heights and a quarter for outlines, or wider ones if there would be too many levels.
+
+    Of `text.variants`, most are heights.
+    """
+    max_strokes, max_slants = (MAX_STROKES - 1, MAX_SLANTS) if text.variants is None else (2, 2)
+    strokes = _spread_levels(text.outline.width, 1 / SCALE, max_strokes) if text.outline else []
+    slants = _spread_levels(text.slant, 2.0, max_slants)
     sizes = [1.0, *sorted({part.size for part in text.parts.values() if not part.icon} - {1.0})]
     keys_per_height = len(sizes) * faces * max(characters, 1) * (len(strokes) + 1) * len(slants)
-    heights = _spread_levels(text.height, 0.5, max(2, min(MAX_HEIGHTS, MAX_KEYS // keys_per_height)))
+    most = MAX_HEIGHTS if text.variants is None else text.variants // ((len(strokes) + 1) * len(slants))
+    heights = _spread_levels(text.height, 0.5, max(2, min(MAX_HEIGHTS, most, MAX_KEYS // keys_per_height)))
     return StyleLevels(*(np.array(values, np.float32) for values in (heights, sizes, [0.0, *strokes], slants)))
 
 

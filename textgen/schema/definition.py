@@ -48,7 +48,14 @@ def describe_game(game: Game) -> dict[str, Any]:
     Settings that were added to the format are left out at their defaults, so that older games keep their hashes.
     """
     settings = {key: value for key, value in asdict(game).items() if key not in ("arch", "title")}
-    defaults = {"features": (), "parts": {}, "gaps": None, "clip": 0.0, "incomplete_fonts": "refuse"}
+    defaults: dict[str, Any] = {
+        "features": (),
+        "parts": {},
+        "gaps": None,
+        "clip": 0.0,
+        "variants": None,
+        "incomplete_fonts": "refuse",
+    }
     added = {key: settings["text"].pop(key) for key in defaults}
     settings["text"] |= {key: value for key, value in added.items() if value != defaults[key]}
     settings["label"] = settings["label"][0]  # SS is S

@@ -207,17 +207,19 @@ class Text:
     Fonts that lack a character of the texts are refused, or left out with `incomplete_fonts: skip`. `axes` maps axes of
     variable fonts to ranges, such as {wght: [300, 700]}. `features` are OpenType features, such as
     zero (slashed zero) and tnum (digits of one width), for the fonts that have them. `height` is the height of the
-    digits (of the tallest glyph if there are no digits). `slant` is an angle in degrees, positive to the right. `x` and
-    `y` place the text within the free space of the crop: 0 is left or top, 1 is right or bottom. `clip` is how far the
-    text may reach beyond every edge of the crop, as a multiple of the height of its digits; `margin` then has no effect.
-    `least` is the minimum height of a letter or digit in a crop, and `contrast` the minimum contrast of a crop
-    (`textgen.kernels.contrast.measure_contrast`). `parts` maps letters of fields, and literal characters as the spec
-    has them, to their own style.
+    digits (of the tallest glyph if there are no digits). `variants` is the number of combinations of height, outline
+    and slant that a character is drawn in, at most; fewer take less memory and time. `slant` is an angle in degrees,
+    positive to the right. `x` and `y` place the text within the free space of the crop: 0 is left or top, 1 is right or
+    bottom. `clip` is how far the text may reach beyond every edge of the crop, in heights of its digits; `margin` then
+    has no effect. `least` is the minimum height of a letter or digit in a crop, and `contrast` the minimum contrast of
+    a crop (`textgen.kernels.contrast.measure_contrast`). `parts` maps letters of fields, and literal characters as the
+    spec has them, to their own style.
     """
 
     fonts: tuple[StrictStr, ...] | Mapping[StrictStr, Weight]
     height: Annotated[tuple[float, float], AfterValidator(check_ordered)]
     incomplete_fonts: Literal["refuse", "skip"] = "refuse"
+    variants: Annotated[int, Field(ge=6, le=720)] | None = None
     axes: Mapping[Tag, Annotated[tuple[float, float], AfterValidator(check_ordered)]] | None = None
     features: Annotated[tuple[Tag, ...], Field(max_length=16)] = ()
     colors: Colors = ("#ffffff",)

@@ -1,7 +1,7 @@
 """How a game looks: as its file says, or broad, for a game whose look is not known.
 
-A network that is trained with a narrow guess reads little of the real footage if the guess is wrong. With broad looks it
-sees most of what counters look like, and reads them without having seen the font.
+A network that is trained with a narrow guess reads little of the real footage if the guess is wrong. With broad looks
+it sees most of what counters look like, and reads them without having seen the font.
 """
 
 from __future__ import annotations
@@ -27,22 +27,12 @@ LIGHT = (
     *("#ff7818", "#ff5040", "#ff80b0", "#d080ff", "#80b0ff", "#40d8ff", "#60f0a0", "#b0f040"),
 )
 DARK = ("#000000", "#202020", "#505050", "#808080", "#a01818", "#703810", "#c07000", "#106020", "#1848b0", "#501870")
-EDGES = (
-    "#000000",
-    "#000000",
-    "#000000",
-    "#181818",
-    "#404040",
-    "#808080",
-    "#ffffff",
-    "#ffffff",
-    *DARK[4:],
-    *LIGHT[6:10],
-)
+EDGES = (*("#000000",) * 3, "#181818", "#404040", "#808080", "#ffffff", "#ffffff", *DARK[4:], *LIGHT[6:10])
 PANELS = ("#000000", "#000000", "#182028", "#303030", "#606060", "#ffffff", *DARK[4:])
 JITTER = 16.0  # standard deviation of a colour, in levels
 HEIGHTS = (0.8, 1.2)  # factors of the game's least and largest height
 SPACING = (-0.03, 0.15)  # between letters, in heights of the text
+VARIANTS = 30  # of a character in one font, so that all glyphs fit in memory
 CLIP = 0.1  # of the height of the text, at each edge of the crop
 MAX_CONTRAST = 12.0  # that is demanded, in levels
 BACKGROUNDS = (
@@ -69,9 +59,8 @@ def broaden(game: Game) -> Game:
     Texts, sizes of parts, neighbours and icons stay, and heights stay near the game's. Font files and pictures of the
     user's own, given as paths, stay with half of the weight.
     """
-    return replace(
-        game, text=_broaden_text(game.text, game.size[0]), backgrounds=_broaden_backgrounds(game.backgrounds)
-    )
+    text = _broaden_text(game.text, game.size[0])
+    return replace(game, text=text, backgrounds=_broaden_backgrounds(game.backgrounds))
 
 
 def _broaden_text(text: Text, crop_height: int) -> Text:
@@ -82,6 +71,7 @@ def _broaden_text(text: Text, crop_height: int) -> Text:
         text,
         fonts=fonts,
         incomplete_fonts="skip",
+        variants=VARIANTS,
         features=(),
         axes=text.axes if any(map(_is_path, fonts)) else None,
         height=(low, high),
@@ -110,8 +100,7 @@ def _broaden_part(part: Part) -> Part:
 
 def _broaden_fonts(fonts: tuple[str, ...] | Mapping[str, float]) -> dict[str, float]:
     """The families of `FAMILIES` and those of the game; paths have half of the weight."""
-    own = {font: 1.0 for font in fonts if not _is_path(font)}
-    broad = {font: 1.0 for font in (*FAMILIES, *own)}
+    broad = dict.fromkeys((*FAMILIES, *(font for font in fonts if not _is_path(font))), 1.0)
     weights = dict(fonts) if isinstance(fonts, Mapping) else dict.fromkeys(fonts, 1.0)
     return broad | _with_weight({font: weight for font, weight in weights.items() if _is_path(font)}, len(broad))
 
