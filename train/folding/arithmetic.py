@@ -10,9 +10,10 @@ which are the k logits of each image in the order of the stack. With fold=1 the 
 from __future__ import annotations
 
 from math import isqrt
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # How a FoldedCNN is computed. "dense": with all weights, in stacks. If it consists of f slots, also "grouped": with the
 # weights of the f slots as convolution groups, in stacks; or "narrow": with the network of one slot, on single images,

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
 from train.data.sources import as_tensor
+from train.inference.network_file import read_network_file, weights_path
 from train.metrics.predict import BATCH, predict
 from train.models.notation import Layer, build, parse
+
+__all__ = ["CropArray", "Network", "load", "weights_path"]
 
 CropArray = NDArray[np.uint8]  # (n, H, W, 3) in RGB
 
@@ -86,25 +88,10 @@ class Network:
         return save(weights, {"network": json.dumps(notation)})
 
 
-def weights_path(path: Path) -> Path:
-    """The path of the safetensors file: `path` itself, or that of a run's folder."""
-    return path / "model.safetensors" if path.is_dir() else path
-
-
 def load(path: str | Path) -> Network:
     """Load a `model.safetensors`, or that of a run's folder. Raises `UserError` for a missing or damaged file."""
-    path = weights_path(Path(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            notation = json.loads(file.metadata()["network"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
-        size, classes = tuple(notation["size"]), tuple(notation["classes"])
-        arch, pool, fold = notation["arch"], notation["pool"], notation["fold"]
-        net = build(parse(arch, pool), size=size, classes=len(classes), fold=fold)
-        net.load_state_dict(weights)
-    except OSError as error:
-        raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"network {path} is no model.safetensors of foldtext, or is damaged: {error}") from None
+    file = read_network_file(path)
+    net = build(file.layers, size=file.size, classes=len(file.classes), fold=file.fold)
+    net.load_state_dict({name: torch.from_numpy(weight) for name, weight in file.weights.items()})
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(net.eval(), arch, pool, size, classes, fold)
+    return Network(net.eval(), file.arch, file.pool, file.size, file.classes, file.fold)

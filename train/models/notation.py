@@ -17,15 +17,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from textgen.common.errors import UserError
 from train.config.fields import Rounding
 from train.folding.arithmetic import folded_width
-from train.models.resize import ResizeImages
-from train.models.training_layers import CharacterLinear, PositiveBatchNorm, SharedBatchNorm, SharedBlock
+
+if TYPE_CHECKING:  # PyTorch is imported where networks are built: those that only run need the layers alone
+    from torch import Tensor, nn
 
 ROUNDING_SIGNS: dict[Rounding, str] = {
     "nearest": "",
@@ -242,6 +241,10 @@ def build(
     `SharedBlock`s and all norms `SharedBatchNorm`s, for fold > 1. With `shares` (classes, s) the last layer, or its
     shared block, is a `CharacterLinear`: raises `ValueError` for stacks without shared blocks.
     """
+    from torch import nn  # noqa: PLC0415
+
+    from train.models.training_layers import PositiveBatchNorm, SharedBatchNorm, SharedBlock  # noqa: PLC0415
+
     if shares is not None and fold > 1 and not shared_block:
         raise ValueError(f"shares are for single images or shared blocks, not for stacks of {fold}")
     plan = size_layers(layers, size=size, classes=classes, fold=fold, slot_of=slot_of, widen_last=widen_last)
@@ -287,6 +290,11 @@ def build(
 
 def _build_layer(sized: SizedLayer, *, bias: bool, shares: Tensor | None) -> nn.Module:
     """The PyTorch layer; `bias` is for convolutions, and with `shares` a linear layer is a `CharacterLinear`."""
+    from torch import nn  # noqa: PLC0415
+
+    from train.models.resize import ResizeImages  # noqa: PLC0415
+    from train.models.training_layers import CharacterLinear  # noqa: PLC0415
+
     layer, c_in, c_out = sized.layer, sized.input[0], sized.output[0]
     if isinstance(layer, Conv):
         return nn.Conv2d(c_in, c_out, 3, padding=1, bias=bias)
@@ -298,13 +306,16 @@ def _build_layer(sized: SizedLayer, *, bias: bool, shares: Tensor | None) -> nn.
     return nn.Linear(features, c_out) if shares is None else CharacterLinear(features, shares)
 
 
-@torch.no_grad()
 def initialise(net: nn.Module, init: str) -> None:
     """Draw the initial weights of all convolutions and linear layers, in place.
 
     "reference", the published code: Xavier uniform for convolutions, N(0, 0.01) for linear layers, biases 0. "torch":
     the weights of PyTorch's layers as they are.
     """
+    from torch import nn  # noqa: PLC0415
+
+    from train.models.training_layers import CharacterLinear  # noqa: PLC0415
+
     if init == "torch":
         return
     if init != "reference":

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
@@ -32,7 +31,7 @@ class _Memory:
 
 def build_program(
     layers: Sequence[SizedLayer],
-    parameters: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, NDArray[Any]],
     precision: Precision,
     largest_outputs: Sequence[float],
     stack: int,
@@ -52,7 +51,7 @@ def build_program(
     fully_connected: list[Dot] = []
     constants = bytearray()
     weights = {
-        layer.name: _as_rows(parameters[f"{layer.name}.weight"].double().numpy(), layer.input)
+        layer.name: _as_rows(np.asarray(parameters[f"{layer.name}.weight"], np.float64), layer.input)
         for layer in layers
         if not isinstance(layer.layer, Pool)
     }
@@ -75,7 +74,8 @@ def build_program(
         if isinstance(layer.layer, Pool):
             spatial.append(MaxPool(source, output, layer.layer.kernel, layer.layer.stride))
         else:
-            weight, bias = weights[layer.name], parameters[f"{layer.name}.bias"].double().numpy()
+            weight = weights[layer.name]
+            bias: NDArray[Any] = np.asarray(parameters[f"{layer.name}.bias"], np.float64)
             relu = following is not None
             dot = Dot(source, output, weight.shape[1], weight.shape[2], relu, len(constants))
             factors: NDArray[np.float32] | None = None

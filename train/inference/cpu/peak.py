@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from train.inference.cpu.fused import compile_ir, host_target
+from train.inference.cpu.compiled import compile_ir, host_target
 from train.inference.cpu.multiply_add import multiply_add
 from train.inference.cpu.program import Precision, Target
 

@@ -1,0 +1,107 @@
+"""The safetensors file of a trained network, read without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from textgen.common.errors import UserError
+from train.models.notation import Conv, Layer, Linear, SizedLayer, parse, size_layers
+
+Parameters = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network as it is stored: the notation that it is built from, and its weights by name. `size` is (H, W)."""
+
+    arch: str
+    pool: str
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    fold: int
+    weights: Parameters
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return parse(self.arch, self.pool)
+
+    def size_layers(self, slot_of: int = 1) -> tuple[SizedLayer, ...]:
+        """The layers with their sizes, or those of the narrow network that fills one of `slot_of` slots."""
+        fold = 1 if slot_of > 1 else self.fold
+        return size_layers(self.layers, size=self.size, classes=len(self.classes), fold=fold, slot_of=slot_of)
+
+
+def weights_path(path: Path) -> Path:
+    """The path of the safetensors file: `path` itself, or that of a run's folder."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def read_network_file(path: str | Path) -> NetworkFile:
+    """Read a `model.safetensors`, or that of a run's folder. Raises `UserError` for a missing or damaged file."""
+    path = weights_path(Path(path))
+    try:
+        with safe_open(path, framework="np") as file:
+            notation = json.loads(file.metadata()["network"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+        size, classes = tuple(notation["size"]), tuple(notation["classes"])
+        network = NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights)
+        check_weights(network)
+    except OSError as error:
+        raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"network {path} is no model.safetensors of foldtext, or is damaged: {error}") from None
+    return network
+
+
+def check_weights(network: NetworkFile) -> None:
+    """Raise `ValueError` unless the weights are those of the layers, with their shapes."""
+    needed: dict[str, tuple[int, ...]] = {}
+    for sized in network.size_layers():
+        (c, h, w), outputs = sized.input, sized.output[0]
+        if isinstance(sized.layer, Conv | Linear):
+            shape = (outputs, c, 3, 3) if isinstance(sized.layer, Conv) else (outputs, c * h * w)
+            needed |= {f"{sized.name}.weight": shape, f"{sized.name}.bias": (outputs,)}
+    found = {name: tuple(weight.shape) for name, weight in network.weights.items()}
+    if found != needed:
+        differs = sorted(name for name in {*found, *needed} if found.get(name) != needed.get(name))
+        raise ValueError(f"{differs[0]} is {found.get(differs[0])}, and should be {needed.get(differs[0])}")
+
+
+def slot_parameters(network: NetworkFile) -> Parameters | None:
+    """The weights of the narrow network of one slot, see `train.inference.grouped.slot_network`.
+
+    None for fold=1, and for weights that are not copies of one narrow network.
+    """
+    f, weights = network.fold, network.weights
+    if f == 1:
+        return None
+    try:
+        narrow = network.size_layers(slot_of=f)
+    except UserError:
+        return None
+    found: dict[str, NDArray[Any]] = {}
+    for sized in narrow:
+        if not isinstance(sized.layer, Conv | Linear):
+            continue
+        weight, bias = weights[f"{sized.name}.weight"], weights[f"{sized.name}.bias"]
+        o, (c, h, w) = sized.output[0], sized.input
+        i = c if isinstance(sized.layer, Conv) else c * h * w
+        own, own_bias = weight[:o, :i], bias[:o]
+        whole, whole_bias = np.zeros_like(weight), np.zeros_like(bias)
+        if f * o > weight.shape[0] or f * i > weight.shape[1]:
+            return None
+        for j in range(f):
+            whole[j * o : (j + 1) * o, j * i : (j + 1) * i] = own
+            whole_bias[j * o : (j + 1) * o] = own_bias
+        if not (np.array_equal(whole, weight) and np.array_equal(whole_bias, bias)):
+            return None
+        found |= {f"{sized.name}.weight": own, f"{sized.name}.bias": own_bias}
+    return found
