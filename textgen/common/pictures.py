@@ -139,7 +139,7 @@ def read_picture(path: str | Path, size: Size | None = None) -> U8:
     """
     with open_picture(Path(path), str(path)) as picture:
         pixels = picture.decode_rgb()
-    return pixels if size is None or pixels.shape[:2] == tuple(size) else _resize(pixels, size)
+    return pixels if size is None or pixels.shape[:2] == tuple(size) else resize(pixels, size)
 
 
 def inspect_picture(path: Path) -> tuple[str, Size]:
@@ -159,10 +159,11 @@ def read_pixels(path: Path, size: Size, digest: str = "") -> tuple[U8, bool]:
         raise UserError(f"{path} changed while it was read: try again when nothing writes to the folder")
     with open_picture(data, str(path)) as picture:
         pixels = picture.decode_rgb()
-    return (pixels, False) if pixels.shape[:2] == size else (_resize(pixels, size), True)
+    return (pixels, False) if pixels.shape[:2] == size else (resize(pixels, size), True)
 
 
-def _resize(pixels: U8, size: Size) -> U8:
+def resize(pixels: U8, size: Size) -> U8:
+    """Scale a crop (h, w, 3) to `size` (H, W), as all commands scale crops: areas are averaged where it shrinks."""
     import cv2  # noqa: PLC0415
 
     shrinks = pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]
