@@ -12,6 +12,7 @@ from pathlib import Path
 COMMANDS = {
     "new": ("textgen.new.main", "write a first file for a game"),
     "preview": ("textgen.preview.main", "draw crops of a game as a picture and a page"),
+    "label": ("textgen.label.main", "label the crops of footage by an OCR engine or a network"),
     "lint": ("textgen.lint.main", "check what a game's crops give away besides their texts"),
     "stream": ("textgen.stream.main", "draw a simulated stream with a game's counter, to try programs on"),
     "textgen": ("textgen.main", "build a data set"),

@@ -26,7 +26,22 @@ WORDS = {  # that a flag takes
 FLAGS = ("--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--shell-completion", "-sc")
 GROUPS = tuple(sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))))
 # The settings of all commands that are paths.
-PATHS = ("data", "data_dir", "dataset", "out", "path", "plots", "real", "run", "runs", "start", "teacher")
+PATHS = (
+    "corrections",
+    "crops",
+    "data",
+    "data_dir",
+    "dataset",
+    "file",
+    "out",
+    "path",
+    "plots",
+    "real",
+    "run",
+    "runs",
+    "start",
+    "teacher",
+)
 
 
 def prepare(arguments: Sequence[str], config: str, renamed: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,6 @@
 """The automaton of a spec: it finds the labels of a text, and texts that can be read with two labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TypeAlias
 
@@ -68,11 +68,20 @@ class Automaton:
 
     def find_labels(self, start: int, text: str) -> list[int]:
         """Find the numbers of all labels with which `text` can be read from the state `start`."""
-        readings = self._follow_jumps({(start, UNREAD)})
-        for char in map(self._fold, text):
-            reached = {(self.steps[state].get(char), label) for state, label in readings}
-            readings = self._follow_jumps({(state, label) for state, label in reached if state is not None})
+        readings = self.start(start)
+        for char in text:
+            readings = self.read(readings, char)
         return sorted(label for state, label in readings if state == ACCEPT)
+
+    def start(self, *states: int) -> set[Reading]:
+        """The readings of no character from any of `states`."""
+        return self._follow_jumps({(state, UNREAD) for state in states})
+
+    def read(self, readings: Iterable[Reading], char: str) -> set[Reading]:
+        """The readings of one character more; none if no text goes on with it."""
+        folded = self._fold(char)
+        reached = {(self.steps[state].get(folded), label) for state, label in readings}
+        return self._follow_jumps({(state, label) for state, label in reached if state is not None})
 
     def find_ambiguous_text(self, one: Reading, two: Reading) -> str | None:
         """Find the shortest text that can be read from both `one` and `two` with different labels.

@@ -1,0 +1,77 @@
+"""The distinct crops of a sequence: each is read once, and so are those that hardly differ from the one before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from textgen.common.array_types import U8
+from textgen.common.pictures import read_picture
+from textgen.label.cache import ReadingCache, hash_crop
+from textgen.label.readers import Reader, Reading
+
+# The largest mean difference, in levels of 255, over any square of `SQUARE` pixels of one channel. In five counters of
+# three videos, crops with different texts differ by at least 67, most crops that follow each other by less than 8.
+NEAR = 8
+SQUARE = 4
+BATCH = 16  # crops that are read at once, and at most lost when the process is ended
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """A distinct crop: the digest of its pixels, and the rows of the sequence, in order, that it stands for."""
+
+    digest: str
+    rows: tuple[int, ...]
+
+
+def differ(one: U8, two: U8) -> float:
+    """The largest mean difference, in levels, over any square of both crops, uint8 (h, w, 3); inf if sizes differ."""
+    if one.shape != two.shape:
+        return float("inf")
+    return float(cv2.blur(cv2.absdiff(one, two).astype(np.float32), (SQUARE, SQUARE)).max())
+
+
+def read_distinct(
+    files: Iterable[Path], reader: Reader, cache: ReadingCache, progress: Callable[[int], object] | None = None
+) -> tuple[list[Distinct], list[Reading]]:
+    """Read the crops in `files`, which are in the order of time, as far as `cache` does not hold their readings.
+
+    Returns the distinct ones in the same order, and their readings. A crop that hardly differs from the first of its
+    group joins it, so that slow changes do not add up. Holds `BATCH` crops at a time. `progress` is called with numbers
+    of crops that are done.
+    """
+    groups: list[tuple[str, list[int]]] = []
+    pending: dict[str, U8] = {}
+    first: U8 | None = None
+    done = -1
+    for row, file in enumerate(files):
+        crop = read_picture(file)
+        if first is not None and differ(first, crop) <= NEAR:
+            groups[-1][1].append(row)
+            continue
+        first, digest = crop, hash_crop(crop)
+        groups.append((digest, [row]))
+        if cache.get(digest) is None:
+            pending[digest] = crop
+        if len(pending) >= BATCH:
+            _read(pending, reader, cache)
+            if progress:
+                progress(row - done)
+            done = row
+    _read(pending, reader, cache)
+    if progress and groups:
+        progress(row - done)
+    distinct = [Distinct(digest, tuple(rows)) for digest, rows in groups]
+    readings = [cache.get(one.digest) for one in distinct]
+    return distinct, [reading for reading in readings if reading is not None]
+
+
+def _read(pending: dict[str, U8], reader: Reader, cache: ReadingCache) -> None:
+    if pending:
+        cache.add(zip(pending, reader.read(list(pending.values())), strict=True))
+        pending.clear()
