@@ -20,8 +20,8 @@ array([0, 0, 0])
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,6 +125,28 @@ class Smoother:
         self._last: float | None = None  # the time of the last frame
         self._decided: tuple[int, float] | None = None  # the last label that was decided, and its time
         self._changes, self._seconds = CHANGES * SEEN, SEEN
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs to go on from here, as arrays for `numpy.savez`."""
+        held = slice(self._first, self._first + self._held)
+        label, time = (-1, np.nan) if self._decided is None else self._decided
+        last = np.nan if self._last is None else self._last
+        numbers = np.array([last, label, time, self._changes, self._seconds])
+        return {
+            "scores": self._scores.copy(),
+            "pointers": self._pointers[held].copy(),
+            "times": self._times[held].copy(),
+            "numbers": numbers,
+        }
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where a smoother of the same classes, kind and lag was when it was saved."""
+        last, label, time, changes, seconds = saved["numbers"].tolist()
+        self._scores, self._first, self._held = saved["scores"].copy(), 0, len(saved["times"])
+        self._pointers[: self._held], self._times[: self._held] = saved["pointers"], saved["times"]
+        self._last = None if np.isnan(last) else last
+        self._decided = None if label < 0 else (int(label), time)
+        self._changes, self._seconds = changes, seconds
 
     def _intervals(self, times: F64) -> F64:
         """Seconds since the frame before; -1 for the first frame of all."""
