@@ -26,19 +26,24 @@ from textgen.spec.values import OTHER
 
 CONFIDENT = 0.9  # alone
 SUPPORTED = 0.5  # with a neighbour that was read alike
-EMPTY = 0.5  # of a reading of nothing, within a run
-EMPTY_RUN = 3  # crops
+EMPTY = 0.7  # of a reading of nothing, within a run
+EMPTY_RUN = 3  # frames
+MOST_REPEATED = 8  # frames that are alike and show nothing count so often at most
 REACH = 1.0  # seconds between neighbours
 MOST, LEAST = 0.99, 0.3  # limits of the confidence that the sequence is found with
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A crop of the sequence: its seconds, what was read, and what that stands for; `given` by the user is certain."""
+    """A crop of the sequence: its seconds, what was read, and what that stands for.
+
+    It stands for `count` crops that are alike. What is `given` by the user is certain.
+    """
 
     time: float
     reading: Reading
     match: Match | None
+    count: int = 1
     given: bool = False
 
     @property
@@ -69,7 +74,10 @@ def decide(crops: Sequence[Evidence], classes: Sequence[str], kind: Kind) -> lis
         return []
     times = np.array([crop.time for crop in crops])
     scores = _log_likelihoods(crops, {name: number for number, name in enumerate(classes)})
-    best = [classes[number] for number in smooth(scores, times, classes, kind)]
+    # Nothing to read in many frames is more evidence than in one; of a misread text the same would be wrong.
+    repeats = [min(crop.count, MOST_REPEATED) if crop.is_empty else 1 for crop in crops]
+    smoothed = smooth(np.repeat(scores, repeats, 0), np.repeat(times, repeats), classes, kind)
+    best = [classes[number] for number in smoothed[np.cumsum(repeats) - 1]]
     agrees = [_is_sure(crop, label) for crop, label in zip(crops, best, strict=True)]
     return [_decide_one(crops, best, agrees, at, times, kind) for at in range(len(crops))]
 
@@ -100,7 +108,7 @@ def _decide_one(
     if crop.given and crop.match:
         return Decision(crop.match)
     if crop.is_empty:
-        return _decide_empty(crops, at, label)
+        return _decide_empty(crops, best, at)
     shown = crop.reading.text if crop.reading.text is not None else crop.reading.label
     confidence = crop.reading.confidence
     near = [
@@ -136,13 +144,15 @@ def _find_agreement(
     return found[0] if len({match.text for match in found if match}) == 1 else None
 
 
-def _decide_empty(crops: Sequence[Evidence], at: int, label: str) -> Decision:
+def _decide_empty(crops: Sequence[Evidence], best: Sequence[str], at: int) -> Decision:
+    """About a crop in which nothing was read: it shows no counter if this goes on for some frames."""
     first = last = at
-    while first > 0 and crops[first - 1].is_empty:
+    while first > 0 and best[first - 1] == OTHER:
         first -= 1
-    while last + 1 < len(crops) and crops[last + 1].is_empty:
+    while last + 1 < len(crops) and best[last + 1] == OTHER:
         last += 1
-    if label != OTHER or last - first + 1 < min(EMPTY_RUN, len(crops)):
+    run = sum(crop.count for crop in crops[first : last + 1] if crop.is_empty)
+    if best[at] != OTHER or run < min(EMPTY_RUN, sum(crop.count for crop in crops)):
         return Decision(None, "nothing was read, unlike in its neighbours")
     if crops[at].reading.confidence < EMPTY:
         return Decision(None, "nothing was read, but the reader is not sure")

@@ -169,7 +169,7 @@ def _weigh(
             if (given := fixed.get(rows[at].file)) is not None:
                 evidence.append(([at], Evidence(rows[at].time, Reading(given.text, 1.0), given, given=True)))
         if rest and reading is not None:
-            evidence.append((rest, Evidence(rows[rest[0]].time, reading, find_match(matcher, reading))))
+            evidence.append((rest, Evidence(rows[rest[0]].time, reading, find_match(matcher, reading), len(rest))))
     return sorted(evidence, key=lambda pair: pair[0][0])
 
 

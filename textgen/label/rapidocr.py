@@ -2,14 +2,19 @@
 
 Only the model is used, with ONNX Runtime. The package itself needs opencv-python, which replaces files of
 opencv-python-headless and needs libraries of a screen, so that it is installed without its dependencies and is never
-imported. What surrounds the model is as in the package, with two differences: crops are not padded to 320 pixels, which
-takes a third of the time and reads the same, and the confidence is that of the least certain character, not the mean.
+imported. What surrounds the model is as in the package, with three differences:
+
+- Crops are not padded to 320 pixels, which takes a third of the time and reads the same.
+- The confidence is that of the least certain character, not the mean.
+- A crop shows nothing where no character of the game is likely anywhere: on bare backgrounds the model is unsure, and
+  often finds a character of another script. With a counter the largest probability of all characters of the game
+  together was 1.00 in all crops of five counters, on backgrounds 0.02 in the median and below 0.43 in nine of ten.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from math import ceil
@@ -21,6 +26,7 @@ import numpy as np
 
 from textgen.common.array_types import F32, U8
 from textgen.common.errors import UserError
+from textgen.label.matching import CONFUSED
 from textgen.label.readers import Reader, ReaderSettings, Reading, refuse_run
 
 PACKAGE, VERSION = "rapidocr-onnxruntime", "1.4.4"
@@ -28,18 +34,20 @@ MODEL = "models/ch_PP-OCRv4_rec_infer.onnx"
 HEIGHT = 48  # pixels, of the model's input
 NARROWEST, WIDEST = 48, 3200  # pixels, of the same
 BATCH = 8
+PRESENT = 0.5  # the probability of any character of the game, below which an unsure text is none
+SURE = 0.8  # a text of other characters that is read as sure is one
 
 
 def make_reader(settings: ReaderSettings) -> Reader:
     """Return the reader. Raises `UserError` with the commands that install what is missing."""
     refuse_run("rapidocr", settings)
-    return RapidOcr(_find_model(), settings.threads)
+    return RapidOcr(_find_model(), settings.spec.characters, settings.threads)
 
 
 class RapidOcr:
-    """The recogniser in the file `model`, on `threads` threads."""
+    """The recogniser in the file `model`, for texts of `characters`, on `threads` threads."""
 
-    def __init__(self, model: Path, threads: int = 1) -> None:
+    def __init__(self, model: Path, characters: Collection[str], threads: int = 1) -> None:
         import onnxruntime  # noqa: PLC0415 - an optional package
 
         options = onnxruntime.SessionOptions()
@@ -48,7 +56,9 @@ class RapidOcr:
         self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         known = self._session.get_modelmeta().custom_metadata_map["character"].splitlines()
         self._characters = ["", *known, " "]  # the first is CTC's blank
-        self.name = f"rapidocr {VERSION}"
+        wanted = {*characters, *CONFUSED} - {" "}
+        self._wanted = np.array([at for at, char in enumerate(self._characters) if char in wanted], np.int64)
+        self.name = f"rapidocr {VERSION} {''.join(sorted(characters))}"
 
     def read(self, crops: Sequence[U8]) -> list[Reading]:
         """Read crops, RGB uint8 (h, w, 3); an empty crop has an empty text."""
@@ -71,8 +81,12 @@ class RapidOcr:
         """The most likely character at each place (CTC): repetitions are one, and blanks are left out."""
         best, chances = probabilities.argmax(1), probabilities.max(1)
         kept = (best != 0) & np.concatenate([[True], best[1:] != best[:-1]])
-        text = "".join(self._characters[at] for at in best[kept])
-        return Reading(text, float(chances[kept].min() if kept.any() else chances.min()))
+        text = "".join(self._characters[at] for at in best[kept]).strip()
+        confidence = float(chances[kept].min()) if text else 0.0
+        present = float(probabilities[:, self._wanted].sum(1).max())
+        if not text or (present < PRESENT and confidence < SURE):
+            return Reading("", 1 - present)
+        return Reading(text, confidence)
 
 
 def _prepare(crop: U8) -> F32:
