@@ -19,6 +19,7 @@ COMMANDS = {
     "export": ("textgen.export.main", "write a data set as ImageFolder, Parquet or WebDataset"),
     "train": ("train.__main__", "train and evaluate a network"),
     "evaluate": ("train.evaluate.__main__", "evaluate a trained network on other crops, or again"),
+    "predict": ("train.predict.__main__", "read values from footage with trained networks"),
     "report": ("train.report.__main__", "tables of many runs"),
     "cost": ("train.cost.__main__", "compute operations, bytes and arithmetic intensity"),
     "bench": ("train.bench.__main__", "measure crops a second"),

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from train.config.compose import compose
     from train.folding.fold_model import fold_model
     from train.inference.network import Network, load
+    from train.predict.predictor import Predictor
     from train.runs.run import run
 
-__all__ = ["Network", "compose", "fold_model", "load", "run"]
+__all__ = ["Network", "Predictor", "compose", "fold_model", "load", "run"]
 
 if not TYPE_CHECKING:  # so that a type checker knows the names above and no others
     _MODULES = {
         "Network": "train.inference.network",
+        "Predictor": "train.predict.predictor",
         "compose": "train.config.compose",
         "fold_model": "train.folding.fold_model",
         "load": "train.inference.network",

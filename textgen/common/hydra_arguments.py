@@ -27,18 +27,22 @@ FLAGS = ("--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--shel
 GROUPS = tuple(sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))))
 # The settings of all commands that are paths.
 PATHS = (
+    "annotate",
     "corrections",
     "crops",
     "data",
     "data_dir",
     "dataset",
     "file",
+    "labels",
     "out",
     "path",
     "plots",
     "real",
+    "real_test",
     "run",
     "runs",
+    "source",
     "start",
     "teacher",
 )

@@ -1,0 +1,1 @@
+"""From footage to values: trained networks read regions of every frame."""

@@ -1,0 +1,24 @@
+"""`python -m train.predict run=… source=… regions=…`: values from footage; see docs/reference/predict.md."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from textgen.common import hydra_app
+from textgen.common.validation import validate
+from train.predict.readouts import check_repeated_names
+from train.predict.run import predict
+from train.predict.settings import Settings
+
+
+@hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="predict")
+@hydra_app.command
+def _main(config: DictConfig) -> None:
+    check_repeated_names(hydra_app.given_settings())
+    print(predict(validate(Settings, hydra_app.to_plain(config))), flush=True)
+
+
+def main() -> None:
+    """The console script."""
+    hydra_app.run(_main, "predict")

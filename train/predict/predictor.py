@@ -1,0 +1,186 @@
+"""A trained run that reads crops: values with their probabilities, in the fastest engine that is here.
+
+from train import Predictor
+
+predictor = Predictor.load("runs/sot_time_f4_default_s0_7c28cdbe")
+readings = predictor(crops)  # uint8 (n, h, w, 3) in RGB, of any size: [Prediction("16", 0.998), …]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import yaml
+
+from textgen.common.array_types import F32, U8
+from textgen.common.errors import UserError
+from textgen.common.pictures import resize
+from textgen.spec.parser import Spec
+from train.inference.cpu.compiled import CompiledNetwork
+from train.inference.network_file import NetworkFile, read_network_file, slot_parameters, weights_path
+from train.models.notation import Conv
+
+Engine = Literal["auto", "fused", "onnxruntime", "eager"]
+UNSURE = "unsure"  # in place of a value whose probability is below the threshold
+BATCH = 1024  # crops in one call of the engine, at most
+TINY = 1e-30  # a probability of 0 has a logarithm, too
+
+
+class Prediction(NamedTuple):
+    """What a network reads in a crop: the name of a class, or "unsure", and the probability of the best class."""
+
+    value: str
+    probability: float
+
+
+class Predictor:
+    """Reads crops with one network; threads may share it.
+
+    `size` (H, W) and `classes` are the network's, `fold` is the number of crops in a stack. `engine` names what runs
+    it, and `threshold` is the probability below which a value is "unsure". `spec` is the game's, None if the run's
+    folder does not tell it, and `name` is the game's.
+    """
+
+    def __init__(
+        self, file: NetworkFile, run: Path, engine: Engine, device: str, threads: int, threshold: float | None
+    ):
+        self.size, self.classes, self.fold, self.run = file.size, file.classes, file.fold, run
+        about = _read_result(run)
+        fitted = about.get("unsure_below")
+        self.has_fitted_threshold = isinstance(fitted, float)
+        self.threshold = threshold if threshold is not None else fitted if isinstance(fitted, float) else 0.0
+        self.name, self.spec = str(about.get("game", run.name)), _read_spec(run)
+        self.engine, self._logits = _prepare(file, run, engine, device, threads)
+
+    @classmethod
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        engine: Engine = "auto",
+        device: str = "cpu",
+        threads: int = 1,
+        threshold: float | None = None,
+    ) -> Predictor:
+        """Load a run's folder, or a `model.safetensors`.
+
+        `engine` is "fused" (machine code for this processor, or one kernel on a GPU), "onnxruntime", "eager" (PyTorch)
+        or "auto": the fused code, where it can run the network. `device` is "cpu", "cuda" or "cuda:1". `threshold` None
+        is that of the run's validation crops (`unsure_below` in its result.json), 0 if it has none. Raises `UserError`
+        for what is no run, and for an engine that is not installed or cannot run the network.
+        """
+        path = Path(run).expanduser()
+        return cls(read_network_file(path), path, engine, device, threads, threshold)
+
+    def __call__(self, crops: U8 | Iterable[U8]) -> list[Prediction]:
+        """Read crops: uint8 (n, h, w, 3) in RGB, or n of (h, w, 3), which may differ in size.
+
+        Consecutive crops share a stack. Raises `ValueError` for another type or shape.
+        """
+        if isinstance(crops, np.ndarray) and crops.ndim == 3:
+            raise ValueError("crops are uint8 (n, h, w, 3); for one crop give crop[None]")
+        scaled = [self.scale(np.asarray(crop)) for crop in crops]
+        if not scaled:
+            return []
+        best, probabilities = find_best(self.log_probabilities(np.stack(scaled)))
+        return [
+            Prediction(self.name_of(label, probability), probability)
+            for label, probability in zip(best.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    def scale(self, crop: U8) -> U8:
+        """A crop, RGB uint8 (h, w, 3), in the network's size. Raises `ValueError` for another type or shape."""
+        if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or not crop.size:
+            raise ValueError(f"a crop is uint8 (h, w, 3), not {crop.dtype} {crop.shape}")
+        return crop if crop.shape[:2] == self.size else resize(crop, self.size)
+
+    def log_probabilities(self, crops: U8) -> F32:
+        """The logarithm of every class's probability, float32 (n, classes), of crops uint8 (n, H, W, 3) of `size`."""
+        step = max(BATCH // self.fold, 1) * self.fold  # whole stacks
+        parts = [self._logits(crops[at : at + step]) for at in range(0, len(crops), step)]
+        logits = np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+        logits -= logits.max(1, keepdims=True, initial=-np.inf) if len(logits) else 0
+        return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)), np.float32)
+
+    def name_of(self, label: int, probability: float) -> str:
+        """The value of a class's number: its name, or "unsure" below the threshold."""
+        return self.classes[label] if probability >= self.threshold else UNSURE
+
+
+def find_best(log_probabilities: F32) -> tuple[np.ndarray[Any, np.dtype[np.int64]], F32]:
+    """The most likely class of each row, int64 (n,), and its probability, float32 (n,)."""
+    best = log_probabilities.argmax(1)
+    return best, np.exp(log_probabilities[np.arange(len(best)), best])
+
+
+def _prepare(
+    file: NetworkFile, run: Path, engine: Engine, device: str, threads: int
+) -> tuple[str, Callable[[U8], F32]]:
+    """The name of the engine, and a function from crops to logits, or to logarithms of probabilities."""
+    if device == "cpu" and engine in ("auto", "fused"):
+        if isinstance(file.layers[0], Conv) or engine == "fused":
+            slot = slot_parameters(file)
+            network = CompiledNetwork(
+                file.layers,
+                file.weights if slot is None else slot,
+                size=file.size,
+                classes=len(file.classes),
+                fold=file.fold if slot is None else 1,
+                slot_of=1 if slot is None else file.fold,
+                threads=threads,
+            )
+            return "fused", network
+        engine = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "eager"
+    return _prepare_with_torch(run, engine, device, threads)
+
+
+def _prepare_with_torch(run: Path, engine: Engine, device: str, threads: int) -> tuple[str, Callable[[U8], F32]]:
+    """The engines of `train.inference.engines`, which need PyTorch, at least to write the ONNX file."""
+    import torch  # noqa: PLC0415, a slow import that the fused code does without
+
+    from train.common.machine import select_device  # noqa: PLC0415
+    from train.inference import engines, network  # noqa: PLC0415
+
+    chosen = select_device(device)
+    candidates: Sequence[Literal["fused", "onnxruntime", "eager"]] = (
+        ("fused", "eager") if engine == "auto" else (engine,)
+    )
+    name = next((each for each in candidates if engines.reason_missing(each, chosen) is None), candidates[-1])
+    if reason := engines.reason_missing(name, chosen):
+        raise UserError(f"engine={name} is not available: {reason}; or give engine=auto")
+    if chosen.type == "cpu":
+        torch.set_num_threads(threads)
+    runner = engines.Engines(chosen, threads=threads).prepare(name, "fp32", network.load(run), "dense")
+
+    def logits(crops: U8) -> F32:
+        probabilities = runner.probabilities(runner.run(runner.place(np.ascontiguousarray(crops))))
+        return np.log(np.maximum(probabilities, np.float32(TINY)))
+
+    return f"{name}{f' on {chosen}' if chosen.type != 'cpu' else ''}", logits
+
+
+def _folder(run: Path) -> Path:
+    return weights_path(run).parent
+
+
+def _read_result(run: Path) -> dict[str, Any]:
+    """The run's result.json; empty where there is none, as for a single `model.safetensors`."""
+    with suppress(OSError, ValueError):
+        found = json.loads((_folder(run) / "result.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _read_spec(run: Path) -> Spec | None:
+    """The spec of the run's game, from its config.yaml."""
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        game = yaml.safe_load((_folder(run) / "config.yaml").read_text(encoding="utf-8"))["game"]
+        given = {key: game[key] for key in ("label", "fields", "other", "groups") if key in game}
+        return Spec.parse(game["spec"], **given)
+    return None

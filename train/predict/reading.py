@@ -1,0 +1,221 @@
+"""From frames to rows: regions are cut and scaled, read in groups, smoothed, joined and put in order."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.common.array_types import F32, U8
+from textgen.common.pictures import resize
+from textgen.footage.frames import Frame
+from textgen.footage.smoothing import LAG, Smoother
+from train.predict.predictor import UNSURE, Predictor, find_best
+from train.predict.readouts import Joined, Readout
+from train.predict.rows import Row
+
+GROUP = 240  # frames that are read at once: whole stacks for fold 1 to 6
+LIVE_GROUP = 12  # of a stream that is shown while it is read
+LONG_LAG = 600  # frames after which a value of a file is decided
+Key = tuple[str, tuple[int, int]]  # a region and a size (H, W) of crops
+
+
+class Clock:
+    """Seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - started
+
+
+class ReadoutState:
+    """What one readout knows of frames whose rows are not written yet."""
+
+    def __init__(self, readout: Readout, lag: int):
+        self.readout = readout
+        self.labels = np.empty(0, np.int64)
+        self.probabilities = np.empty(0, np.float32)
+        self.decided = np.empty(0, np.int64)
+        self.smoother = Smoother(readout.predictor.classes, readout.kind, lag) if readout.kind else None
+
+    def add(self, scores: F32, times: NDArray[np.float64]) -> None:
+        labels, probabilities = find_best(scores)
+        self.labels = np.concatenate([self.labels, labels])
+        self.probabilities = np.concatenate([self.probabilities, probabilities])
+        self._decide(self.smoother.push(scores, times) if self.smoother else labels)
+
+    def finish(self) -> None:
+        if self.smoother:
+            self._decide(self.smoother.finish())
+
+    def _decide(self, labels: NDArray[np.int64]) -> None:
+        self.decided = np.concatenate([self.decided, labels])
+
+    def forget(self, count: int) -> None:
+        self.labels, self.probabilities = self.labels[count:], self.probabilities[count:]
+        self.decided = self.decided[count:]
+
+
+class FootageReader:
+    """Takes frames one after the other and gives rows, in the order of frames and readouts, joined texts last.
+
+    Its memory does not grow. `save` and `restore` carry it over to another process, between groups of frames.
+    """
+
+    def __init__(
+        self, readouts: Sequence[Readout], joined: Sequence[Joined], *, changes: bool, live: bool, clock: Clock
+    ):
+        self._readouts, self._joined, self._changes, self._clock = readouts, joined, changes, clock
+        self.group = LIVE_GROUP if live else GROUP
+        self._states = [ReadoutState(readout, LAG if live else LONG_LAG) for readout in readouts]
+        self._smooths = any(readout.kind for readout in readouts)
+        self._crops: dict[Key, U8] = {}
+        for readout in readouts:
+            size = readout.predictor.size
+            self._crops[readout.region.name, size] = np.empty((self.group, *size, 3), np.uint8)
+        self._sizes = defaultdict[str, list[tuple[int, int]]](list)
+        for name, size in self._crops:
+            self._sizes[name].append(size)
+        self._regions = {readout.region.name: readout.region for readout in readouts}
+        self._frames, self._times = np.empty(0, np.int64), np.empty(0, np.float64)
+        self._new: list[tuple[int, float]] = []  # frame and time of the crops that are not read yet
+        self._shown: dict[str, str] = {}  # the value of each region in its last row
+        self.counts: defaultdict[tuple[str, str], int] = defaultdict(
+            int
+        )  # values "unsure" and "other", and all, by name
+
+    @property
+    def is_between_groups(self) -> bool:
+        return not self._new
+
+    def add(self, frame: Frame) -> list[Row]:
+        """Take a frame; return the rows that are known now."""
+        with self._clock.measure("crops"):
+            at = len(self._new)
+            for name, region in self._regions.items():
+                crop = frame.crop(region)
+                for size in self._sizes[name]:
+                    self._crops[name, size][at] = crop if crop.shape[:2] == size else resize(crop, size)
+            self._new.append((frame.index, frame.time))
+        return self._read() if len(self._new) == self.group else []
+
+    def finish(self) -> list[Row]:
+        """Return the rows that are left."""
+        rows = self._read() if self._new else []
+        with self._clock.measure("smoothing"):
+            for state in self._states:
+                state.finish()
+        return rows + self._take_rows()
+
+    def _read(self) -> list[Row]:
+        count = len(self._new)
+        times = np.array([seconds for _, seconds in self._new])
+        self._frames = np.concatenate([self._frames, np.array([index for index, _ in self._new], np.int64)])
+        self._times = np.concatenate([self._times, times])
+        self._new = []
+        scores = self._compute(count)
+        with self._clock.measure("smoothing"):
+            for state in self._states:
+                key = state.readout.region.name, state.readout.predictor
+                state.add(scores[key], times)
+        return self._take_rows()
+
+    def _compute(self, count: int) -> dict[tuple[str, Predictor], F32]:
+        """The log probabilities of the new crops, one call for each network."""
+        regions: dict[Predictor, list[str]] = defaultdict(list)
+        for readout in self._readouts:
+            if readout.region.name not in regions[readout.predictor]:
+                regions[readout.predictor].append(readout.region.name)
+        scores = {}
+        with self._clock.measure("network"):
+            for predictor, names in regions.items():
+                crops = [self._crops[name, predictor.size][:count] for name in names]
+                together = predictor.log_probabilities(crops[0] if len(crops) == 1 else np.concatenate(crops))
+                for number, name in enumerate(names):
+                    scores[name, predictor] = together[number * count : (number + 1) * count]
+        return scores
+
+    def _take_rows(self) -> list[Row]:
+        """The rows of frames whose values are all decided."""
+        with self._clock.measure("rows"):
+            count = min(len(state.decided) for state in self._states)
+            values, smoothed, probabilities = [], [], []
+            for state in self._states:
+                predictor = state.readout.predictor
+                chances = state.probabilities[:count].tolist()
+                names = zip(state.labels[:count].tolist(), chances, strict=True)
+                values.append([predictor.name_of(label, chance) for label, chance in names])
+                smoothed.append([predictor.classes[label] for label in state.decided[:count].tolist()])
+                probabilities.append(chances)
+                state.forget(count)
+            rows = []
+            for at, (frame, seconds) in enumerate(
+                zip(self._frames[:count].tolist(), self._times[:count].tolist(), strict=True)
+            ):
+                for name, value, chance, final in self._entries(at, values, smoothed, probabilities):
+                    row = Row(frame, seconds, name, value, chance, final if self._smooths else None)
+                    if self._is_wanted(row):
+                        rows.append(row)
+            self._frames, self._times = self._frames[count:], self._times[count:]
+        return rows
+
+    def _entries(
+        self, at: int, values: list[list[str]], smoothed: list[list[str]], probabilities: list[list[float]]
+    ) -> Iterator[tuple[str, str, float, str]]:
+        """Name, value, probability and smoothed value of every readout and joined text of one frame."""
+        for number, readout in enumerate(self._readouts):
+            yield readout.name, values[number][at], probabilities[number][at], smoothed[number][at]
+        for joined in self._joined:
+            chance = 1.0
+            for part in joined.parts:
+                chance *= probabilities[part][at]
+            value, final = (joined.join([of[part][at] for part in joined.parts]) for of in (values, smoothed))
+            yield joined.name, value, chance, final
+
+    def _is_wanted(self, row: Row) -> bool:
+        self.counts[row.region, row.value if row.value in (UNSURE, "other") else ""] += 1
+        if not self._changes:
+            return True
+        shown = row.value if row.smoothed is None else row.smoothed
+        if shown == UNSURE or self._shown.get(row.region) == shown:
+            return False
+        self._shown[row.region] = shown
+        return True
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """All that later rows depend on, as arrays."""
+        assert self.is_between_groups
+        arrays: dict[str, NDArray[Any]] = {"frames": self._frames, "times": self._times}
+        names = [readout.name for readout in self._readouts] + [joined.name for joined in self._joined]
+        arrays["shown"] = np.array([[name, self._shown[name]] for name in names if name in self._shown] or [["", ""]])
+        for number, state in enumerate(self._states):
+            own: dict[str, NDArray[Any]] = {
+                "labels": state.labels,
+                "probabilities": state.probabilities,
+                "decided": state.decided,
+            }
+            if state.smoother:
+                own |= {f"smoother.{name}": array for name, array in state.smoother.save().items()}
+            arrays |= {f"{number}.{name}": array for name, array in own.items()}
+        return arrays
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `save` returned. Raises `KeyError` for arrays of another reader."""
+        self._frames, self._times = arrays["frames"], arrays["times"]
+        self._shown = {name: shown for name, shown in arrays["shown"].tolist() if name}
+        for number, state in enumerate(self._states):
+            own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{number}.")}
+            state.labels, state.probabilities, state.decided = own["labels"], own["probabilities"], own["decided"]
+            if state.smoother:
+                prefix = "smoother."
+                state.smoother.restore({n.removeprefix(prefix): a for n, a in own.items() if n.startswith(prefix)})

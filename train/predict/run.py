@@ -1,0 +1,151 @@
+"""The command: open the footage, read it, write rows, and go on where a stopped command was."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from textgen.common.atomic import OTHER_OUT, os_errors_as_user_errors
+from textgen.common.errors import UserError
+from textgen.common.progress import progress_bar
+from textgen.footage.frames import Frame, FrameReader, open_frames
+from textgen.footage.regions import load_regions
+from train.predict.annotate import annotate, check_annotate
+from train.predict.predictor import UNSURE
+from train.predict.reading import Clock, FootageReader
+from train.predict.readouts import Joined, Readout, load_readouts, parse_join
+from train.predict.resume import SavedState, identify, is_resumable, load_state, save_state, state_path
+from train.predict.rows import RowFile, find_format, lines_path
+from train.predict.settings import Settings
+
+SAVE_EVERY = 5.0  # seconds between two states on the disk
+DOUBTFUL = 0.5  # the share of values "other" or "unsure" from which a region is reported
+
+
+def predict(settings: Settings) -> str:
+    """Read the footage as the settings say; return a line about it.
+
+    Raises `UserError`. What goes wrong with the footage after its first frame is raised when the rows of the frames
+    before are written.
+    """
+    s = replace(
+        settings, source=str(Path(settings.source).expanduser()) if is_resumable(settings.source) else settings.source
+    )
+    form = find_format(s.out)
+    state_file, lines = state_path(s.out), lines_path(s.out, form)
+    with os_errors_as_user_errors(s.out, OTHER_OUT):
+        if s.overwrite:
+            state_file.unlink(missing_ok=True)
+        elif s.out.exists() and not (state_file.exists() and s.out == lines):
+            raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
+    check_annotate(s)
+    with open_frames(s.source, start=s.start, end=s.end, every=s.every) as reader:
+        regions = load_regions(s.regions, reader.size)
+        readouts = load_readouts(s, regions)
+        joined = parse_join(s.join, readouts)
+        identity = identify(s, readouts, joined)
+        saved = load_state(s.out, lines, identity) if is_resumable(s.source) else None
+        if saved is None:
+            summary = _read_all(s, reader, readouts, joined, identity, None)
+    if saved is not None:
+        print(f"{s.out} goes on at {saved.time:.2f} s, behind frame {saved.frame}", file=sys.stderr)
+        with open_frames(s.source, start=saved.time, end=s.end, every=s.every) as reader:
+            summary = _read_all(s, reader, readouts, joined, identity, saved)
+    if s.annotate:
+        annotate(s, readouts, joined)
+        summary += f"\n{s.annotate}: the footage with boxes and values"
+    return summary
+
+
+def _read_all(
+    s: Settings,
+    frames: FrameReader,
+    readouts: Sequence[Readout],
+    joined: Sequence[Joined],
+    identity: dict[str, str],
+    saved: SavedState | None,
+) -> str:
+    """Read the frames, behind those of `saved`; write all rows."""
+    clock, started = Clock(), time.perf_counter()
+    reader = FootageReader(readouts, joined, changes=s.changes, live=frames.is_live, clock=clock)
+    if saved is not None:
+        try:
+            reader.restore(saved.arrays)
+        except (KeyError, ValueError):
+            raise UserError(f"{state_path(s.out)} is damaged: begin again with overwrite=true") from None
+    smoothed = any(readout.kind for readout in readouts)
+    form = find_format(s.out)
+    rows = RowFile(s.out, form, smoothed=smoothed, offset=saved.offset if saved else None)
+    count, problem = 0, None
+    last_saved = time.perf_counter()
+    total = frames.frames // s.every if frames.frames and s.start is None and s.end is None else None
+    try:
+        with progress_bar(total, s.out.name, unit=" frames") as progress:
+            for frame in _timed(frames, clock):
+                if saved is not None and frame.index <= saved.frame:
+                    continue
+                found = reader.add(frame)
+                count += 1
+                with clock.measure("writing"):
+                    if found:
+                        rows.append(found)
+                        del found
+                    if reader.is_between_groups:
+                        progress.update(reader.group)
+                        if time.perf_counter() - last_saved > SAVE_EVERY and is_resumable(s.source):
+                            save_state(s.out, identity, SavedState(rows.sync(), frame.index, frame.time, reader.save()))
+                            last_saved = time.perf_counter()
+                del frame
+    except UserError as error:
+        problem = error
+    except KeyboardInterrupt:
+        if is_resumable(s.source):
+            rows.close()
+            again = "the same command goes on" if state_path(s.out).exists() else "the same command begins again"
+            raise KeyboardInterrupt(f"stopped; {again}") from None
+    rows.append(reader.finish())
+    rows.finish()
+    state_path(s.out).unlink(missing_ok=True)
+    if problem is not None:
+        raise UserError(f"{problem.summary}; the rows of {count} frames before are in {s.out}")
+    if frames.problem:
+        print(f"warning: {frames.problem}; the rows up to there are in {s.out}", file=sys.stderr)
+    _report_doubts(reader, readouts)
+    return _summary(s.out, count, time.perf_counter() - started, clock, readouts)
+
+
+def _timed(frames: FrameReader, clock: Clock) -> Iterator[Frame]:
+    """The frames, with the time that is spent on waiting for them."""
+    iterator = iter(frames)
+    while True:
+        with clock.measure("decoding"):
+            frame = next(iterator, None)
+        if frame is None:
+            return
+        yield frame
+        del frame
+
+
+def _report_doubts(reader: FootageReader, readouts: Sequence[Readout]) -> None:
+    """Print a warning for regions that mostly show no value: a wrong region, or a network for another game."""
+    for readout in readouts:
+        name, counts = readout.name, reader.counts
+        unsure, other, sure = (counts[name, value] for value in (UNSURE, "other", ""))
+        total = max(unsure + other + sure, 1)
+        if (unsure + other) / total > DOUBTFUL:
+            print(
+                f"warning: {name} shows no counter in {other / total:.0%} of the frames and is unsure in"
+                f" {unsure / total:.0%}: are the region, and the run for {readout.predictor.name}, the right ones?",
+                file=sys.stderr,
+            )
+
+
+def _summary(out: Path, count: int, seconds: float, clock: Clock, readouts: Sequence[Readout]) -> str:
+    engines = ", ".join(dict.fromkeys(readout.predictor.engine for readout in readouts))
+    shares: dict[str, Any] = {name: f"{spent / seconds:.0%}" for name, spent in clock.seconds.items()}
+    spent = ", ".join(f"{name} {share}" for name, share in shares.items())
+    return f"{out}: {count} frames in {seconds:.1f} s, {count / seconds:.0f} frames/s ({spent}; engine {engines})"
