@@ -8,13 +8,14 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from textgen.common.errors import UserError
+from textgen.common.pyav import import_pyav
 from textgen.footage.frames import PICTURE_RATE, Footage, Frame
 from textgen.footage.pixels import DecodedPixels
 
+NEEDS_PYAV = "videos and streams need PyAV: pip install 'foldtext[video]'; pictures do not"
 OPEN_SECONDS, READ_SECONDS = 15.0, 30.0  # how long a stream may say nothing
 MAX_THREADS = 4  # each holds a frame
 NO_VIDEO = ("tty", "bin", "xbin", "idf", "adf")  # text files, which the library would draw
@@ -53,10 +54,11 @@ class VideoFootage(Footage):
         self._container.close()
 
     def _open(self) -> None:
-        av = import_pyav()
+        av = import_pyav(NEEDS_PYAV)
         try:
             if self._is_url:
-                self._container = av.open(self.name, timeout=(OPEN_SECONDS, READ_SECONDS))
+                self._container = av.open(self.name, timeout=(NEEDS_PYAV = "videos and streams need PyAV: pip install 'foldtext[video]'; pictures do not"
+OPEN_SECONDS, READ_SECONDS))
             else:
                 self._container = av.open(f"file:{os.path.abspath(self.name)}")
         except (av.FFmpegError, OSError) as error:
@@ -91,7 +93,7 @@ class VideoFootage(Footage):
         """
         unit, shown, keys = float(self._stream.time_base), array("q"), []
         limit: float | None = None
-        with suppress(import_pyav().FFmpegError):
+        with suppress(import_pyav(NEEDS_PYAV).FFmpegError):
             for packet in self._container.demux(self._stream):
                 if packet.size == 0:
                     break
@@ -124,7 +126,7 @@ class VideoFootage(Footage):
 
     def _packets(self, key: KeyFrame | None) -> Iterator[Any]:
         """Packets from a key frame on, the last one empty, so that the decoder gives the frames that it holds."""
-        av = import_pyav()
+        av = import_pyav(NEEDS_PYAV)
         began = key is None
         try:
             for packet in self._container.demux(self._stream):
@@ -143,7 +145,7 @@ class VideoFootage(Footage):
         yield None
 
     def _decode(self, key: KeyFrame | None) -> Iterator[Frame]:
-        av = import_pyav()
+        av = import_pyav(NEEDS_PYAV)
         context, unit = self._stream.codec_context, float(self._stream.time_base)
         index, skip_before = (key.index, key.pts) if key else (0, None)
         time, damaged, failed = 0.0, 0, None
@@ -196,22 +198,15 @@ class VideoFootage(Footage):
         return TOLERANCE if not self.frame_rate else max(TOLERANCE, 3 / self.frame_rate)
 
 
-@cache
-def import_pyav() -> Any:
-    """The module av. Raises `UserError` if it is not installed."""
-    try:
-        import av  # noqa: PLC0415
-    except ImportError:
-        raise UserError("videos and streams need PyAV: pip install 'foldtext[video]'; pictures do not") from None
-    av.logging.set_level(av.logging.PANIC)  # what the library says is in our messages
-    return av
-
-
 def _describe_unreadable(name: str, is_url: bool, error: Any) -> str:
-    log = error.log[2].strip() if getattr(error, "log", None) else ""
-    reason = f"{error.strerror}{f' ({log})' if log else ''}"
-    if "moov atom not found" in log:
-        reason = "it has no table of frames (moov): either it is cut off or was never finished, or it is no video"
+    reason = error.strerror or error
+    if not is_url and _begins_as_mp4(name):
+        reason = "it has no table of frames (moov): it is cut off, or its recording was never finished"
     if is_url:
         return f"{name} cannot be opened: {reason}; check the address and the network"
     return f"{name} cannot be read as a video: {reason}; give a whole video file, a folder of pictures or a URL"
+
+
+def _begins_as_mp4(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8)[4:] == b"ftyp"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
-from textgen.common.errors import UserError
+from textgen.common.pyav import import_pyav
 
 MACROBLOCK = 16
+NEEDS_PYAV = "augment.h264 needs PyAV: pip install 'foldtext[video]', or another augment"
 
 
 def apply_jpeg(images: U8, qualities: NDArray[np.int64]) -> None:
@@ -35,7 +34,7 @@ def apply_h264(frames: U8, crf: int, preset: str, corner: Sequence[int] | NDArra
     milliseconds: every crop has its own encoder and decoder, so that it depends on no other crop. Raises `UserError`
     if PyAV is not installed.
     """
-    av = import_pyav()
+    av = import_pyav(NEEDS_PYAV)
     (_, height, width, _), (y, x) = frames.shape, (int(value) for value in corner)
     below, right = -(y + height) % MACROBLOCK, -(x + width) % MACROBLOCK
     padded = np.pad(frames, ((0, 0), (y, below), (x, right), (0, 0)), "edge")
@@ -52,17 +51,6 @@ def apply_h264(frames: U8, crf: int, preset: str, corner: Sequence[int] | NDArra
     return out
 
 
-@cache
-def import_pyav(advice: str = "augment.h264 needs PyAV: pip install 'foldtext[video]', or another augment") -> Any:
-    """The module av. Raises `UserError` with `advice` if it is not installed."""
-    try:
-        import av  # noqa: PLC0415
-    except ImportError:
-        raise UserError(advice) from None
-    av.logging.set_level(av.logging.ERROR)
-    return av
-
-
 def check_h264() -> None:
     """Raise `UserError` if `apply_h264` cannot work."""
-    import_pyav()
+    import_pyav(NEEDS_PYAV)

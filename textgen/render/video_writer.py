@@ -11,7 +11,7 @@ from typing import Any
 from textgen.common.array_types import U8
 from textgen.common.atomic import OTHER_OUT, atomic_path
 from textgen.common.errors import UserError
-from textgen.render.image_codecs import import_pyav
+from textgen.common.pyav import import_pyav
 
 THREADS = 2  # of the encoder: a fixed number, so that the bytes do not depend on the machine's
 KEYFRAMES = 60  # frames from one that is complete to the next, at most

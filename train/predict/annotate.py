@@ -10,9 +10,9 @@ import cv2
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
+from textgen.common.pyav import import_pyav
 from textgen.footage.frames import PICTURE_RATE, open_frames
 from textgen.footage.regions import Region
-from textgen.render.image_codecs import import_pyav
 from textgen.render.video_writer import SUFFIXES, open_video_writer
 from train.predict.predictor import UNSURE
 from train.predict.readouts import Joined, Readout
