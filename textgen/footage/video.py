@@ -57,8 +57,7 @@ class VideoFootage(Footage):
         av = import_pyav(NEEDS_PYAV)
         try:
             if self._is_url:
-                self._container = av.open(self.name, timeout=(NEEDS_PYAV = "videos and streams need PyAV: pip install 'foldtext[video]'; pictures do not"
-OPEN_SECONDS, READ_SECONDS))
+                self._container = av.open(self.name, timeout=(OPEN_SECONDS, READ_SECONDS))
             else:
                 self._container = av.open(f"file:{os.path.abspath(self.name)}")
         except (av.FFmpegError, OSError) as error:
