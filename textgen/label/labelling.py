@@ -22,6 +22,7 @@ from textgen.label.matching import Match, Matcher
 from textgen.label.readers import Reader, Reading
 from textgen.label.sequence import open_sequence
 from textgen.spec.parser import Spec
+from textgen.spec.values import OTHER
 
 LABELS, DOUBTFUL = "labels.csv", "doubtful.csv"
 ADVICE = "another folder with crops=…"
@@ -128,8 +129,11 @@ def label_crops(
 
 
 def write_labelling(labelling: Labelling) -> tuple[Path, Path]:
-    """Write labels.csv (file, text) and doubtful.csv (file, text, confidence, reason) into the folder of the crops."""
-    labels = [(label.file, label.text) for label in labelling.labels]
+    """Write labels.csv (file, text) and doubtful.csv (file, text, confidence, reason) into the folder of the crops.
+
+    The text of a crop without a counter is "other", as in all labels files.
+    """
+    labels = [(label.file, label.text or OTHER) for label in labelling.labels]
     doubtful = [(d.file, _one_line(d.text), f"{d.confidence:.3f}", _one_line(d.reason)) for d in labelling.doubtful]
     paths = labelling.folder / LABELS, labelling.folder / DOUBTFUL
     write_atomic(paths[1], format_csv(("file", "text", "confidence", "reason"), doubtful), ADVICE)

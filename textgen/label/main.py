@@ -24,6 +24,7 @@ from textgen.label.labelling import Labelling, label_crops, write_labelling
 from textgen.label.readers import Reader, ReaderSettings, make_reader
 from textgen.label.sequence import open_sequence
 from textgen.schema.game import Game
+from textgen.spec.values import OTHER
 
 FROM_FILE = "file"
 Threads = Annotated[StrictInt, Field(ge=1, le=256)]
@@ -63,7 +64,7 @@ def _main(config: DictConfig) -> None:
     if settings.file is not None:
         if settings.run is not None:
             raise UserError(f"run={settings.run}: reader=file takes no run; leave it out")
-        reader = {line.name: line.text or "" for line in read_labels(settings.file)}
+        reader = {line.name: "" if line.text in (None, OTHER) else line.text for line in read_labels(settings.file)}
     else:
         reader = make_reader(settings.reader, ReaderSettings(spec, settings.threads, settings.run))
     begin = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
@@ -17,6 +18,19 @@ DataKind = Literal["files", "live", "folder"]
 Logger = Literal["tensorboard", "mlflow"]
 
 
+@dataclass(frozen=True)
+class RealSettings:
+    """A `folder` of labelled real crops, their `share` of the training images, and a folder for the `test` alone.
+
+    `seed` decides which variations of the crops are shown. With share 0 all crops of `folder` are the test set.
+    """
+
+    folder: Path
+    share: float = 0.0
+    test: Path | None = None
+    seed: int = 0
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """The settings of conf/train.yaml outside the data set's definition and the group `recipe`."""
@@ -25,6 +39,8 @@ class Settings:
     data: DataKind | None  # None: the recipe's
     path: UserPath | None
     real: UserPath | None
+    real_share: Annotated[float, Field(ge=0, le=1)]
+    real_test: UserPath | None
     fold: Annotated[StrictInt, Field(ge=1, le=MAX_FOLD)]
     width: Annotated[float, Field(gt=0, le=1)]
     scaling: Scaling | None
@@ -55,6 +71,11 @@ class Settings:
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Validate a composed config. Raises `UserError`."""
         return validate(cls, {key: value for key, value in command_settings(config).items() if key != "recipe"})
+
+    @property
+    def real_settings(self) -> RealSettings | None:
+        """How real crops are used; None without any."""
+        return RealSettings(self.real, self.real_share, self.real_test, self.seed) if self.real else None
 
     @property
     def variant(self) -> str:

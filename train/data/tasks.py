@@ -17,7 +17,8 @@ from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 from textgen.spec.parser import Spec
-from train.config.settings import DataKind
+from train.config.settings import DataKind, RealSettings
+from train.data.real import MixedSource, RealData, load_real_data
 from train.data.sources import DeviceSplit, LiveSource, Source, to_device
 
 
@@ -67,7 +68,8 @@ class TrainingTask:
 class TaskData:
     """The training images, the validation images and the test sets by name, "test" first, on the device.
 
-    `stored_test` is the test set "test" as it is stored; `hash` is that of the data set for validation and tests.
+    `stored_test` is the test set "test" as it is stored; `hash` is that of the data set for validation and tests. With
+    `real` crops, parts of `train` are made of them, `val` holds them alone, and "real" is among the tests.
     """
 
     train: Source
@@ -75,6 +77,7 @@ class TaskData:
     tests: Mapping[str, DeviceSplit]
     stored_test: StoredSplit
     hash: str
+    real: RealData | None = None
 
 
 def define_task(
@@ -114,11 +117,17 @@ def define_task(
 
 
 def open_data(
-    task: TrainingTask, device: torch.device, *, data_dir: Path, workers: int | None, rebuild: bool, real: Path | None
+    task: TrainingTask,
+    device: torch.device,
+    *,
+    data_dir: Path,
+    workers: int | None,
+    rebuild: bool,
+    real: RealSettings | None,
 ) -> TaskData:
     """Load the images of `task`, and build the data set where it is missing.
 
-    `real` is a folder of crops for an additional test set. Raises `UserError` for crops that do not fit the task.
+    Raises `UserError` for real crops that do not fit the task.
     """
     dataset, renderer = task.imported, None
     if dataset is None:
@@ -130,13 +139,20 @@ def open_data(
             definition = replace(definition, game=replace(game, images=replace(game.images, train=0)))
         dataset = ensure_dataset(definition, data_dir, workers=workers, rebuild=rebuild)
     tests = {name: split for name, split in dataset.splits.items() if name.startswith("test")}
-    if real is not None:
-        tests["real"] = load_test_folder(real, task.classes, task.size, task.spec)
+    if real is not None and not real.share:
+        tests["real"] = load_test_folder(real.folder, task.classes, task.size, task.spec)
     splits = dataset.splits
-    return TaskData(
+    data = TaskData(
         train=LiveSource(renderer, task.train_images, device) if renderer else to_device(splits["train"], device),
         val=to_device(splits["val"], device),
         tests={name: to_device(split, device) for name, split in tests.items()},
         stored_test=splits["test"],
         hash=dataset.hash,
     )
+    return _with_real_crops(data, task, real, device) if real is not None and real.share else data
+
+
+def _with_real_crops(data: TaskData, task: TrainingTask, real: RealSettings, device: torch.device) -> TaskData:
+    crops = load_real_data(real.folder, real.test, task.classes, task.size, task.spec, real.seed, device)
+    source = MixedSource(data.train, crops, real.share, real.seed)
+    return replace(data, train=source, val=crops.val, tests={**data.tests, "real": crops.test}, real=crops)

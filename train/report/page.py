@@ -22,6 +22,7 @@ from train.report.names import visible_name
 from train.report.result import format_value, summary, title
 
 PICTURES = {
+    "real_mistakes": "Mistakes on real crops with the highest confidence",
     "curves": "Loss and accuracy by epoch",
     "confusion": "Confusion matrix",
     "orders": "Order agreement",
@@ -133,7 +134,8 @@ def _encode_crop(image: np.ndarray) -> str:
 
 def _sections(result: Mapping[str, Any], pictures: Mapping[str, bytes | None]) -> Iterator[Section]:
     none = "None: all test images are classified correctly."
-    instead = {"confusion": none, "mistakes": none if result["accuracy"] == 1 else "None in the first grouping."}
+    instead = {"real_mistakes": "None: all real crops are classified correctly."} if "real" in result["tests"] else {}
+    instead |= {"confusion": none, "mistakes": none if result["accuracy"] == 1 else "None in the first grouping."}
     if result.get("orders"):
         why = ", by construction: each slot is a network of its own" if result["slots"] else ""
         instead["orders"] = f"All {result['orders']} orders of every stack give the same predictions{why}."

@@ -127,19 +127,30 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
         epochs += f" of {images:,} images".replace(",", " ")
     how = f"{method(result)}: " if result["fold"] > 1 else "trained "
     lines.append(f"{how}{epochs} in {result['train_seconds']:.0f} s; see {folder}")
+    if "real" not in result["tests"] and result.get("data") != "folder":
+        lines.append(
+            "not tested on real footage: these figures are for synthetic crops; give real=…, or use foldtext adapt"
+        )
     return "\n".join(lines)
 
 
 def measured_lines(result: Mapping[str, Any], network: str) -> list[str]:
-    """The lines about the figures of `evaluation_result` for a `network`."""
-    lines = [f"{network}: test accuracy {_measured(result, result['test_images'])}"]
+    """The lines about the figures of `evaluation_result` for a `network`: those on real crops first."""
+    tests = dict(result["tests"])
+    if real := tests.pop("real", None):
+        lines = [
+            f"{network}: accuracy on real crops {_measured(real, real['images'])}",
+            f"on synthetic crops: {_measured(result, result['test_images'])}",
+        ]
+    else:
+        lines = [f"{network}: test accuracy {_measured(result, result['test_images'])}"]
     if result.get("orders"):
         lines.append(
             f"order agreement {result['order_agreement']:.2%} over {result['orders']} orders;"
             f" all agree on {result['order_all_agree']:.2%} of the images"
             + (" (by construction: slots)" if result["slots"] else "")
         )
-    return lines + [f"on {name}: {_measured(other, other['images'])}" for name, other in result["tests"].items()]
+    return lines + [f"on {name}: {_measured(other, other['images'])}" for name, other in tests.items()]
 
 
 def _measured(about: Mapping[str, Any], images: int) -> str:

@@ -36,10 +36,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
         check_slots(layers, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
     loggers.check(settings.log)
-    if settings.real and not settings.real.is_dir():
-        raise UserError(f"real={settings.real} is no folder: give one of crops, with a folder a class")
-    if settings.real:
-        list_test_folder(settings.real, task.classes, task.spec)  # refuses a folder or text that is none of them
+    _check_real_crops(settings, task)
     if settings.teacher:
         check_teacher(settings.teacher, task)
     if recipe.needs_start and not settings.start:
@@ -57,6 +54,18 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
             f"{split} of {settings.path} has no images of {len(names)} of the {len(task.classes)} classes: {shown}",
             file=sys.stderr,
         )
+
+
+def _check_real_crops(settings: Settings, task: TrainingTask) -> None:
+    if settings.real_test and not (settings.real and settings.real_share):
+        raise UserError(f"real_test={settings.real_test} is for a run that trains on real crops: give real=… too")
+    for option, folder in (("real", settings.real), ("real_test", settings.real_test)):
+        if folder and not folder.is_dir():
+            raise UserError(
+                f"{option}={folder} is no folder: give one of crops, with a labels file or a folder a class"
+            )
+        if folder:
+            list_test_folder(folder, task.classes, task.spec)  # refuses a folder or text that is none of them
 
 
 def check_slots(layers: tuple[Layer, ...], size: tuple[int, int], classes: int, f: int) -> None:

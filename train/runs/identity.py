@@ -16,6 +16,7 @@ from textgen.assets.catalogue import sha256
 from train.config.recipe import Recipe
 from train.config.renamed_settings import rename_recipe_keys
 from train.config.settings import Settings
+from train.data.real import RealData
 from train.data.tasks import TaskData, TrainingTask
 from train.inference.network import weights_path
 from train.models.architecture import resolve_architecture
@@ -32,6 +33,7 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
             name: digest_tensors(split.images, *[split.labels] * (name == "real"))  # a data set's hash has its labels
             for name, split in data.tests.items()
         },
+        **({"real": digest_real(data.real, settings.real_share)} if data.real else {}),
         "network": [*resolve_architecture(settings, task.arch, task.size), settings.fold],
         "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
         "teacher": teacher,
@@ -58,6 +60,13 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
         **{key: path and sha256(weights_path(path))[:8] for key, path in files.items()},
         "data": task.kind,
     }
+
+
+def digest_real(real: RealData, share: float) -> list[str | float]:
+    """Of the real crops that a run is trained on and validated with."""
+    images, labels = real.recombined
+    arrays = (real.train.images, real.train.labels, images, labels)
+    return [share, digest_tensors(*map(torch.from_numpy, arrays), real.val.images, real.val.labels)]
 
 
 def digest_tensors(*tensors: torch.Tensor) -> str:

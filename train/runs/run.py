@@ -28,6 +28,7 @@ from train.common import machine
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
 from train.config.settings import Settings
+from train.data.real import describe_real
 from train.data.tasks import TaskData, TrainingTask, define_task, open_data
 from train.inference.network import Network, load, weights_path
 from train.metrics.evaluate import Evaluation, evaluate
@@ -70,7 +71,7 @@ def run_validated(config: Mapping[str, Any], settings: Settings) -> dict[str, An
             data_dir=settings.data_dir,
             workers=settings.workers,
             rebuild=settings.rebuild,
-            real=settings.real,
+            real=settings.real_settings,
         )
         try:
             return _Run.of(config, settings, recipe, task, data, device).result()
@@ -166,7 +167,7 @@ class _Run:
                 trained = self._train(folder, teacher, log)
             evaluations = self._evaluate(trained)
             result = self._describe(trained, evaluations, about_teacher, device)
-            self._report(result, trained, evaluations["test"], folder)
+            self._report(result, trained, evaluations, folder)
             log({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
         write_atomic(folder / "result.json", json.dumps(result, indent=1).encode(), OTHER_RUNS_FOLDER)
         return result
@@ -204,20 +205,26 @@ class _Run:
             evaluations["start"] = measure(start, split=tests["test"], orders=False)
         return evaluations
 
-    def _report(self, result: dict[str, Any], trained: Trained, evaluation: Evaluation, folder: Path) -> None:
+    def _report(
+        self, result: dict[str, Any], trained: Trained, evaluations: dict[str, Evaluation], folder: Path
+    ) -> None:
         """Write the figures of the run as PNG files, and report.html."""
         test, classes = self.data.stored_test, self.task.classes
-        images, labels = np.asarray(test.images), np.asarray(test.labels)
+        images, labels, evaluation = np.asarray(test.images), np.asarray(test.labels), evaluations["test"]
+        confusions = page.tabulate_confusions(evaluation, images, labels, classes)
         drawn = {  # by the names of `page.PICTURES`
+            "real_mistakes": None,
             "curves": plots.curves(trained.history, trained.best_epoch),
             **plots.evaluation_figures(evaluation, images, labels, classes),
         }
+        if real := evaluations.get("real"):
+            images, labels = (of.cpu().numpy() for of in self.data.tests["real"])
+            drawn["real_mistakes"] = plots.mistakes(real, images, labels, classes)
         for name, picture in drawn.items():
             if picture is None:
                 (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
             else:
                 write_atomic(folder / f"{name}.png", picture, OTHER_RUNS_FOLDER)
-        confusions = page.tabulate_confusions(evaluation, images, labels, classes)
         page.write_report(result, trained.history, drawn, folder, recipe=self.recipe, confusions=confusions)
 
     def _describe(
@@ -253,6 +260,7 @@ class _Run:
             "recipe_hash": hash_settings(settings),
             "settings": settings,
             "data": task.kind,
+            "real": self.data.real and describe_real(self.data.real, s.real_share, task.classes),
             "dataset_hash": self.data.hash,
             "versions": machine.versions(),
             "commit": ", ".join(trained.commits) or None,

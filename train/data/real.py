@@ -1,0 +1,151 @@
+"""Real crops in training: a source of images in which some of the synthetic crops of each class are replaced."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textgen.common.array_types import U8
+from textgen.common.errors import UserError
+from textgen.real.crops import RealCrops, load_real_crops, split_in_time
+from textgen.real.recombine import Recombiner
+from textgen.real.variation import vary
+from textgen.spec.parser import Spec
+from train.data.sources import DeviceSplit, Source, as_tensor
+
+POOL, MAX_EACH = 6000, 60  # crops put together in all, and of each class
+AHEAD = 4  # batches whose real crops are made before the network needs them
+
+
+@dataclass(frozen=True)
+class RealData:
+    """Real crops by what they are for. `train` are those of the footage, `recombined` those made of them.
+
+    `val` and `test`, uint8 (n, H, W, 3), are in the network's size, on the device. `characters` are those that
+    recombined crops are made of.
+    """
+
+    train: RealCrops
+    recombined: tuple[U8, NDArray[np.int64]]
+    val: DeviceSplit
+    test: DeviceSplit
+    characters: str
+
+
+def load_real_data(
+    folder: Path,
+    test_folder: Path | None,
+    classes: Sequence[str],
+    size: tuple[int, int],
+    spec: Spec | None,
+    seed: int,
+    device: torch.device,
+) -> RealData:
+    """Load `folder`, divide it in time, and make crops of texts that it does not show.
+
+    With a `test_folder` that is the test set, and `folder` is divided into training and validation alone. Raises
+    `UserError`, also for footage that is too short to be divided.
+    """
+    crops = load_real_crops(folder, classes, size, spec)
+    parts = split_in_time(crops, ("train", "val") if test_folder else ("train", "val", "test"))
+    if test_folder:
+        parts["test"] = load_real_crops(test_folder, classes, size, spec)
+    if empty := [name for name, part in parts.items() if not len(part)]:
+        raise UserError(
+            f"real={folder} has {len(crops)} labelled crops, too few for {' and '.join(empty)} with gaps between: give"
+            " more footage"
+        )
+    train = parts["train"]
+    images, labels, characters = np.empty((0, *train.images.shape[1:]), np.uint8), np.empty(0, np.int64), ""
+    if spec is not None:
+        recombiner = Recombiner(train, spec)
+        each = min(MAX_EACH, max(POOL // len(classes), 1))
+        images, labels = recombiner.make_pool(classes, each, np.random.default_rng([seed, len(classes)]))
+        characters = "".join(sorted(recombiner.characters))
+    val, test = (_on_device(parts[name], size, device) for name in ("val", "test"))
+    return RealData(train, (images, labels), val, test, characters)
+
+
+def _on_device(crops: RealCrops, size: tuple[int, int], device: torch.device) -> DeviceSplit:
+    return DeviceSplit(as_tensor(crops.scale(size)).to(device), torch.from_numpy(crops.labels).to(device))
+
+
+class MixedSource:
+    """The images of `source`, of which `share` are replaced by variations of real crops of the same class.
+
+    For a class, half of these are crops of the footage and half recombined ones, where there are both. Classes without
+    any keep the images of `source`. The images of an epoch depend on `seed`, epoch and batch alone.
+    """
+
+    def __init__(self, source: Source, real: RealData, share: float, seed: int):
+        self._source, self._share, self._seed = source, share, seed
+        self._kinds = [_by_class(real.train.images, real.train.labels), _by_class(*real.recombined)]
+        self._known = torch.tensor(sorted(set().union(*self._kinds)), dtype=torch.long)
+        self._cpu_labels = source.labels.cpu()
+        self.labels, self.size = source.labels, source.size
+
+    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """See `Source`."""
+        waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
+        with ThreadPoolExecutor(1) as executor:
+            coming = iter(batches)
+            try:
+                for images in self._source.batches(epoch, batches):
+                    for batch in islice(coming, AHEAD + 1 - len(waiting)):
+                        waiting.append(executor.submit(self._draw, epoch, batch))
+                    places, real = waiting.popleft().result()
+                    if len(places):
+                        images = images.clone()  # noqa: PLW2901, it may be a view of the source's
+                        images[places.to(images.device)] = real.to(images.device)
+                    yield images
+            finally:  # also where training stops within an epoch
+                executor.shutdown(cancel_futures=True)
+
+    def _draw(self, epoch: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Which images of a batch (b,) are replaced, int64 (m,), and by what, uint8 (m, H, W, 3)."""
+        labels = self._cpu_labels[batch]
+        rng = np.random.default_rng([self._seed, epoch, int(batch[0]), len(batch)])
+        replaced = torch.from_numpy(rng.random(len(batch)) < self._share) & torch.isin(labels, self._known)
+        places = replaced.nonzero().squeeze(1)
+        chosen = [self._choose(int(label), rng) for label in labels[places]]
+        return places, torch.from_numpy(
+            vary(chosen, self.size, rng) if chosen else np.empty((0, *self.size, 3), np.uint8)
+        )
+
+    def _choose(self, label: int, rng: np.random.Generator) -> U8:
+        """A crop of a class, of a random one of the kinds that have it."""
+        kinds = [kind[label] for kind in self._kinds if label in kind]
+        kind = kinds[rng.integers(len(kinds))]
+        crop: U8 = kind[rng.integers(len(kind))]
+        return crop
+
+
+def _by_class(images: U8, labels: NDArray[np.int64]) -> dict[int, U8]:
+    return {int(label): images[labels == label] for label in np.unique(labels)}
+
+
+def describe_real(real: RealData, share: float, classes: Sequence[str]) -> dict[str, Any]:
+    """The entry `real` of result.json: how many crops there were of what, and which classes had none."""
+    shown = np.bincount(real.train.labels, minlength=len(classes))
+    made = np.bincount(real.recombined[1], minlength=len(classes))
+    return {
+        "share": share,
+        "train": len(real.train),
+        "val": len(real.val.labels),
+        "test": len(real.test.labels),
+        "recombined": int(made.sum()),
+        "characters": real.characters,
+        "classes_shown": int((shown > 0).sum()),
+        "classes_recombined": int(((shown == 0) & (made > 0)).sum()),
+        "classes_synthetic_only": [name for name, a, b in zip(classes, shown, made, strict=True) if not a + b],
+    }
