@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from textgen.common.array_types import F32
 from textgen.kernels.viterbi import clock_forward, counter_forward, trace_back
-from textgen.spec.items import Field
+from textgen.spec.items import Field, Items, OptionalText
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
@@ -47,7 +47,7 @@ SLOPE = 0.3  # of a counter's cost, a value
 JUMP = 14.0  # the most that a change of a counter costs
 APPEAR = {"clock": 16.0, "counter": 8.0}  # or disappear: twice this is more than a change to any value
 SHORTEST = 1e-3  # seconds between frames: time stamps may repeat
-BLOCK = 512  # frames that are prepared at once
+STEP = 32  # frames between decisions
 MOST_POINTERS = 2**26  # of the whole sequence that `smooth` keeps: 128 MB
 
 
@@ -70,14 +70,15 @@ def smooth(log_likelihoods: ArrayLike, times: ArrayLike, classes: Sequence[str],
 
 
 class Smoother:
-    """`smooth` for a stream: the label of a frame is decided when `lag` later frames are known.
+    """`smooth` for a stream: the label of a frame is decided when `lag` to `lag` + 31 later frames are known.
 
-    It keeps what the last 2 `lag` + 512 frames need, 2 to 4 bytes a frame and class. How often a counter changes is
-    measured on the labels that are decided, unless `changes`, per second, is given.
+    How frames are divided into calls of `push` changes no label. It keeps what the last 2 (`lag` + 32) frames need, 2
+    or 4 bytes a frame and class. How often a counter changes is measured on the labels that are decided, unless
+    `changes`, per second, is given.
 
-    >>> smoother = Smoother(["0", "1"], "counter", lag=1)
+    >>> smoother = Smoother(["0", "1"], "counter")
     >>> smoother.push([[0.0, -9.0], [-9.0, 0.0]], [0.0, 0.5]), smoother.finish()
-    (array([0]), array([1]))
+    (array([], dtype=int64), array([0, 1]))
     """
 
     def __init__(self, classes: Sequence[str], kind: Kind, lag: int = LAG, changes: float | None = None) -> None:
@@ -88,7 +89,7 @@ class Smoother:
         values = len(self.classes) - self._other
         # The class, as an index, of each state.
         self._class_of = self._order if kind == "counter" else np.concatenate([self._order[:values], self._order])
-        self._pointers = np.empty((0 if kind == "none" else 2 * lag + BLOCK, len(self._class_of)), np.int16)
+        self._pointers = np.empty((0 if kind == "none" else 2 * (lag + STEP), len(self._class_of)), np.int16)
         self._times = np.empty(len(self._pointers), np.float64)
         self._start()
 
@@ -106,11 +107,15 @@ class Smoother:
             best: I64 = scores.argmax(1).astype(np.int64)
             return best
         decided = [np.empty(0, np.int64)]
-        for first in range(0, len(scores), BLOCK):
-            block = slice(first, first + BLOCK)
+        first = 0
+        while first < len(scores):  # decisions are taken at every `STEP`th frame, however the frames come
+            block = slice(first, first + STEP - self._taken % STEP)
             self._forward(_emissions(scores[block], self._order), seconds[block])
-            if self._held > self.lag:
-                decided.append(self._decide(self._held - self.lag))
+            if self._taken % STEP == 0:
+                self._scores -= self._scores.max()  # so that hours of frames lose no precision
+                if self._held > self.lag:
+                    decided.append(self._decide(self._held - self.lag))
+            first = block.stop
         return np.concatenate(decided)
 
     def finish(self) -> I64:
@@ -122,6 +127,7 @@ class Smoother:
     def _start(self) -> None:
         self._scores = np.zeros(len(self._class_of), np.float64)
         self._first = self._held = 0  # the rows of `_pointers` that are in use
+        self._taken = 0  # frames since the start
         self._last: float | None = None  # the time of the last frame
         self._decided: tuple[int, float] | None = None  # the last label that was decided, and its time
         self._changes, self._seconds = CHANGES * SEEN, SEEN
@@ -158,7 +164,7 @@ class Smoother:
         return intervals
 
     def _forward(self, emissions: F32, times: F64) -> None:
-        """Advance the scores by at most `BLOCK` frames, and keep their pointers."""
+        """Advance the scores by at most `STEP` frames, and keep their pointers."""
         intervals = self._intervals(times)
         count = len(emissions)
         if self._first + self._held + count > len(self._pointers):
@@ -179,8 +185,8 @@ class Smoother:
             frequency = self._changes / self._seconds if self._given is None else self._given
             change = np.where(intervals < 0, -1, -np.log(np.minimum(frequency * elapsed, 0.5)))
             counter_forward(self._scores, emissions, int(self._other), change, SLOPE, JUMP, appear, pointers)
-        self._scores -= self._scores.max()  # so that hours of frames lose no precision
         self._held += count
+        self._taken += count
 
     def _decide(self, count: int) -> I64:
         """Trace the best sequence back, and let go of the first `count` frames that are held."""
@@ -212,15 +218,19 @@ def guess_kind(spec: Spec) -> Kind:
     """
     if spec.groups or not all(_number(value) is not None for value in spec.classes if value != OTHER):
         return "none"
-    before = after = ""
-    items = list(spec.items)
-    for at, item in enumerate(items):
-        if isinstance(item, Field) and item.letter == spec.label:
-            texts = [part if isinstance(part, str) else " " for part in items]
-            before, after = "".join(texts[:at])[-1:], "".join(texts[at + 1 :])[:1]
-    if before == ":" or after == ":":
+    at = next(n for n, item in enumerate(spec.items) if isinstance(item, Field) and item.letter == spec.label)
+    before, after = _flatten(spec.items[:at])[-1:], _flatten(spec.items[at + 1 :])[:1]
+    if ":" in (before, after):
         return "clock"
-    return "none" if before in (".", ",") and before else "counter"
+    return "none" if before in (".", ",") and at else "counter"
+
+
+def _flatten(items: Items) -> str:
+    """The characters of items, optional ones included, with blanks for fields."""
+    return "".join(
+        item if isinstance(item, str) else _flatten(item.items) if isinstance(item, OptionalText) else " "
+        for item in items
+    )
 
 
 def _number(name: str) -> int | None:
