@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from textgen.common.array_types import F32, U8
 
 INSIDE = 0.5  # of the fill's share in a pixel: from here on it belongs to a letter
+ENCLOSED = 0.65  # the same, where a thin outline is all that parts fill and ground
 SAME_COLOR = 60.0  # in RGB: within it, fill and ground are told apart only by the outline between them
 MIN_PIXELS = 4  # of a letter
 ALIKE_HEIGHTS = 0.12  # by which letters of one line differ in height, at most
@@ -69,7 +70,8 @@ def measure_fill(crop: U8, look: Look, box: tuple[int, int, int, int]) -> F32:
     The colour of the fill may change from top to bottom of the box (top, left, bottom, right).
     """
     pixels = crop.astype(np.float32)
-    others = [look.ground] if look.edge is None else [look.ground, look.edge]
+    outlined = look.edge is not None and float(np.linalg.norm(look.fill - look.ground)) < SAME_COLOR
+    others = [color for color in (look.ground, look.edge) if color is not None][outlined:]
     top, left, bottom, right = box
     fill = np.broadcast_to(look.fill, (crop.shape[0], 1, 3))
     share = np.zeros(crop.shape[:2], np.float32)
@@ -81,12 +83,12 @@ def measure_fill(crop: U8, look: Look, box: tuple[int, int, int, int]) -> F32:
         inside[top:bottom, left:right] = share[top:bottom, left:right]
         core = cv2.erode(inside, np.ones((2, 2), np.uint8)) > 0.6
         rows, columns = np.nonzero(core)
-        if len(rows) < 12 or np.ptp(rows) < 4:
+        if len(rows) < 12 or np.ptp(rows) < 4 or outlined:
             break
         slope = np.polyfit(rows, pixels[rows, columns], 1)  # (2, 3)
         lines = np.clip(np.arange(crop.shape[0]), rows.min(), rows.max())[:, None]
         fill = np.clip(lines * slope[0] + slope[1], 0, 255).astype(np.float32)[:, None]
-    if look.edge is not None and float(np.linalg.norm(look.fill - look.ground)) < SAME_COLOR:
+    if outlined:
         share = _keep_outlined(share)
     kept = np.zeros_like(share)
     kept[top:bottom, left:right] = share[top:bottom, left:right]
@@ -95,7 +97,7 @@ def measure_fill(crop: U8, look: Look, box: tuple[int, int, int, int]) -> F32:
 
 def _keep_outlined(share: F32) -> F32:
     """Only what an outline encloses, without the holes of letters: their ground has the colour of the fill."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((share > INSIDE).astype(np.uint8), connectivity=4)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((share > ENCLOSED).astype(np.uint8), connectivity=4)
     height, width = share.shape
     boxes = [(x, y, x + w, y + h) for x, y, w, h, _ in stats.tolist()]
     outside = [k for k, box in enumerate(boxes) if box[0] == 0 or box[1] == 0 or box[2] == width or box[3] == height]
@@ -111,7 +113,7 @@ def _keep_outlined(share: F32) -> F32:
     mask = kept[labels]
     # Pixels next to what is kept hold the rest of its soft edge.
     near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return np.where(mask | (near & (share <= INSIDE)), share, 0).astype(np.float32)
+    return np.where(mask | (near & (share <= ENCLOSED)), share, 0).astype(np.float32)
 
 
 def find_letters(share: F32, crop: int = 0) -> tuple[Letter, ...]:

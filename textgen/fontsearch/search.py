@@ -131,7 +131,8 @@ def search_fonts(
             if best is None or score > best[0]:
                 best = score, "".join(wanted[k] for k in chosen)
         assert best is not None
-        matches.append(Match(candidate, face, *best))
+        if all(abs(best[0] - match.score) > 1e-6 for match in matches):  # installed fonts may be the catalogue's
+            matches.append(Match(candidate, face, *best))
     return sorted(matches, key=lambda match: -match.score)
 
 
@@ -150,6 +151,16 @@ def draw_shapes(face: Face, characters: str, height: float) -> list[list[F32]]:
             soft = np.asarray(cv2.GaussianBlur(fill, (0, 0), blur * SCALE), np.float32)
             images.append(place_on_grid(soft, *ends, height * SCALE))
     return drawn
+
+
+def name_letters(letters: Sequence[Letter], face: Face, characters: str, height: float) -> list[str]:
+    """The one of `characters` that each letter resembles most in this face."""
+    fonts = [np.stack([_normalize(glyph) for glyph in glyphs]) for glyphs in draw_shapes(face, characters, height)]
+    names = []
+    for letter in letters:
+        image = _normalize(_to_grid(letter, height))
+        names.append(characters[int(np.max([glyphs @ image for glyphs in fonts], 0).argmax())])
+    return names
 
 
 def _normalize(image: F32) -> NDArray[np.float32]:

@@ -44,6 +44,15 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fonts", help=f"families, tags, files or folders, separated by commas (default: {','.join(FONTS)})"
     )
+    parser.add_argument(
+        "--backgrounds", metavar="FOLDER", help="a folder of pictures of the game, such as frames, for the backgrounds"
+    )
+    parser.add_argument(
+        "--narrow", action="store_true", help="with --like: only what was measured, no other fonts, colours and places"
+    )
+    parser.add_argument(
+        "--no-system-fonts", action="store_true", help="with --like: search the font among those of foldtext alone"
+    )
     parser.add_argument("--title", default="", help="a title for people")
     parser.add_argument("--dir", default="games", metavar="FOLDER", help="your folder of games (default: games)")
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")

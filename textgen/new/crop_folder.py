@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -26,19 +26,21 @@ MAX_ASPECT_RATIO = 1.25  # of a crop relative to the common size; others show an
 class CropFolder:
     """The user's crops: uint8 (H, W, 3) each, all of `size` (H, W), and notes for the user.
 
-    `blank_folders` hold pictures without text that are large enough to be backgrounds.
+    `texts` are those of a labels file, by the number of the image. `blank_folders` hold pictures without text that are large enough to be backgrounds.
     """
 
     images: list[U8]
     size: tuple[int, int]
     blank_folders: list[Path]
     notes: list[str]
+    texts: dict[int, str] = field(default_factory=dict)
 
 
 def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropFolder:
     """Read the pictures in `folder` and its subfolders, scaled to `size`, by default the most frequent size.
 
-    Pictures in folders named `other`, and those with the text "other" in a labels file, count as crops without text.
+    Pictures in folders named `other`, and those with the text "other" or none in a labels file, count as crops without
+    text.
     Raises `UserError` if there is no such folder or it holds no crops, for pictures that are damaged or have a side
     that no crop can have, and for a labels file that is wrong.
     """
@@ -46,7 +48,8 @@ def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropF
         raise UserError(f"--like: there is no folder {folder} (current folder: {Path.cwd()})")
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
     blank = [p for p in paths if OTHER in p.relative_to(folder).parts[:-1]]
-    labelled_blank = _labelled_as_other({folder, *(path.parent for path in paths)})
+    texts = _read_texts({folder, *(path.parent for path in paths)})
+    labelled_blank = {path for path, text in texts.items() if text in ("", OTHER)}
     paths = sorted(set(paths) - set(blank) - labelled_blank)
     if not paths:
         contents = (
@@ -59,13 +62,14 @@ def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropF
     sizes = Counter((image.shape[0], image.shape[1]) for image in images)
     height, width = size or sizes.most_common(1)[0][0]
     kept = [image for image in images if _has_aspect(image, height, width)]
+    kept_names = [path for path, image in zip(paths, images, strict=True) if _has_aspect(image, height, width)]
     if not kept:
         raise UserError(f"--like: no crop in {folder} has the aspect ratio of {height}×{width}: leave out --size")
     notes = []
     if labelled_blank:
         notes.append(
-            f"{len(labelled_blank)} crops are labelled {OTHER} and were left out; in a folder named {OTHER} they become"
-            " backgrounds"
+            f"{len(labelled_blank)} crops are labelled {OTHER}, or without a text, and were left out; in a folder named"
+            f" {OTHER} they become backgrounds"
         )
     if different := len(images) - sizes[height, width]:
         low, high = min(sizes), max(sizes)
@@ -76,16 +80,18 @@ def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropF
             "out; the network takes one size, so cut all crops at the same place"
         )
     scaled = [np.asarray(_scale(image, height, width), np.uint8) for image in kept]
-    return CropFolder(scaled, (height, width), _find_blank_folders(blank, (height, width), notes), notes)
+    shown = {number: texts[path] for number, path in enumerate(kept_names) if path in texts}
+    return CropFolder(scaled, (height, width), _find_blank_folders(blank, (height, width), notes), notes, shown)
 
 
-def _labelled_as_other(folders: Iterable[Path]) -> set[Path]:
-    """The pictures to which a labels file in one of `folders` gives the text "other"."""
-    found: set[Path] = set()
+def _read_texts(folders: Iterable[Path]) -> dict[Path, str]:
+    """The texts that labels files in `folders` give to pictures."""
+    found: dict[Path, str] = {}
     for folder in folders:
         for table in find_labels_files(folder).values():
-            lines = [line for line in read_labels(table) if (line.text or "").strip() == OTHER]
-            found.update(find_pictures(folder, table, lines))
+            lines = [line for line in read_labels(table) if line.text is not None]
+            pictures = find_pictures(folder, table, lines)
+            found |= {path: (line.text or "").strip() for path, line in zip(pictures, lines, strict=True)}
     return found
 
 

@@ -5,13 +5,15 @@ It does not read a Hydra configuration, because it writes one.
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from omegaconf import OmegaConf
 
@@ -19,15 +21,20 @@ from textgen.common import cli
 from textgen.common.atomic import os_errors_as_user_errors, write_atomic
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
+from textgen.fontsearch.picture import draw_comparison
 from textgen.new import arguments as command_line
 from textgen.new import defaults
-from textgen.new.crop_folder import read_crop_folder
+from textgen.new.breadth import choose_best_fonts, widen
+from textgen.new.crop_folder import CropFolder, read_crop_folder
+from textgen.new.details import Details, measure_details
 from textgen.new.proposal import propose_settings
 from textgen.new.template import check_reads_back, format_game_file
+from textgen.render.renderer import Renderer
 from textgen.schema.game import DEFAULT_ARCH, Game
 from textgen.spec.parser import Spec
 
 OTHER_DIR = "another folder with --dir"
+GOOD_SCORE = 0.97  # of a font that is that of the crops, or hardly differs
 
 
 def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
@@ -64,10 +71,11 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     Game.from_config({**game, "text": {**game["text"], "fonts": ["-"]}})  # checks name and size before fonts are loaded
     game["text"] = {"fonts": defaults.choose_fonts(game, options.fonts), **game["text"]}
     notes = command_line.describe_unlisted_fields(options.spec, {*fields, label})
+    details = None
     if crops:
-        proposal = propose_settings(crops, game)
-        game["text"].update(proposal.text)
-        game["backgrounds"], notes = proposal.backgrounds, proposal.notes
+        details, notes = _measure(crops, game, spec, options)
+    if options.backgrounds is not None:
+        game["backgrounds"] = [*game["backgrounds"], _as_background(options.backgrounds, game["backgrounds"])]
     measured_height = game["text"]["height"]
     game = defaults.make_drawable(game)
     if crops and game["text"]["height"] != measured_height:
@@ -79,8 +87,54 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     clock_fields = " and ".join(letter for letter in fields if letter not in given)
     text = format_game_file(game, clock_fields, measured=crops is not None)
     check_reads_back(text, game)
-    _write(path, text)
+    _write(path, text.encode())
+    if crops and details:
+        picture = path.with_name(f"{path.stem}_fonts.png")
+        _write(picture, _compare(crops, game, details))
+        notes.append(f"{picture}: your crops beside drawn ones, and their letters beside those of the best fonts")
     return path, notes
+
+
+def _measure(
+    crops: CropFolder, game: dict[str, Any], spec: Spec, options: argparse.Namespace
+) -> tuple[Details | None, list[str]]:
+    """Measure `crops` and change text and backgrounds of `game`. Returns what letters tell, and notes for the user."""
+    proposal = propose_settings(crops, game)
+    game["text"].update(proposal.text)
+    game["backgrounds"], notes = proposal.backgrounds, proposal.notes
+    given = game["text"]["fonts"] if options.fonts is not None else []
+    details = measure_details(crops, proposal, spec.characters, given, not options.no_system_fonts)
+    if details and details.matches:
+        best = ", ".join(f"{match.candidate.title} {match.score:.3f}" for match in details.matches[:4])
+        notes.append(f"fonts that match best, of 1: {best}")
+        if details.matches[0].score < GOOD_SCORE:
+            notes.append("none of them is the font of these crops: name its file with --fonts if you have it")
+    if options.narrow:
+        if details and details.matches and options.fonts is None:
+            game["text"]["fonts"] = choose_best_fonts(details.matches)
+    else:
+        game.update(widen(game, details, crops.size))
+    return details, notes
+
+
+def _compare(crops: CropFolder, game: dict[str, Any], details: Details) -> bytes:
+    """The PNG file of `draw_comparison`."""
+    renderer = Renderer(Game.from_config(game))
+    classes = len(renderer.classes)
+    numbers = [round(k) for k in np.linspace(0, classes - 2, 10)]  # the last class shows no text
+    rendered = list(renderer.render("train", numbers).images)
+    height = float(np.mean(details.height))
+    picture = draw_comparison(crops.images, rendered, details.shapes, details.matches, height)
+    done, data = cv2.imencode(".png", picture[:, :, ::-1])
+    assert done
+    return data.tobytes()
+
+
+def _as_background(folder: str, others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A folder of the user's own as a background, with as much weight as all `others`."""
+    source = folder if folder.endswith("/") else f"{folder}/"
+    weight = sum(background.get("weight", 1.0) for background in others)
+    return {"source": source, "weight": round(weight, 2), "zoom": [1, 1.5], "light": [0.8, 1.2]}
 
 
 def _check_name(name: str) -> None:
@@ -93,10 +147,10 @@ def _check_name(name: str) -> None:
         raise UserError("game=null stands for no game: choose another name")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     with os_errors_as_user_errors(path, OTHER_DIR):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text.encode(), OTHER_DIR)
+    write_atomic(path, content, OTHER_DIR)
 
 
 def main() -> None:

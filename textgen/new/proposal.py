@@ -67,10 +67,10 @@ class _Look:
         (low, high), y, x = self.ranges
         low = min(max(round(low * 2) / 2, 4.0), size[0] - 2.0)
         high = min(max(round(high * 2) / 2, low), size[0] - 1.0)
-        edge = self.edge.settings(_format_color(self.edge.color)) if self.edge else {}
+        edge = self.edge.settings(format_color(self.edge.color)) if self.edge else {}
         return edge | {
             "height": [low, high],
-            "colors": [_format_color(color) for color in self.colors],
+            "colors": [format_color(color) for color in self.colors],
             "x": [round(float(v), 2) for v in np.clip(x, 0, 1)],
             "y": [round(float(v), 2) for v in np.clip(y, 0, 1)],
             "contrast": round(self.contrast),
@@ -79,7 +79,7 @@ class _Look:
     def backgrounds(self, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
         """The key `backgrounds`: a tinted scene, and `folders` of pictures without text."""
         opacity = [round(max(self.tint_opacity - 0.15, 0.0), 2), round(min(self.tint_opacity + 0.15, 1.0), 2)]
-        scene = {"source": "scene", "tint": [_format_color(tint) for tint in self.tints], "tint_opacity": opacity}
+        scene = {"source": "scene", "tint": [format_color(tint) for tint in self.tints], "tint_opacity": opacity}
         return [scene, *({"source": f"{folder}/", "weight": 0.25, "zoom": [1, 1]} for folder in folders)]
 
 
@@ -216,10 +216,10 @@ def _widen(look: _Look, n: int) -> None:
     look.ranges = look.ranges + margin[:, None] * np.array([-1, 1])
 
 
-def _format_color(color: F64) -> str:
+def format_color(color: F64) -> str:
     """Format an RGB colour, 0…255.
 
-    >>> _format_color(np.array([255.0, 127.6, 0.0]))
+    >>> format_color(np.array([255.0, 127.6, 0.0]))
     '#ff8000'
     """
     return "#" + "".join(f"{round(float(v)):02x}" for v in np.clip(color, 0, 255))

@@ -12,6 +12,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from textgen.common.errors import UserError
 
+RESERVED = ("n", "y", "no", "yes", "on", "off", "true", "false", "null")  # read as no text
+EXTRA = {  # settings of a text that are written where they are not the default, with their meaning
+    "gradient": "from a colour of the text at the top to one of these at the bottom",
+    "glow": "",
+    "panel": "a box behind the text",
+    "gaps": "room around characters that are no letters or digits, in heights of the text",
+    "clip": "how far the text may reach beyond the edge of the crop, in heights of the text",
+    "color_jitter": "",
+    "opacity": "",
+    "incomplete_fonts": "fonts without all characters are left out",
+    "variants": "combinations of height and outline that each character is drawn in, at most",
+}
 EDGES = {  # examples for a text that has none
     "shadow": "{chance: 0.5, offset: [0.5, 1.5], blur: [0, 1], opacity: [0.4, 0.9]}",
     "outline": '{chance: 0.5, width: [0.5, 1], colors: ["#000000"]}',
@@ -40,7 +52,7 @@ text:{measured}
   y: {text_y}  # 0 is top, 1 is bottom
   contrast: {text_contrast}  # the least contrast of a crop, in levels of 255
   {shadow}
-  {outline}
+  {outline}{extra}
 
 # What is behind the text: scene, noise, gradient or panel, a tag of the pictures, or a folder of your own: ./frames/
 # `tint` is a flat colour that is laid over it.
@@ -59,6 +71,12 @@ def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: 
     keys |= {f"text_{key}": _format_value(value) for key, value in game["text"].items()}
     for name, example in EDGES.items():
         keys[name] = f"{name}: {_format_value(game['text'][name])}" if name in game["text"] else f"# {name}: {example}"
+    extra = [
+        f"\n  {name}: {_format_value(game['text'][name])}{f'  # {comment}' if comment else ''}"
+        for name, comment in EXTRA.items()
+        if name in game["text"]
+    ]
+    keys["extra"] = "".join(extra)
     keys["backgrounds"] = "\n".join(f"  - {_format_value(background)}" for background in game["backgrounds"])
     clock = f"\n# The values of {clock_fields} are assumed to be those of a clock: change `fields` if they are not."
     keys["clock"] = clock if clock_fields else ""
@@ -69,7 +87,7 @@ def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: 
 def _format_value(value: object) -> str:
     """Format a value as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_format_value(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_format_key(key)}: {_format_value(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_format_value(inner) for inner in value) + "]"
     if isinstance(value, str):
@@ -77,6 +95,11 @@ def _format_value(value: object) -> str:
         style = "'" if "\\" in escaped else '"'  # single quotes leave backslashes as they are
         return yaml.safe_dump(escaped, default_style=style, allow_unicode=True, width=2**31).strip()
     return f"{value:g}"
+
+
+def _format_key(key: str) -> str:
+    """A key as YAML: paths of font files take quotes."""
+    return key if re.fullmatch(r"[A-Za-z][\w-]*", key) and key.lower() not in RESERVED else _format_value(key)
 
 
 def check_reads_back(text: str, game: Mapping[str, Any]) -> None:
