@@ -91,14 +91,15 @@ class VideoFootage(Footage):
         which is quick as nothing is decoded: with a variable frame rate nothing else tells.
         """
         unit, shown, keys = float(self._stream.time_base), array("q"), []
-        limit: float | None = None
+        limit, last = None, None
         with suppress(import_pyav(NEEDS_PYAV).FFmpegError):
             for packet in self._container.demux(self._stream):
                 if packet.size == 0:
                     break
-                if packet.pts is None or packet.dts is None:
-                    self._reopen()
+                if packet.pts is None or packet.dts is None or (last is not None and packet.dts < last):
+                    self._reopen()  # without time stamps, or several recordings in one file
                     return None
+                last = packet.dts
                 if limit is not None and packet.dts > limit:
                     break
                 if not packet.is_discard:
@@ -115,24 +116,30 @@ class VideoFootage(Footage):
         if not before or max(before)[0] <= ordered[0]:
             return None
         pts, dts = max(before)
+        key = KeyFrame(pts, dts, bisect_left(ordered, pts))
+        self._container.seek(pts, stream=self._stream)
+        if not any(True for _ in self._packets(key)):
+            self._reopen()
+            return None
         self._container.seek(pts, stream=self._stream)
         self._first_pts = ordered[0]
-        return KeyFrame(pts, dts, bisect_left(ordered, pts))
+        return key
 
     def _reopen(self) -> None:
         self._container.close()
         self._open()
 
     def _packets(self, key: KeyFrame | None) -> Iterator[Any]:
-        """Packets from a key frame on, the last one empty, so that the decoder gives the frames that it holds."""
+        """Packets from a key frame on, the last one None, so that the decoder gives the frames that it holds.
+
+        None at all if the container has been positioned behind the key frame.
+        """
         av = import_pyav(NEEDS_PYAV)
         began = key is None
         try:
             for packet in self._container.demux(self._stream):
                 if not began and key is not None:
-                    if packet.size == 0 or packet.dts is None or packet.dts > key.dts:  # the seek missed it
-                        self._reopen()
-                        yield from self._packets(None)
+                    if packet.size == 0 or packet.dts is None or packet.dts > key.dts:
                         return
                     began = packet.dts == key.dts
                 if packet.is_corrupt:
@@ -147,7 +154,7 @@ class VideoFootage(Footage):
         av = import_pyav(NEEDS_PYAV)
         context, unit = self._stream.codec_context, float(self._stream.time_base)
         index, skip_before = (key.index, key.pts) if key else (0, None)
-        time, damaged, failed = 0.0, 0, None
+        time, last_pts, damaged, failed = 0.0, None, 0, None
         for packet in self._packets(key):
             try:
                 decoded = context.decode(packet)
@@ -158,11 +165,16 @@ class VideoFootage(Footage):
                 pts = picture.pts if picture.pts is not None else picture.dts
                 if skip_before is not None and pts is not None and pts < skip_before:
                     continue  # it needs frames before the key frame
+                skip_before = None
+                step = 1 / (self.frame_rate or PICTURE_RATE)
                 if pts is None:
-                    time += 1 / (self.frame_rate or PICTURE_RATE) if index else 0
+                    time += step if index else 0
                 else:
-                    self._first_pts = pts if self._first_pts is None else self._first_pts
-                    time = (pts - self._first_pts) * unit
+                    first = pts if self._first_pts is None else self._first_pts
+                    if last_pts is not None and pts < last_pts:  # another recording begins
+                        first = pts - round((time + step) / unit)
+                    self._first_pts, last_pts = first, pts
+                    time = (pts - first) * unit
                 if picture.is_corrupt:
                     damaged += 1
                 else:
