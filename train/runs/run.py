@@ -31,6 +31,7 @@ from train.config.settings import Settings
 from train.data.real import describe_real
 from train.data.tasks import TaskData, TrainingTask, define_task, open_data
 from train.inference.network import Network, load, weights_path
+from train.metrics.confidence import unsure_below
 from train.metrics.evaluate import Evaluation, evaluate
 from train.models.architecture import resolve_architecture
 from train.models.notation import parse
@@ -49,11 +50,11 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns what `result.json` holds. Raises `UserError` for wrong settings before anything is rendered; a folder of
     crops is imported before some of the checks, because these need its classes and sizes.
     """
-    return run_validated(config, Settings.from_config(config))
+    return run_validated(config, Settings.from_config(config))[1]
 
 
-def run_validated(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """`run`, where `settings` are those of `config`, validated already."""
+def run_validated(config: Mapping[str, Any], settings: Settings) -> tuple[Path, dict[str, Any]]:
+    """`run`, where `settings` are those of `config`, validated already; also returns the run's folder."""
     recipes_data = parse_recipe(config["recipe"]).data  # validates the recipe before anything is imported
     kind = settings.data or recipes_data
     device = machine.select_device(settings.device)
@@ -74,7 +75,8 @@ def run_validated(config: Mapping[str, Any], settings: Settings) -> dict[str, An
             real=settings.real_settings,
         )
         try:
-            return _Run.of(config, settings, recipe, task, data, device).result()
+            training = _Run.of(config, settings, recipe, task, data, device)
+            return training.folder, training.result()
         except KeyboardInterrupt as stopped:
             again = "the same command, without fresh=true," if settings.fresh else "the same command"
             raise KeyboardInterrupt(f"{str(stopped) or 'stopped'}; {again} goes on from there") from None
@@ -250,6 +252,7 @@ class _Run:
             "model.arch": s.model.arch,
             "train_images": task.train_images,
             "val_accuracy": trained.val_accuracy,
+            "unsure_below": unsure_below(trained.net, self.data.val, s.fold, s.seed),
             "method": name_method(s.fold, self.recipe.slots),
             **measured_result(self.recipe, trained, tests, task.classes),
             "distill": self.recipe.distill and asdict(self.recipe.distill),
