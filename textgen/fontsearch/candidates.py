@@ -34,7 +34,9 @@ def find_candidates(given: Sequence[str] = (), system: bool = True) -> list[Cand
     found: dict[Path, Candidate] = {}
     for item in given:
         for path in resolve_asset("fonts", item, SUFFIXES):
-            found.setdefault(path.resolve(), Candidate(path, item if item in load_catalogue("fonts") else str(path), path.stem))
+            found.setdefault(
+                path.resolve(), Candidate(path, item if item in load_catalogue("fonts") else str(path), path.stem)
+            )
     for family in load_catalogue("fonts").values():
         for path in family.paths:
             found.setdefault(path.resolve(), Candidate(path, family.name, path.stem))

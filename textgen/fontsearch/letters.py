@@ -143,9 +143,7 @@ def _cut_letter(share: F32, mask: NDArray[np.bool_], crop: int) -> Letter:
     top, bottom = _find_ends(own.max(1))
     left, right = _find_ends(own.max(0))
     solid = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    cut = bool(
-        solid[0][0] == 0 or solid[0][-1] == width - 1 or solid[1][0] == 0 or solid[1][-1] == height - 1
-    )
+    cut = bool(solid[0][0] == 0 or solid[0][-1] == width - 1 or solid[1][0] == 0 or solid[1][-1] == height - 1)
     return Letter(crop, own[y0:y1, x0:x1], int(y0), int(x0), top, bottom, left, right, cut)
 
 
@@ -184,8 +182,6 @@ def find_lines(shares: Sequence[F32]) -> list[Line]:
 
 def _find_common_height(heights: NDArray[np.float64]) -> float:
     """The height that the most letters have within a tenth, larger ones counting more: dots are no letters."""
-    votes = [
-        float(heights[np.abs(heights / height - 1) <= ALIKE_HEIGHTS].sum()) for height in heights
-    ]
+    votes = [float(heights[np.abs(heights / height - 1) <= ALIKE_HEIGHTS].sum()) for height in heights]
     best = heights[int(np.argmax(votes))]
     return float(np.median(heights[np.abs(heights / best - 1) <= ALIKE_HEIGHTS]))

@@ -48,7 +48,8 @@ def place_on_grid(fill: F32, top: float, bottom: float, left: float, right: floa
     scale = TALL / height
     y, x = (top + bottom) / 2, (left + right) / 2
     to = np.array(
-        [[scale, 0, (GRID[1] - 1) / 2 - scale * (x - 0.5)], [0, scale, (GRID[0] - 1) / 2 - scale * (y - 0.5)]], np.float64
+        [[scale, 0, (GRID[1] - 1) / 2 - scale * (x - 0.5)], [0, scale, (GRID[0] - 1) / 2 - scale * (y - 0.5)]],
+        np.float64,
     )
     flags = cv2.INTER_LINEAR if scale > 0.6 else cv2.INTER_AREA
     return np.asarray(cv2.warpAffine(fill, to, GRID[::-1], flags=flags), np.float32)
@@ -60,7 +61,9 @@ def find_shapes(lines: Sequence[Line], texts: Mapping[int, str] | None = None) -
     `texts` has the text of some crops by number: the letters of a crop with as many letters as its text are known.
     """
     height = float(np.median([letter.height for line in lines for letter in line.tall]))
-    named, sums, counts = {}, [], []  # type: ignore[var-annotated]
+    named: dict[str, tuple[F32, int]] = {}
+    sums: list[F32] = []
+    counts: list[int] = []
     for line in lines:
         known = _name_letters(line, (texts or {}).get(line.crop))
         for letter in line.tall:
@@ -68,7 +71,7 @@ def find_shapes(lines: Sequence[Line], texts: Mapping[int, str] | None = None) -
                 continue
             image = _to_grid(letter, height)
             if character := known.get(id(letter)):
-                total, count = named.get(character, (0, 0))
+                total, count = named.get(character, (np.zeros(GRID, np.float32), 0))
                 named[character] = (total + image, count + 1)
                 continue
             alike = [_correlate(image, total) for total in sums]
@@ -78,13 +81,17 @@ def find_shapes(lines: Sequence[Line], texts: Mapping[int, str] | None = None) -
             elif len(sums) < 4 * MAX_SHAPES:
                 sums.append(image)
                 counts.append(1)
-    shapes = [Shape(total / count, count, character) for character, (total, count) in named.items()]
+    shapes = [_mean(total, count, character) for character, (total, count) in named.items()]
     if shapes:
         return sorted(shapes, key=lambda shape: -shape.count)
-    shapes = [Shape(total / count, count) for total, count in zip(sums, counts, strict=True)]
+    shapes = [_mean(total, count) for total, count in zip(sums, counts, strict=True)]
     shapes.sort(key=lambda shape: -shape.count)
     most = shapes[0].count if shapes else 0
     return [shape for shape in shapes if shape.count >= min(2, most)][:MAX_SHAPES]
+
+
+def _mean(total: F32, count: int, character: str | None = None) -> Shape:
+    return Shape(np.asarray(total / count, np.float32), count, character)
 
 
 def _name_letters(line: Line, text: str | None) -> dict[int, str]:
@@ -114,7 +121,8 @@ def search_fonts(
     images = np.stack([_normalize(shape.image) for shape in shapes])  # (n, pixels)
     weights = np.sqrt([shape.count for shape in shapes])
     allowed = np.array([[shape.character in (None, c) for c in wanted] for shape in shapes])
-    matches, started = [], time.monotonic()
+    matches: list[Match] = []
+    started = time.monotonic()
     for candidate in candidates:
         if time.monotonic() - started > MAX_SECONDS:
             break
@@ -144,7 +152,7 @@ def draw_shapes(face: Face, characters: str, height: float) -> list[list[F32]]:
     drawn: list[list[F32]] = [[] for _ in BLURS]
     for character in characters:
         glyph = face.draw_glyph(character, face.pixels_per_em(height))
-        fill = np.pad(glyph.fill.astype(np.float32) / 255, 3 * SCALE)
+        fill = np.pad(glyph.fill, 3 * SCALE).astype(np.float32) / 255
         rows, columns = np.flatnonzero(fill.any(1)), np.flatnonzero(fill.any(0))
         ends = float(rows[0]), float(rows[-1] + 1), float(columns[0]), float(columns[-1] + 1)
         for images, blur in zip(drawn, BLURS, strict=True):

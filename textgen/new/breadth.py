@@ -92,10 +92,11 @@ def _widen_colors(colors: Sequence[str], details: Details | None, palette: Seque
     return {"colors": _mix([top], palette), "gradient": {"chance": 0.8, "colors": _mix([bottom], palette)}}
 
 
-def _mix(colors: Sequence[str], palette: Sequence[str]) -> list[str]:
-    unique = list(dict.fromkeys(palette))
-    times = max(1, round(COLOR_SHARE / (1 - COLOR_SHARE) * len(unique) / len(colors)))
-    return [*(color for color in colors for _ in range(times)), *unique]
+def _mix(colors: Sequence[str], palette: Sequence[str], share: float = COLOR_SHARE) -> dict[str, float]:
+    """Weights of colours: `colors` have a `share` of them together, and those of `palette` the rest."""
+    rest = dict.fromkeys(palette, 1.0)
+    each = share / (1 - share) * len(rest) / len(colors)
+    return dict.fromkeys(colors, round(each, 1)) | {color: 1.0 for color in rest if color not in colors}
 
 
 def _widen_edges(text: Mapping[str, Any], height: float, light: bool) -> dict[str, Any]:
@@ -105,12 +106,11 @@ def _widen_edges(text: Mapping[str, Any], height: float, light: bool) -> dict[st
     outline = {"chance": 0.3, "width": _round([0.5, thick]), "colors": edges}
     if measured := text.get("outline"):
         widths = [max(measured["width"][0] - 0.5, 0.25), measured["width"][1] + 0.5]
-        darker = _push(measured["colors"][0], light)
-        colors = [*[measured["colors"][0], darker, darker] * 4, *edges]
+        colors = _mix([_push(measured["colors"][0], light), measured["colors"][0]], edges)
         outline = {"chance": 0.9, "width": _round(widths), "colors": colors}
     shadow = {"chance": 0.35, "offset": _round([0.0, max(1.5, 0.1 * height)]), "blur": [0.0, 1.5], "colors": edges}
     if measured := text.get("shadow"):
-        shadow |= {"chance": 0.8, "colors": [*measured["colors"] * 8, *edges]}
+        shadow |= {"chance": 0.8, "colors": _mix(measured["colors"], edges)}
     shadow["opacity"] = [0.4, 1.0]
     glow = {"chance": 0.05, "blur": [0.5, 2.5], "opacity": [0.3, 1.0], "colors": edges}
     panel = {"chance": 0.15, "padding": _round([0.0, 0.3 * height]), "opacity": [0.2, 1.0]}

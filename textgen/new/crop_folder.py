@@ -26,7 +26,8 @@ MAX_ASPECT_RATIO = 1.25  # of a crop relative to the common size; others show an
 class CropFolder:
     """The user's crops: uint8 (H, W, 3) each, all of `size` (H, W), and notes for the user.
 
-    `texts` are those of a labels file, by the number of the image. `blank_folders` hold pictures without text that are large enough to be backgrounds.
+    `texts` are those of a labels file, by the number of the image. `blank_folders` hold pictures without text that are
+    large enough to be backgrounds.
     """
 
     images: list[U8]

@@ -1,10 +1,11 @@
-"""What single letters tell about a text: its font, exact height, gradient, spacing, gaps, and what the edge cuts off."""
+"""What single letters tell about a text: its font, height, gradient, spacing, gaps, and what the edge cuts off."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +148,7 @@ def _measure_spacing(
     close, apart = [], []
     for line in lines:
         tall = [k for k, letter in enumerate(line.letters) if any(letter is other for other in line.tall)]
-        for a, b in zip(tall, tall[1:], strict=False):
+        for a, b in pairwise(tall):
             one, other = line.letters[a], line.letters[b]
             if one.cut or other.cut or b - a > 2:
                 continue
@@ -164,9 +165,7 @@ def _measure_spacing(
     return spacing, float(np.median(apart) - 2 * (spacing or 0.0)) / 2 / height
 
 
-def _name_letters(
-    lines: Sequence[Line], match: Match, characters: frozenset[str], height: float
-) -> dict[int, str]:
+def _name_letters(lines: Sequence[Line], match: Match, characters: frozenset[str], height: float) -> dict[int, str]:
     wanted = "".join(sorted(character for character in characters if character.isalnum()))
     letters: list[Letter] = [letter for line in lines for letter in line.tall]
     named = name_letters(letters, match.face, wanted, height)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from textgen.kernels.tables import (
 )
 from textgen.schema.game import Text
 
+MAX_REPEATED = 1000  # colours of a palette, those with weights as often as these say
 RISES = {"bottom": 0.0, "middle": 0.5, "top": 1.0}
 
 
@@ -30,7 +31,7 @@ def build_style_table(text: Text, icons: Icons, levels: StyleLevels) -> StyleTab
     """The style table of a game."""
     outline, gradient, panel, icon, neighbour = text.outline, text.gradient, text.panel, text.icon, text.neighbour
     shadow, glow = text.shadow, text.glow
-    palettes = [
+    kinds = [
         text.colors,
         outline.colors if outline else (),
         gradient.colors if gradient else (),
@@ -40,6 +41,7 @@ def build_style_table(text: Text, icons: Icons, levels: StyleLevels) -> StyleTab
         glow.colors if glow else (),
         *(part.colors for part in text.parts.values()),
     ]
+    palettes = [repeat_by_weight(kind) for kind in kinds]
     counts = [len(palette) for palette in palettes]
     rows = np.array([np.cumsum([0, *counts[:-1]]), counts], np.int32).T.copy()
     shadow_and_glow = np.zeros((2, 7))
@@ -80,6 +82,18 @@ def build_style_table(text: Text, icons: Icons, levels: StyleLevels) -> StyleTab
         normals=build_normal_table(1 << 16),
         parts=_build_part_table(text, icons, levels, rows[len(rows) - len(text.parts) :]),
     )
+
+
+def repeat_by_weight(colors: Sequence[str] | Mapping[str, float]) -> list[str]:
+    """Colours that are drawn with equal chance: those of a mapping as often as their weights say, nearly.
+
+    >>> repeat_by_weight({"#000000": 1, "#ffffff": 2.9})
+    ['#000000', '#ffffff', '#ffffff', '#ffffff']
+    """
+    if not isinstance(colors, Mapping):
+        return list(colors)
+    unit = max(min(colors.values()), sum(colors.values()) / MAX_REPEATED)
+    return [color for color, weight in colors.items() for _ in range(max(round(weight / unit), 1))]
 
 
 def _build_part_table(text: Text, icons: Icons, levels: StyleLevels, colors: NDArray[np.int32]) -> PartTable:

@@ -2,7 +2,7 @@
 
 Lengths are in pixels of the final crop, colours are "#rrggbb", and chances and fractions lie in 0…1: `chance` is the
 probability that a sample has an effect. A pair [a, b] is a range from which each sample draws uniformly; of a list of
-colours each sample draws one.
+colours each sample draws one; a mapping of colours gives weights.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(check_ordered)]
 Length = Annotated[float, Field(ge=0, le=256)]
 Pixels = Annotated[tuple[Length, Length], AfterValidator(check_ordered)]
 Levels = Annotated[float, Field(ge=0, le=255)]
+Weight = Annotated[float, Field(ge=1e-6, le=1e6)]  # bounds keep sums of weights finite and positive
 Color = Annotated[StrictStr, AfterValidator(_check_color)]
-Colors = Annotated[tuple[Color, ...], Field(min_length=1)]
+Colors = Annotated[tuple[Color, ...] | Mapping[Color, Weight], Field(min_length=1)]
 Spacing = Annotated[float, Field(ge=-4, le=64)]
 Blur = Annotated[float, Field(ge=0, le=16)]
 Line = Annotated[float, Field(ge=0, le=16)]
@@ -76,7 +77,6 @@ Zoom = Annotated[float, Field(ge=0.25, le=32)]
 Tag = Annotated[StrictStr, AfterValidator(_check_tag)]
 PartKey = Annotated[StrictStr, AfterValidator(_check_part)]
 LightFactor = Annotated[float, Field(ge=0, le=255)]  # at 255 every pixel but black is white
-Weight = Annotated[float, Field(ge=1e-6, le=1e6)]  # bounds keep sums of weights finite and positive
 
 
 @dataclass(frozen=True, config=_STRICT)
