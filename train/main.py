@@ -36,7 +36,7 @@ def _main(config: DictConfig) -> float | None:
     results = []
     for number in range(settings.seeds):
         once: dict[str, Any] = {"seed": settings.seed + number, "rebuild": settings.rebuild and number == 0}
-        results.append(run_validated({**c, **once}, replace(settings, **once)))
+        results.append(run_validated({**c, **once}, replace(settings, **once))[1])
     accuracies = [result["accuracy"] for result in results]
     if len(accuracies) > 1:
         spread = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}"

@@ -97,7 +97,7 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
 
 
 def compose_config(config: str, *overrides: str, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """conf/<config>.yaml with `overrides`, such as "game=sot_time", as plain values, for use outside a command.
+    """conf/<config>.yaml with `overrides`, such as "game=sot_time", as plain values, also within a command.
 
     `renamed` is that of `run`. Raises `UserError`.
 
@@ -107,6 +107,7 @@ def compose_config(config: str, *overrides: str, renamed: Mapping[str, str] | No
     given = prepare(overrides, config, renamed or {})
     with (
         _user_errors(config, given, renamed or {}),
+        _without_running_command(),
         initialize_config_dir(CONFIG_PATH, version_base="1.3"),
     ):
         return to_plain(compose(config, given))
@@ -135,6 +136,17 @@ def group_options(group: str) -> list[str]:
 def is_multirun() -> bool:
     """Whether the command asks for several runs; known before Hydra is."""
     return bool({"-m", "--multirun"} & {*sys.argv[1:]})
+
+
+@contextmanager
+def _without_running_command() -> Iterator[None]:
+    """Put aside the command that Hydra runs, since Hydra composes for one at a time."""
+    known = GlobalHydra.instance()
+    command, known.hydra = known.hydra, None
+    try:
+        yield
+    finally:
+        known.hydra = command
 
 
 @contextmanager

@@ -22,6 +22,7 @@ MAX_PAIRS = 3000  # of neighbouring crops that are compared
 MAX_GAP = 0.5  # seconds between them
 MIN_CHANGE = 0.3  # of a character's strongest change: columns with less are not its own
 CLOSED_GAP = 5  # columns within a character that may change less, such as those of a thin stroke
+MARGIN = 0.15  # of a character's width, on either side: some are wider than those that were seen to change
 ITERATIONS = 200  # of the least squares
 
 
@@ -105,10 +106,9 @@ def _find_columns(profiles: F64, changes: NDArray[np.bool_], length: int) -> dic
     for number, (position, extent) in enumerate(ordered):
         before = ordered[number - 1][1].right if number else None
         after = ordered[number + 1][1].left if number + 1 < len(ordered) else None
-        left = max(extent.left - 2, 0) if before is None else max((before + extent.left) // 2, extent.left - 2)
-        right = (
-            min(extent.right + 2, width) if after is None else min((extent.right + after + 1) // 2, extent.right + 2)
-        )
+        margin = max(2, round(MARGIN * (extent.right - extent.left)))
+        left = max(extent.left - margin, 0 if before is None else (before + extent.left) // 2)
+        right = min(extent.right + margin, width if after is None else (extent.right + after) // 2)
         if right - left >= 2:
             found[Place(length, position)] = Columns(left, right)
     return found

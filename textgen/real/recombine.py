@@ -19,12 +19,12 @@ from textgen.real.crops import RealCrops
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
-DONORS = 12  # crops compared for each character that is copied
+DONORS = 24  # crops compared for each character that is copied
 MIN_COVERED = 0.6  # of a character's columns that a donor must have
 SEARCHED = 4  # columns, in which the distance of two places is refined
 AVERAGED = 30  # crops in a mean picture of a character
 TRIES = 6  # texts drawn for each crop
-FEATHER = np.array([0.4, 0.8], np.float32)  # weights of the copy in its outermost columns
+FEATHER = np.array([0.5], np.float32)  # weight of the copy in its outermost column
 
 
 class Recombiner:

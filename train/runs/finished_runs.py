@@ -60,7 +60,7 @@ def _advice(folder: Path) -> str:
 
 def load_run_definition(run: Path) -> DatasetDefinition | None:
     """The definition of a run's crops; None if it was trained on a folder without a game. Raises `UserError`."""
-    config = _load_config(run)
+    config = load_config(run)
     if "game" not in config:
         return None
     return parse_definition(config, validate(_DataSettings, config).data_seed)
@@ -72,7 +72,7 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
     `data_dir` and `path` (of a folder of crops) are today's places of the data; None: the run's. Reports on stderr if
     the data have changed since. Raises `UserError`.
     """
-    config = _load_config(run)
+    config = load_config(run)
     settings = validate(_DataSettings, config)
     recipes_data = config["recipe"].get("data", "files")  # "files": the default of older versions
     kind = settings.data or validate(DataKind, recipes_data, "recipe.data")  # type: ignore[arg-type]
@@ -98,7 +98,8 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
     return data
 
 
-def _load_config(run: Path) -> dict[str, Any]:
+def load_config(run: Path) -> dict[str, Any]:
+    """The config.yaml of a run: its composed configuration. Raises `UserError`."""
     file = run / "config.yaml"
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
