@@ -40,6 +40,7 @@ PATHS = (
     "plots",
     "real",
     "real_test",
+    "regions",
     "run",
     "runs",
     "source",

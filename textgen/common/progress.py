@@ -37,5 +37,12 @@ def progress_bar(
     """
     alone = sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"  # no job among several
     return (tqdm if alone else _Log)(
-        total=total, initial=done, desc=name, unit=unit, unit_scale=True, disable=quiet, delay=0.5
+        total=total,
+        initial=done,
+        desc=name,
+        unit=unit,
+        unit_scale=True,
+        disable=quiet,
+        delay=0.5,
+        smoothing=0.3 if alone else 0,
     )

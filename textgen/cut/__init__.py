@@ -1,0 +1,1 @@
+"""`python -m textgen.cut`: crops of regions of footage, with an index."""
