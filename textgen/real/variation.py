@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from textgen.common.array_types import F32, LUMA, U8
+from textgen.common.array_types import F32, U8
 from textgen.common.pictures import Size, resize
 
 SHIFT, SCALE = 0.04, 0.05  # of the crop's height and width
-PERMUTED, TINTED, NOISY = 0.35, 0.15, 0.5  # chances: channels in another order, one colour, noise
+RECOLORED, TINTED, NOISY = 0.5, 0.25, 0.5  # chances: channels mixed anew, darkened each by itself, noise
+MIXTURE, TINT = (0.4, 0.4, 0.4), (0.4, 1.0)  # of a Dirichlet distribution; factors of channels
 CONTRAST, BRIGHTNESS, BALANCE = (
     (0.7, 1.2),
     15.0,
@@ -38,14 +39,15 @@ def vary(crops: Sequence[U8], size: Size, rng: np.random.Generator) -> U8:
 
 
 def _draw_color_mixes(n: int, rng: np.random.Generator) -> F32:
-    """Matrices (n, 3, 3) from a crop's RGB to another: channels exchanged, or luma in a tint, or as it is."""
-    mixes = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
-    for mix, chance in zip(mixes, rng.random(n), strict=True):
-        if chance < PERMUTED:
-            mix[:] = mix[:, rng.permutation(3)]
-        elif chance < PERMUTED + TINTED:
-            mix[:] = LUMA[:, None] * rng.uniform(0.3, 1.0, 3)
-    return mixes
+    """Matrices (n, 3, 3) from a crop's RGB to another.
+
+    Each new channel is a mixture of the old ones, mostly of one: from yellow come red, orange, blue and grey.
+    """
+    mixes = np.tile(np.eye(3), (n, 1, 1))
+    recolored, tinted = rng.random((2, n)) < ((RECOLORED,), (TINTED,))
+    mixes[recolored] = rng.dirichlet(MIXTURE, (recolored.sum(), 3)).transpose(0, 2, 1)
+    mixes[tinted] *= rng.uniform(*TINT, (tinted.sum(), 1, 3))
+    return mixes.astype(np.float32)
 
 
 def _move(crop: U8, rng: np.random.Generator) -> U8:
