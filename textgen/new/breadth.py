@@ -23,6 +23,7 @@ MAX_FONTS, WITHIN, SOFTNESS = 8, 0.06, 0.012  # fonts that match, down to this d
 COLOR_SHARE = 0.65  # of the crops, in measured colours
 HEIGHT_SPREAD = 0.08  # on either side of the measured heights
 PLACE_SPREAD = 3.0  # pixels, likewise
+NARROW = 0.75  # times as wide as the text is one in a narrower font: it may begin at the same place
 SPACING_SPREAD = 0.05  # in heights, likewise
 GAP_SPREAD = 0.1  # in heights, likewise
 CLIP = 0.05  # in heights, beyond what was measured
@@ -42,7 +43,7 @@ def widen(game: Mapping[str, Any], details: Details | None, size: tuple[int, int
     text |= {
         "fonts": _widen_fonts(text["fonts"], details.matches if details else ()),
         "incomplete_fonts": "skip",
-        "variants": looks.VARIANTS,
+        "variants": looks.choose_variants(high),
         "height": [low, high],
         "spacing": _widen_spacing(details, high),
         "clip": round((details.overhang if details else 0.0) + CLIP, 2),
@@ -134,8 +135,8 @@ def _place(details: Details, clip: float, size: tuple[int, int]) -> dict[str, An
     beyond = clip * height
     places = {}
     for key, ends, side, extent in (("x", details.left, size[1], details.width), ("y", details.top, size[0], height)):
-        free = max(side - extent + 2 * beyond, 1.0)
-        low, high = (ends[0] - PLACE_SPREAD + beyond) / free, (ends[1] + PLACE_SPREAD + beyond) / free
+        free, more = (max(side - share * extent + 2 * beyond, 1.0) for share in (1.0, NARROW))
+        low, high = (ends[0] - PLACE_SPREAD + beyond) / more, (ends[1] + PLACE_SPREAD + beyond) / free
         low, high = min(max(low, 0.0), 0.8), max(min(high, 1.0), 0.2)
         places[key] = _round([low, high])
     return places

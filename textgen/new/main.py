@@ -85,7 +85,8 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         )
     given = {option[0] for option in options.field}
     clock_fields = " and ".join(letter for letter in fields if letter not in given)
-    text = format_game_file(game, clock_fields, measured=crops is not None)
+    how = "" if crops is None else "narrow" if options.narrow else "broad"
+    text = format_game_file(game, clock_fields, how)
     check_reads_back(text, game)
     _write(path, text.encode())
     if crops and details:
@@ -110,6 +111,7 @@ def _measure(
         if details.matches[0].score < GOOD_SCORE:
             notes.append("none of them is the font of these crops: name its file with --fonts if you have it")
     if options.narrow:
+        notes += proposal.advice
         if details and details.matches and options.fonts is None:
             game["text"]["fonts"] = choose_best_fonts(details.matches)
     else:
@@ -168,5 +170,7 @@ def _main(arguments: Sequence[str]) -> None:
     texts = ", ".join(repr(spec.sample(label, np.random.default_rng(0))) for label in spec.classes[:3])
     print(f"{shlex.quote(str(path))} is written: {len(spec.classes)} classes, texts such as {texts}.")
     print("Look at it, then train:")
-    print(f"  foldtext preview --config-dir {folder} game={name}")
-    print(f"  foldtext train --config-dir {folder} game={name} fold=4")
+    measured = any(argument.startswith("--like") for argument in arguments)
+    looks = "" if measured else " looks=broad"  # nothing is known about how the texts look
+    print(f"  foldtext preview --config-dir {folder} game={name}{looks}")
+    print(f"  foldtext train --config-dir {folder} game={name}{looks} fold=4")

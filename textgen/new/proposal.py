@@ -46,6 +46,7 @@ class Proposal:
     text: dict[str, Any]  # height, colors, x, y, contrast, and outline or shadow if there is one
     backgrounds: list[dict[str, Any]]
     notes: list[str]
+    advice: list[str]  # for crops that show only what was measured
     lines: list[TextLine]
     fill: F64  # (3,): the most frequent colour of the text
     edge: Edge | None
@@ -102,11 +103,10 @@ def propose_settings(crops: CropFolder, game: Mapping[str, Any]) -> Proposal:
     _widen(look, len(lines))
 
     notes = [*crops.notes, f"{len(lines)} of {len(crops.images)} crops show text, {_describe(light, look.edge)}"]
-    if augment == "off":
-        notes.append("the crops have hardly any noise: add augment=off to the commands below to render crops like them")
+    advice = ["the crops have hardly any noise: add augment=off to the commands below to render crops like them"]
     fill = np.median([line.color for line in lines], 0).astype(np.float64)
     text, backgrounds = look.text(crops.size), look.backgrounds(crops.blank_folders)
-    return Proposal(text, backgrounds, notes, lines, fill, measure_edge(lines))
+    return Proposal(text, backgrounds, notes, advice * (augment == "off"), lines, fill, measure_edge(lines))
 
 
 def _keep_text(found: Sequence[TextLine | None], size: tuple[int, int]) -> list[TextLine]:

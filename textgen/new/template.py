@@ -12,6 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from textgen.common.errors import UserError
 
+MEASURED = {
+    "narrow": "  # measured: height, colors, x, y, contrast, and outline or shadow",
+    "broad": "  # what was measured has the most weight; what it leaves open is broad",
+}
 RESERVED = ("n", "y", "no", "yes", "on", "off", "true", "false", "null")  # read as no text
 EXTRA = {  # settings of a text that are written where they are not the default, with their meaning
     "gradient": "from a colour of the text at the top to one of these at the bottom",
@@ -61,11 +65,11 @@ backgrounds:
 """
 
 
-def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: bool = False) -> str:
+def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: str = "") -> str:
     """Format `game`, a plain mapping with every key of the template, as a commented YAML file.
 
     Hydra reads the file as `game` again: texts are quoted, and "${", which Hydra would resolve, is escaped. Comments
-    mention `clock_fields`, whose values are assumed, and settings that were measured.
+    mention `clock_fields`, whose values are assumed, and how settings were `measured`: a key of MEASURED.
     """
     keys = {key: _format_value(value) for key, value in game.items()}
     keys |= {f"text_{key}": _format_value(value) for key, value in game["text"].items()}
@@ -80,7 +84,7 @@ def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: 
     keys["backgrounds"] = "\n".join(f"  - {_format_value(background)}" for background in game["backgrounds"])
     clock = f"\n# The values of {clock_fields} are assumed to be those of a clock: change `fields` if they are not."
     keys["clock"] = clock if clock_fields else ""
-    keys["measured"] = "  # measured: height, colors, x, y, contrast, and outline or shadow" if measured else ""
+    keys["measured"] = MEASURED.get(measured, "")
     return TEMPLATE.format(**keys)
 
 

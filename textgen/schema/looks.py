@@ -32,7 +32,8 @@ PANELS = ("#000000", "#000000", "#182028", "#303030", "#606060", "#ffffff", *DAR
 JITTER = 16.0  # standard deviation of a colour, in levels
 HEIGHTS = (0.8, 1.2)  # factors of the game's least and largest height
 SPACING = (-0.03, 0.15)  # between letters, in heights of the text
-VARIANTS = 30  # of a character in one font, so that all glyphs fit in memory
+GLYPH_BYTES, CHARACTERS, FONTS = 250 << 20, 11, 56  # of the masks of all glyphs, and how many there are, about
+MIN_VARIANTS, MAX_VARIANTS = 6, 36  # of a character in one font
 CLIP = 0.1  # of the height of the text, at each edge of the crop
 MAX_CONTRAST = 12.0  # that is demanded, in levels
 BACKGROUNDS = (
@@ -71,7 +72,7 @@ def _broaden_text(text: Text, crop_height: int) -> Text:
         text,
         fonts=fonts,
         incomplete_fonts="skip",
-        variants=VARIANTS,
+        variants=choose_variants(high),
         features=(),
         axes=text.axes if any(map(_is_path, fonts)) else None,
         height=(low, high),
@@ -92,6 +93,18 @@ def _broaden_text(text: Text, crop_height: int) -> Text:
         panel=Panel(0.25, (0.0, 0.3 * high), (0.2, 1.0), PANELS),
         parts={key: _broaden_part(part) for key, part in text.parts.items()},
     )
+
+
+def choose_variants(height: float) -> int:
+    """How many variants of a character fit in memory with as many fonts: fewer of large ones.
+
+    >>> choose_variants(12), choose_variants(24), choose_variants(80)
+    (36, 30, 6)
+    """
+    # Sixteen masks of the fill, and with two of three widths of the outline as many of both.
+    bytes_each = 16 * (height + 2) * (0.7 * height + 2) * 5 / 3
+    fitting = int(GLYPH_BYTES / (CHARACTERS * FONTS * bytes_each))
+    return min(max(fitting - fitting % 3, MIN_VARIANTS), MAX_VARIANTS)
 
 
 def _broaden_part(part: Part) -> Part:
