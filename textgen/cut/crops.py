@@ -158,17 +158,12 @@ class _Writer:
 
 def expected_frames(reader: FrameReader, choice: Choice) -> int | None:
     """About how many frames are chosen; None if the source does not tell."""
-    if reader.frames is None:
+    if reader.frames is not None and choice.start is None and choice.end is None:
+        return max(1, math.ceil(reader.frames / choice.every))
+    ends = [seconds for seconds in (reader.seconds, choice.end) if seconds is not None]
+    if not ends or reader.frame_rate is None:
         return None
-    count = float(reader.frames)
-    if choice.start is not None or choice.end is not None:
-        if reader.frame_rate is None:
-            return None
-        first, last = (choice.start or 0) * reader.frame_rate, count
-        if choice.end is not None:
-            last = min(last, choice.end * reader.frame_rate)
-        count = max(last - first, 1)
-    return max(1, math.ceil(count / choice.every))
+    return max(1, math.ceil((min(ends) - (choice.start or 0)) * reader.frame_rate / choice.every))
 
 
 def _encode(crop: U8) -> bytes:

@@ -53,6 +53,7 @@ class Footage(ABC):
     name: str  # in messages
     frame_rate: float | None = None  # frames a second, if the source declares or has one
     frames: int | None = None  # how many there are, if that is known
+    seconds: float | None = None  # how long it is, likewise
     is_live: bool = False  # whether it ends when the user ends it: a stream or a camera
     problem: str | None = None  # what was wrong with the footage, after the last frame
 
@@ -68,15 +69,15 @@ class Footage(ABC):
 class FrameReader:
     """The chosen frames of footage. It can be iterated once.
 
-    `size` is the height and width of all frames. `frame_rate` and `frames` are what the source declares, the latter for
-    the whole of it; None where it declares nothing. `problem` is None, or one line that says what was wrong, such as a
-    file that is cut off: it is set when the iteration has ended.
+    `size` is the height and width of all frames. `frame_rate`, `frames` and `seconds` are what the source declares, the
+    latter two for the whole of it; None where it declares nothing. `problem` is None, or one line
+    that says what was wrong, such as a file that is cut off: it is set when the iteration has ended.
     """
 
     def __init__(self, footage: Footage, start: float | None, end: float | None, every: int) -> None:
         """Reads the first frame. Raises `UserError` if there is none."""
         self.name, self.frame_rate, self.frames = footage.name, footage.frame_rate, footage.frames
-        self.is_live = footage.is_live
+        self.is_live, self.seconds = footage.is_live, footage.seconds
         self._footage, self._chosen = footage, self._choose(start, end, every)
         first = next(self._chosen, None)
         if first is None:

@@ -17,6 +17,7 @@ class PictureFootage(Footage):
 
     def __init__(self, name: str, paths: Sequence[Path], rate: float) -> None:
         self.name, self.frame_rate, self.frames = name, rate, len(paths)
+        self.seconds = len(paths) / rate
         self._paths, self._rate = paths, rate
 
     def read(self, start: float | None) -> Iterator[Frame]:

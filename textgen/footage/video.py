@@ -19,6 +19,7 @@ NEEDS_PYAV = "videos and streams need PyAV: pip install 'foldtext[video]'; pictu
 OPEN_SECONDS, READ_SECONDS = 15.0, 30.0  # how long a stream may say nothing
 MAX_THREADS = 4  # each holds a frame
 NO_VIDEO = ("tty", "bin", "xbin", "idf", "adf")  # text files, which the library would draw
+MICROSECONDS = 1_000_000  # a second, in a container's unit
 TOLERANCE = 0.5  # seconds that a container's duration may exceed the last frame
 
 
@@ -42,6 +43,7 @@ class VideoFootage(Footage):
         rate = stream.average_rate or stream.guessed_rate
         self.frame_rate = float(rate) if rate else None
         self.frames = int(stream.frames) or None
+        self.seconds = self._declared_seconds() or float(self._container.duration or 0) / MICROSECONDS or None
         self.is_live = is_url and not self._container.duration
         self._first_pts: int | None = None
         self._cut_off = False

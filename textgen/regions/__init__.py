@@ -1,0 +1,1 @@
+"""`python -m textgen.regions`: a page on which regions of footage are drawn."""
