@@ -171,9 +171,11 @@ def _weigh(
         rest = [at for at in group if rows[at].file not in fixed]
         for at in group:
             if (given := fixed.get(rows[at].file)) is not None:
-                evidence.append(([at], Evidence(rows[at].time, Reading(given.text, 1.0), given, given=True)))
+                time = rows[at].time
+                evidence.append(([at], Evidence(time, time, Reading(given.text, 1.0), given, given=True)))
         if rest and reading is not None:
-            evidence.append((rest, Evidence(rows[rest[0]].time, reading, find_match(matcher, reading), len(rest))))
+            time, until = rows[rest[0]].time, rows[rest[-1]].time
+            evidence.append((rest, Evidence(time, until, reading, find_match(matcher, reading), len(rest))))
     return sorted(evidence, key=lambda pair: pair[0][0])
 
 
