@@ -1,5 +1,6 @@
 """Labelled crops of footage: reading, division in time, variation."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,7 @@ def test_crops_are_read_in_the_order_of_time_with_their_texts(tmp_path: Path) ->
     kept = [at for at in range(len(texts)) if at != 5]
     assert crops.times is not None
     assert crops.times.tolist() == pytest.approx(times[kept].tolist())
-    assert [CLOCK.classes[label] for label in crops.labels] == [
-        "other" if at == 7 else texts[at][2:] for at in kept
-    ]
+    assert [CLOCK.classes[label] for label in crops.labels] == ["other" if at == 7 else texts[at][2:] for at in kept]
     assert (crops.images == images[kept]).all()
     assert crops.scale(SIZE).shape == (len(kept), *SIZE, 3)
 
@@ -60,7 +59,7 @@ def test_uses_have_blocks_of_time_without_common_neighbours(seconds: int, uses: 
     owner = {int(at): use for use, part in parts.items() for at in part.labels}
     assert sum(map(len, parts.values())) == len(owner) > 0.85 * len(times)
     kept = sorted(owner)
-    for before, after in zip(kept, kept[1:], strict=False):
+    for before, after in pairwise(kept):
         if owner[before] != owner[after]:
             assert times[after] - times[before] >= GAP_SECONDS - 1e-6
     expected = 0.8 if len(uses) == 3 else 8 / 9

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from textgen.common.array_types import U8
 from textgen.footage.index import IndexRow, crop_file, format_rows
 
-ROOT = Path(__file__).parents[3]
-FONT = ImageFont.truetype(ROOT / "fonts/roboto-condensed/RobotoCondensed-Bold.ttf", 30)
+ROOT = Path(__file__).parents[1]
+FONT = ImageFont.truetype(ROOT / "fonts/roboto-condensed/roboto-condensed-700.ttf", 30)
 CELL, LEFT, HEIGHT = 20, 6, 44  # columns of a character, before the first one, and rows
 RATE = 10.0  # crops a second
 
