@@ -5,6 +5,8 @@ docs/reference/label.md explains how.
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from typing import Annotated
 
@@ -14,19 +16,22 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from pydantic.dataclasses import dataclass
 
 from textgen.common import hydra_app
+from textgen.common.atomic import write_atomic
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.common.validation import UserPath, validate
 from textgen.dataset.labels_file import read_labels
 from textgen.footage.smoothing import Kind
 from textgen.label.corrections import read_corrections
-from textgen.label.labelling import Labelling, label_crops, write_labelling
+from textgen.label.labelling import ADVICE, Labelling, label_crops, write_labelling
+from textgen.label.page import render_page
 from textgen.label.readers import Reader, ReaderSettings, make_reader
 from textgen.label.sequence import open_sequence
 from textgen.schema.game import Game
 from textgen.spec.values import OTHER
 
 FROM_FILE = "file"
+PAGE = "labels.html"
 Threads = Annotated[StrictInt, Field(ge=1, le=256)]
 
 
@@ -78,7 +83,13 @@ def _main(config: DictConfig) -> None:
             corrections=corrections,
             progress=bar.update,
         )
-    paths = write_labelling(labelling)
+    paths = [*write_labelling(labelling)]
+    if settings.page:
+        title = f"{game.title or game.name}{f', {settings.region}' if settings.region else ''}"
+        command = shlex.join(["python", "-m", "textgen.label", *sys.argv[1:]])
+        page = render_page(labelling, spec.classes, corrections, title, command)
+        paths.append(labelling.folder / PAGE)
+        write_atomic(paths[-1], page.encode("utf-8", "xmlcharrefreplace"), ADVICE)
     print(describe(labelling, len(spec.classes), time.perf_counter() - begin))
     print(*(f"{path} is written" for path in paths), sep="\n")
 
