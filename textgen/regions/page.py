@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 
 import cv2
+import numpy as np
 
 from textgen.common.html_templates import load_template
 from textgen.footage.frames import Frame
@@ -35,7 +36,6 @@ def render_page(source: str, frames: Sequence[Frame], regions: Sequence[Region] 
         source=source,
         data=data,
         pictures=[_encode(frame) for frame in frames],
-        frames=frames,
         width=width,
         height=height,
     )
@@ -46,9 +46,8 @@ def _encode(frame: Frame) -> str:
     picture = frame.rgb()[:, :, ::-1]
     height, width = frame.size
     if width > MAX_WIDTH:
-        picture = cv2.resize(
-            picture, (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width))), interpolation=cv2.INTER_AREA
-        )
+        size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     assert done
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
