@@ -40,6 +40,7 @@ wheel: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --ignore-requires-python rapidocr-onnxruntime
 	touch $@
 
 # Data sets and runs stay: they are the user's.

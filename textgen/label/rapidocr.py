@@ -13,7 +13,6 @@ imported. What surrounds the model is as in the package, with three differences:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -30,6 +29,7 @@ from textgen.label.matching import CONFUSED
 from textgen.label.readers import Reader, ReaderSettings, Reading, refuse_run
 
 PACKAGE, VERSION = "rapidocr-onnxruntime", "1.4.4"
+INSTALL = f"pip install onnxruntime && pip install --no-deps --ignore-requires-python {PACKAGE}=={VERSION}"
 MODEL = "models/ch_PP-OCRv4_rec_infer.onnx"
 HEIGHT = 48  # pixels, of the model's input
 NARROWEST, WIDEST = 48, 3200  # pixels, of the same
@@ -100,22 +100,15 @@ def _prepare(crop: U8) -> F32:
 
 
 def _find_model() -> Path:
-    install = install_command()
     if find_spec("onnxruntime") is None:
-        raise UserError(f"reader=rapidocr needs ONNX Runtime, which is not installed: {install}")
+        raise UserError(f"reader=rapidocr needs ONNX Runtime, which is not installed: {INSTALL}")
     try:
         found = version(PACKAGE)
     except PackageNotFoundError:
-        raise UserError(f"reader=rapidocr needs {PACKAGE} {VERSION}, which is not installed: {install}") from None
+        raise UserError(f"reader=rapidocr needs {PACKAGE} {VERSION}, which is not installed: {INSTALL}") from None
     spec = find_spec(PACKAGE.replace("-", "_"))
     places = (spec.submodule_search_locations if spec else None) or []
     model = next((Path(place) / MODEL for place in places if (Path(place) / MODEL).is_file()), None)
     if found != VERSION or model is None:
-        raise UserError(f"reader=rapidocr needs {PACKAGE} {VERSION} with its models, {found} is installed: {install}")
+        raise UserError(f"reader=rapidocr needs {PACKAGE} {VERSION} with its models, {found} is installed: {INSTALL}")
     return model
-
-
-def install_command() -> str:
-    """What installs the model, without the packages that it does not need."""
-    newer = " --ignore-requires-python" if sys.version_info >= (3, 13) else ""  # which its code does not allow
-    return f"pip install 'foldtext[ocr]' && pip install --no-deps{newer} {PACKAGE}=={VERSION}"
