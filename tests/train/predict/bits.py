@@ -1,21 +1,22 @@
 """A counter of four squares, black or white, and networks that read it by construction: exact, without training."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-import torch
 import yaml
 from pydantic import TypeAdapter
 
 from textgen.common.array_types import U8
-from train.folding.slots import assemble_slots
-from train.inference.network import Network
-from train.models.notation import build, parse
 from train.predict.settings import Settings
+
+if TYPE_CHECKING:
+    from train.inference.network import Network
 
 ARCH, POOL = "C4 F", "2x2 stride 2"
 SIZE, FRAME = (8, 32), (96, 160)  # height, width
@@ -52,6 +53,12 @@ def write_video(path: Path, values: Sequence[tuple[int, int]], rate: int = 30, g
 
 def network_of(fold: int = 1) -> Network:
     """Class k has the logit that counts the squares which are as in k; with fold > 1, slots of such a network."""
+    import torch  # noqa: PLC0415, not for processes that only predict
+
+    from train.folding.slots import assemble_slots  # noqa: PLC0415
+    from train.inference.network import Network  # noqa: PLC0415
+    from train.models.notation import build, parse  # noqa: PLC0415
+
     layers = parse(ARCH, POOL)
     build_for = {"size": SIZE, "classes": len(CLASSES)}
     single = build(layers, **build_for, slot_of=fold)  # type: ignore[arg-type]
