@@ -192,6 +192,7 @@ class _Run:
             seed=s.seed,
             teacher=teacher,
             start=load(s.start).net if s.start else None,
+            later_if_equal=self.data.real is not None,
         )
         output = Output(folder, self.identity, keep, log, commit=machine.commit(), save_every=s.save_every)
         return train(setup, output, Computation(s.compile, s.autocast))

@@ -140,7 +140,8 @@ def _end_epoch(state: TrainingState, epochs: int, figures: dict[str, float]) -> 
     count = state.schedule.class_counts[at.epoch]
     state.networks.fuse()
     accuracy, loss = validation = _validation(state)
-    improved = count == all_classes and (accuracy, -loss) > at.best
+    better = (accuracy, -loss) > at.best or (state.setup.later_if_equal and accuracy == at.best[0])
+    improved = count == all_classes and better
     line = {
         "epoch": at.epoch + 1,
         "classes": count,
