@@ -32,8 +32,8 @@ PANELS = ("#000000", "#000000", "#182028", "#303030", "#606060", "#ffffff", *DAR
 JITTER = 16.0  # standard deviation of a colour, in levels
 HEIGHTS = (0.8, 1.2)  # factors of the game's least and largest height
 SPACING = (-0.03, 0.15)  # between letters, in heights of the text
-GLYPH_BYTES, CHARACTERS, FONTS = 250 << 20, 11, 56  # of the masks of all glyphs, and how many there are, about
-MIN_VARIANTS, MAX_VARIANTS = 6, 36  # of a character in one font
+GLYPH_BYTES, CHARACTERS, FONTS = 200 << 20, 11, 56  # of the masks of all glyphs, and how many there are, about
+MIN_VARIANTS, MAX_VARIANTS = 6, 24  # of a character in one font
 CLIP = 0.1  # of the height of the text, at each edge of the crop
 MAX_CONTRAST = 12.0  # that is demanded, in levels
 BACKGROUNDS = (
@@ -99,7 +99,7 @@ def choose_variants(height: float) -> int:
     """How many variants of a character fit in memory with as many fonts: fewer of large ones.
 
     >>> choose_variants(12), choose_variants(24), choose_variants(80)
-    (36, 30, 6)
+    (24, 24, 6)
     """
     # Sixteen masks of the fill, and with two of three widths of the outline as many of both.
     bytes_each = 16 * (height + 2) * (0.7 * height + 2) * 5 / 3

@@ -252,7 +252,7 @@ def test_proposals_are_near_the_true_settings(
 ) -> None:
     truth = {**TEXT, **text}
     folder = save(Path("crops"), like(size, text, [ground])(48))
-    path, _ = create(["g", "MM:SS", "--label", "M", "--like", str(folder)])
+    path, _ = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", str(folder)])
     found = read(path)
     assert tuple(found["size"]) == size
     height = found["text"]["height"]
@@ -311,13 +311,48 @@ def test_the_fill_is_told_from_outline_and_shadow(
 def test_a_measured_outline_is_written_and_can_be_drawn() -> None:
     text = {"colors": ["#ffffff"], "height": [14, 16], "outline": {**LINE, "colors": ["#202020"]}, "contrast": 0}
     save(Path("crops"), like((26, 64), text, [FLAT_LIGHT])(24))
-    path, notes = create(["g", "MM:SS", "--label", "M", "--like", "crops"])
+    path, notes = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", "crops"])
     game = read(path)
     assert distance(game["text"]["outline"]["colors"][0], "#202020") < 80
     assert "lighter than its outline" in notes[0]
     assert "# shadow:" in path.read_text()
     assert "# outline:" not in path.read_text()
     Renderer(Game.from_config(game)).render("train", range(61))
+
+
+def test_a_broad_file_gives_most_weight_to_what_was_measured(here: Path) -> None:
+    text = {"fonts": ["dejavu-sans"], "height": [20, 20], "colors": ["#ff3000"], "contrast": 0, "clip": 0.1}
+    text |= {"gradient": {"colors": ["#ffc000"]}, "gaps": {"width": [0.3, 0.3]}, "x": [1, 1], "y": [0.5, 0.5]}
+    folder = save(Path("crops"), like((36, 100), text, [DARK])(40))
+    path, notes = create(["g", "MM:SS", "--label", "M", "--like", str(folder), "--no-system-fonts"])
+    game = read(path)
+    found = game["text"]
+    fonts = found["fonts"]
+    assert max(fonts, key=fonts.get) == "dejavu-sans"
+    assert len(fonts) > 20
+    assert any("dejavu-sans" in note for note in notes)
+    low, high = found["height"]
+    assert low < 20 < high < 25
+    top, bottom = (max(colors, key=colors.get) for colors in (found["colors"], found["gradient"]["colors"]))
+    assert distance(top, "#ff3000") < 60 < distance(bottom, "#ff3000")
+    assert distance(bottom, "#ffc000") < 60
+    assert len(found["colors"]) > 10
+    low, high = found["gaps"]["width"]
+    assert low <= 0.3 <= high < 0.6
+    assert 0.08 < found["clip"] < 0.3
+    assert found["x"][1] == 1
+    Renderer(Game.from_config(game)).render("train", range(61))
+    with Image.open(path.with_name("g_fonts.png")) as picture:
+        assert picture.width > 400
+
+
+def test_own_pictures_become_backgrounds_with_half_of_the_weight(here: Path) -> None:
+    save(Path("frames"), [np.full((60, 90, 3), 90, np.uint8)])
+    path, _ = create(["g", "N", "--label", "N", "--backgrounds", "frames"])
+    *others, own = read(path)["backgrounds"]
+    assert own["source"] == "frames/"
+    assert own["weight"] == sum(background.get("weight", 1) for background in others)
+    Renderer(Game.from_config(read(path))).render("train", range(11))
 
 
 def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
@@ -328,7 +363,7 @@ def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
     save(Path("crops/wide"), [np.zeros((18, 90, 3), np.uint8)] * 2, "jpg")
     save(Path("crops/more"), [np.pad(crops[0], ((0, 1), (0, 2), (0, 0)), "edge")], "jpg")
     save(Path("crops/other"), [np.zeros((20, 44, 3), np.uint8)] * 3)
-    path, notes = create(["g", "MM:SS", "--label", "M", "--like", "crops"])
+    path, notes = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", "crops"])
     game = read(path)
     assert game["size"] == [18, 44]
     np.testing.assert_allclose(game["text"]["height"], [8, 9], atol=1)
@@ -340,7 +375,7 @@ def test_text_free_crops_and_other_sizes_do_not_disturb() -> None:
 
 def test_three_crops_are_enough() -> None:
     save(Path("crops"), like((18, 44), {}, [DARK])(3))
-    path, _ = create(["g", "MM:SS", "--label", "M", "--like", "crops", "--size", "18x44"])
+    path, _ = create(["g", "MM:SS", "--label", "M", "--like", "crops", "--size", "18x44", "--narrow"])
     low, high = read(path)["text"]["height"]
     assert 5 < low <= high < 12
 
@@ -389,9 +424,9 @@ def test_process_a_game_is_written_and_the_command_that_is_printed_previews_it(h
     assert ended.returncode == 0, ended.stderr
     first, _, preview, train = ended.stdout.splitlines()
     assert "my games/game/my_game.yaml" in first
-    assert preview == "  foldtext preview --config-dir 'my games' game=my_game"
-    assert train == "  foldtext train --config-dir 'my games' game=my_game fold=4"
-    shown = start(here, *shlex.split(preview), "each=1")
+    assert preview == "  foldtext preview --config-dir 'my games' game=my_game looks=broad"
+    assert train == "  foldtext train --config-dir 'my games' game=my_game looks=broad fold=4"
+    shown = start(here, *shlex.split(preview), "each=1", "lint=0")
     assert shown.returncode == 0, shown.stderr
     assert (here / "my_game.png").is_file()
 

@@ -426,3 +426,50 @@ def test_least_applies_to_letters_and_digits_alone(tmp_path: Path) -> None:
     assert not renderer.render("train", range(10)).rejects
     with pytest.raises(UserError, match=rf"'\dx' could not .* \({MAX_ATTEMPTS} times too small\): .*text\.least"):
         Renderer(Game.from_config({**game, "spec": "Xx"})).render("train", range(10))
+
+
+def extent(cover: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first and last column with ink of each crop (n,)."""
+    columns = cover.max(1) > 0.05
+    return columns.argmax(1), columns.shape[1] - columns[:, ::-1].argmax(1)
+
+
+def test_gaps_part_a_mark_from_the_digits_beside_it(tmp_path: Path) -> None:
+    text = {"height": [12, 12], "contrast": 0, "least": 0, "colors": ["#ffffff"]}
+    game = flat_game(tmp_path, "#000000", **text) | {"size": (30, 90), "spec": "X:Y"}
+    wide = {**game, "text": {**game["text"], "gaps": {"width": [0.5, 0.5]}}}
+    covers = [
+        Renderer(Game.from_config(settings)).render("train", range(10)).images[..., 0] / 255
+        for settings in (game, wide)
+    ]
+    first, last = extent(covers[0])
+    wide_first, wide_last = extent(covers[1])
+    np.testing.assert_allclose((wide_last - wide_first) - (last - first), 2 * 0.5 * 12, atol=1.5)
+
+
+def test_a_text_may_be_cut_at_the_edge_by_a_share_of_its_height(tmp_path: Path) -> None:
+    text = {"x": [1, 1], "y": [0, 0], "height": [12, 12]}
+    whole = coverage(tmp_path, **text, margin=0)
+    cut = coverage(tmp_path, **text, clip=0.25)
+    for cover, clipped in zip(whole, cut, strict=True):
+        moved = np.zeros_like(cover)
+        moved[:-3, 3:] = cover[3:, :-3]
+        np.testing.assert_allclose(clipped, moved, atol=0.02)
+    assert cut.sum() < 0.95 * whole.sum()
+
+
+def test_colours_with_weights_are_drawn_as_often_as_these_say(tmp_path: Path) -> None:
+    crops = crops_of(tmp_path, "#000000", 660, colors={"#ff0000": 3, "#00ff00": 1}, color_jitter=0)
+    red = (crops.samples["red"] == 255)[crops.samples["right"] > 0]
+    assert 0.68 < red.mean() < 0.82
+
+
+def test_variants_are_the_most_combinations_of_height_and_outline(tmp_path: Path) -> None:
+    text = {"height": [6, 14], "outline": {"width": [0.5, 2]}, "slant": [-4, 4]}
+    settings = flat_game(tmp_path, "#000000", **text)
+    many = Renderer(Game.from_config(settings)).levels
+    few = Renderer(Game.from_config({**settings, "text": {**settings["text"], "variants": 24}})).levels
+    counts = [len(level.heights) * len(level.strokes) * len(level.slants) for level in (many, few)]
+    assert counts[0] > 200
+    assert counts[1] <= 24
+    assert (few.heights[0], few.heights[-1]) == (6, 14)
