@@ -22,11 +22,15 @@ FOR_TEXT = re.compile(r"bold|black|heavy|medium|condensed|regular", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Candidate:
-    """A font file, and the item that stands for it in `text.fonts` of a game: a family or the file's path."""
+    """A font file, and the item that stands for it in `text.fonts` of a game: a family or the file's path.
+
+    `installed` is whether it is one of this machine, which others may lack.
+    """
 
     path: Path
     item: str
     title: str
+    installed: bool = False
 
 
 def find_candidates(given: Sequence[str] = (), system: bool = True) -> list[Candidate]:
@@ -41,7 +45,7 @@ def find_candidates(given: Sequence[str] = (), system: bool = True) -> list[Cand
         for path in family.paths:
             found.setdefault(path.resolve(), Candidate(path, family.name, path.stem))
     for path in find_system_fonts() if system else ():
-        found.setdefault(path.resolve(), Candidate(path, str(path), path.stem))
+        found.setdefault(path.resolve(), Candidate(path, str(path), path.stem, True))
     return list(found.values())
 
 

@@ -67,8 +67,10 @@ def _widen_fonts(given: Sequence[str], matches: Sequence[Match]) -> dict[str, fl
     """The fonts that match best, and beside them all families of `looks` and those that the user has `given`."""
     broad = dict.fromkeys((*looks.FAMILIES, *given), 1.0)
     scores: dict[str, float] = {}
+    portable = max((match.score for match in matches if not match.candidate.installed), default=0.0)
     for match in matches:
-        if match.score >= matches[0].score - WITHIN:
+        worth = not match.candidate.installed or match.score > portable  # the file is read on other machines too
+        if worth and match.score >= matches[0].score - WITHIN:
             scores[match.candidate.item] = max(match.score, scores.get(match.candidate.item, 0.0))
     best = sorted(scores.items(), key=lambda item: -item[1])[:MAX_FONTS]
     if not best:

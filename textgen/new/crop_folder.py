@@ -72,11 +72,12 @@ def read_crop_folder(folder: Path, size: tuple[int, int] | None = None) -> CropF
             f"{len(labelled_blank)} crops are labelled {OTHER}, or without a text, and were left out; in a folder named"
             f" {OTHER} they become backgrounds"
         )
-    if different := len(images) - sizes[height, width]:
+    common = sizes.most_common(1)[0][0]
+    if different := len(images) - sizes[common]:
         low, high = min(sizes), max(sizes)
         left_out = len(images) - len(kept)
         notes.append(
-            f"{different} of {len(images)} crops are not {height}x{width} (sizes from {low[0]}x{low[1]} to "
+            f"{different} of {len(images)} crops are not {common[0]}x{common[1]} (sizes from {low[0]}x{low[1]} to "
             f"{high[0]}x{high[1]}): {different - left_out} were scaled, {left_out} with another aspect ratio were left "
             "out; the network takes one size, so cut all crops at the same place"
         )
