@@ -41,7 +41,8 @@ def errors(name: str, count: int, augment: str, blank: bool) -> list[float]:
         for i, image in enumerate(renderer.render("train", [*indices, *others]).images):
             Image.fromarray(image).save(crops / f"{i}.png")
         fields = [f"--field={letter}={_values(values)}" for letter, values in (game.fields or {}).items()]
-        path, _ = create(["own", game.spec, f"--label={game.label}", *fields, f"--like={crops}", f"--dir={folder}"])
+        arguments = ["own", game.spec, f"--label={game.label}", *fields, f"--like={crops}", f"--dir={folder}"]
+        path, _ = create([*arguments, "--narrow"])
         proposed = Game.from_config(yaml.safe_load(path.read_text(encoding="utf-8"))).text
     true = game.text
     ends = [
