@@ -18,15 +18,28 @@ def convert_yuv_region(luma, chroma_u, chroma_v, layout, factors, left, top, out
     conversion of swscale.
     """
     shift_x, shift_y, step, first_u, first_v = layout
-    black, from_luma, v_red, u_green, v_green, u_blue = factors
+    black, from_luma, v_red = np.int32(factors[0]), np.int32(factors[1]), np.int32(factors[2])
+    u_green, v_green, u_blue = np.int32(factors[3]), np.int32(factors[4]), np.int32(factors[5])
+    rounding, bits = np.int32(32768 - black * from_luma), np.int32(16)
+    lowest, highest, middle = np.int32(0), np.int32(255), np.int32(128)
     height, width, _ = out.shape
+    # A row at a time, in loops with one result each and of 32 bits: the compiler makes SIMD instructions of these.
+    levels, us, vs = np.empty((3, width), np.int32)
+    reds, greens, blues = np.empty((3, width), np.uint8)
     for y in range(height):
-        line = luma[top + y]
-        line_u, line_v = chroma_u[(top + y) >> shift_y], chroma_v[(top + y) >> shift_y]
+        line, row = luma[top + y, left : left + width], out[y]
+        if y == 0 or ((top + y) >> shift_y) << shift_y == top + y:  # another row of chroma begins
+            line_u, line_v = chroma_u[(top + y) >> shift_y], chroma_v[(top + y) >> shift_y]
+            for x in range(width):
+                column = ((left + x) >> shift_x) * step
+                us[x], vs[x] = np.int32(line_u[column + first_u]) - middle, np.int32(line_v[column + first_v]) - middle
         for x in range(width):
-            column = ((left + x) >> shift_x) * step
-            level = (np.int64(line[left + x]) - black) * from_luma + 32768
-            u, v = np.int64(line_u[column + first_u]) - 128, np.int64(line_v[column + first_v]) - 128
-            out[y, x, 0] = min(max((level + v * v_red) >> 16, 0), 255)
-            out[y, x, 1] = min(max((level + u * u_green + v * v_green) >> 16, 0), 255)
-            out[y, x, 2] = min(max((level + u * u_blue) >> 16, 0), 255)
+            levels[x] = np.int32(line[x]) * from_luma + rounding
+        for x in range(width):
+            reds[x] = min(max((levels[x] + vs[x] * v_red) >> bits, lowest), highest)
+        for x in range(width):
+            greens[x] = min(max((levels[x] + us[x] * u_green + vs[x] * v_green) >> bits, lowest), highest)
+        for x in range(width):
+            blues[x] = min(max((levels[x] + us[x] * u_blue) >> bits, lowest), highest)
+        for x in range(width):
+            row[x, 0], row[x, 1], row[x, 2] = reds[x], greens[x], blues[x]

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+# The protocol's files are number 3 and 4.
+CONNECT = "import os, sys; a = sys.argv; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execv(a[3], a[3:])"
 BUTTONS = {"mousePressed": 1, "mouseMoved": 1, "mouseReleased": 0}
 
 
@@ -89,19 +93,7 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     assert PROGRAM is not None
     to_browser, from_browser = os.pipe(), os.pipe()
     inner = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_browser[0], from_browser[1])]
-    command = [
-        "sh",
-        "-c",
-        f'exec "$@" 3<&{inner[0]} 4>&{inner[1]}',
-        "sh",
-        PROGRAM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--remote-debugging-pipe",
-        "--no-first-run",
-    ]
-    command += ["--disable-dev-shm-usage", f"--user-data-dir={folder}"]
+    command = [sys.executable, "-c", CONNECT, *map(str, inner), PROGRAM, f"--user-data-dir={folder}", *OPTIONS]
     process = subprocess.Popen(command, pass_fds=inner, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for fd in (*inner, to_browser[0], from_browser[1]):
         os.close(fd)
