@@ -24,8 +24,8 @@ def convert_yuv_region(luma, chroma_u, chroma_v, layout, factors, left, top, out
     lowest, highest, middle = np.int32(0), np.int32(255), np.int32(128)
     height, width, _ = out.shape
     # A row at a time, in loops with one result each and of 32 bits: the compiler makes SIMD instructions of these.
-    levels, us, vs = np.empty((3, width), np.int32)
-    reds, greens, blues = np.empty((3, width), np.uint8)
+    levels, us, vs = np.empty(width, np.int32), np.empty(width, np.int32), np.empty(width, np.int32)
+    reds, greens, blues = np.empty(width, np.uint8), np.empty(width, np.uint8), np.empty(width, np.uint8)
     for y in range(height):
         line, row = luma[top + y, left : left + width], out[y]
         if y == 0 or ((top + y) >> shift_y) << shift_y == top + y:  # another row of chroma begins
