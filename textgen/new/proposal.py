@@ -17,10 +17,10 @@ import yaml
 from textgen.common.array_types import LUMA, U8
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
-from textgen.new.clustering import CLUSTERED_SHARE, F64, find_centers, merge_similar, move_to_medians
 from textgen.new.crop_folder import CropFolder
 from textgen.new.inks import Edge, find_fill, is_hollow, measure_edge
 from textgen.new.measure import (
+    F64,
     TextLine,
     find_text_lines,
     measure_colors,
@@ -36,6 +36,9 @@ TINT_RADIUS, MAX_TINTS = 40.0, 4  # RGB distance within which ground colours cou
 COLOR_SPREAD, MAX_COLORS = 1.25, 4  # times the measured spread of a single colour: within it text colours count as one
 MIN_COLOR_DISTANCE = 30.0  # of two proposed text colours, in RGB
 MIN_CONTRAST, MAX_CONTRAST = 5, 18  # proposed as the least contrast, in levels
+CLUSTERED_SHARE = 0.8  # of the colours that must lie near the centre of a cluster
+MIN_SHARE = 0.08  # of the colours in a cluster; smaller ones are dropped
+ITERATIONS = 8
 NOISE_FREE = 1.8  # levels: the crops of a recording with compression have more noise
 
 
@@ -223,3 +226,45 @@ def format_color(color: F64) -> str:
     '#ff8000'
     """
     return "#" + "".join(f"{round(float(v)):02x}" for v in np.clip(color, 0, 255))
+
+
+# Clusters of colours are found with medians instead of means: a few outliers do not move them.
+
+
+def find_centers(points: F64, max_centers: int, radius: float) -> F64:
+    """Find the fewest centres (k, 3), at most `max_centers`, with CLUSTERED_SHARE of `points` (n, 3) within `radius`.
+
+    >>> find_centers(np.array([[0, 0, 0], [0, 0, 0], [200, 0, 0], [200, 0, 0]], np.float64), 3, 40.0)
+    array([[  0.,   0.,   0.],
+           [200.,   0.,   0.]])
+    """
+    centers = np.median(points, 0, keepdims=True)
+    while len(centers) < max_centers:
+        distances = np.linalg.norm(points[:, None] - centers, axis=2).min(1)  # (n,)
+        if np.quantile(distances, CLUSTERED_SHARE) < radius:
+            break
+        # The next centre starts far from all others, but not at the farthest point, which may be an outlier.
+        start = points[np.argsort(distances)[int(0.95 * (len(points) - 1))]]
+        centers = move_to_medians(np.vstack([centers, start]), points)
+    nearest = np.linalg.norm(points[:, None] - centers, axis=2).argmin(1)
+    shares = np.bincount(nearest, minlength=len(centers)) / len(points)
+    return np.asarray(centers[shares >= min(MIN_SHARE, shares.max())])
+
+
+def move_to_medians(centers: F64, points: F64) -> F64:
+    """Move each centre (k, 3) to the median of the points (n, 3) nearest to it, ITERATIONS times."""
+    for _ in range(ITERATIONS):
+        nearest = np.linalg.norm(points[:, None] - centers, axis=2).argmin(1)
+        centers = np.array(
+            [np.median(points[nearest == j], 0) if (nearest == j).any() else c for j, c in enumerate(centers)]
+        )
+    return centers
+
+
+def merge_similar(colors: F64, distance: float) -> F64:
+    """Drop each colour (k, 3) that is within `distance` of a colour before it."""
+    kept: list[F64] = []
+    for color in colors:
+        if all(np.linalg.norm(color - other) >= distance for other in kept):
+            kept.append(color)
+    return np.array(kept)
