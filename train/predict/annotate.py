@@ -46,7 +46,7 @@ def annotate(s: Settings, readouts: Sequence[Readout], joined: Sequence[Joined])
     values: dict[str, str] = {}
     rows = read_rows(s.out)
     row = next(rows, None)
-    with open_frames(s.source, start=s.start, end=s.end, every=s.every) as frames:
+    with open_frames(s.source, start=s.start, end=s.end, every=s.every, rate=s.rate) as frames:
         rate = Fraction((frames.frame_rate or PICTURE_RATE) / s.every).limit_denominator(1001)
         height, width = (side - side % 2 for side in frames.size)
         total = frames.frames // s.every if frames.frames else None

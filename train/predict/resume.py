@@ -63,7 +63,7 @@ def identify(settings: Settings, readouts: Sequence[Readout], joined: Sequence[J
         "smoothing": repr([each.kind for each in readouts]),
         "join": repr([(each.name, each.template) for each in joined]),
         "engine": repr([predictor.engine for predictor in runs.values()]),
-        **{key: repr(getattr(settings, key)) for key in ("changes", "every", "start", "end")},
+        **{key: repr(getattr(settings, key)) for key in ("changes", "every", "start", "end", "rate")},
     }
 
 

@@ -43,7 +43,7 @@ def predict(settings: Settings) -> str:
         elif s.out.exists() and not (state_file.exists() and s.out == lines):
             raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     check_annotate(s)
-    with open_frames(s.source, start=s.start, end=s.end, every=s.every) as reader:
+    with open_frames(s.source, start=s.start, end=s.end, every=s.every, rate=s.rate) as reader:
         regions = load_regions(s.regions, reader.size)
         readouts = load_readouts(s, regions)
         joined = parse_join(s.join, readouts)
@@ -53,7 +53,7 @@ def predict(settings: Settings) -> str:
             summary = _read_all(s, reader, readouts, joined, identity, None)
     if saved is not None:
         print(f"{s.out} goes on at {saved.time:.2f} s, behind frame {saved.frame}", file=sys.stderr)
-        with open_frames(s.source, start=saved.time, end=s.end, every=s.every) as reader:
+        with open_frames(s.source, start=saved.time, end=s.end, every=s.every, rate=s.rate) as reader:
             summary = _read_all(s, reader, readouts, joined, identity, saved)
     if s.annotate:
         annotate(s, readouts, joined)
@@ -100,6 +100,7 @@ def _read_all(
                             save_state(s.out, identity, SavedState(rows.sync(), frame.index, frame.time, reader.save()))
                             last_saved = time.perf_counter()
                 del frame
+            progress.update(count % reader.group)
     except UserError as error:
         problem = error
     except KeyboardInterrupt:
@@ -113,7 +114,7 @@ def _read_all(
     if problem is not None:
         raise UserError(f"{problem.summary}; the rows of {count} frames before are in {s.out}")
     if frames.problem:
-        print(f"warning: {frames.problem}; the rows up to there are in {s.out}", file=sys.stderr)
+        print(f"note: {frames.problem}; the rows up to there are in {s.out}", file=sys.stderr)
     _report_doubts(reader, readouts)
     return _summary(s.out, count, time.perf_counter() - started, clock, readouts)
 

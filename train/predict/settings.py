@@ -36,6 +36,7 @@ class Settings:
     every: Positive
     start: Seconds | None
     end: Seconds | None
+    rate: Annotated[float, Field(gt=0, le=1000)] | None
     annotate: UserPath | None
     engine: Engine
     device: str

@@ -95,6 +95,6 @@ def settings(run: Any, source: Path | str, regions: Any, out: Path, **changes: A
     given = {
         **{"run": run, "source": str(source), "regions": regions, "out": out, "overwrite": False},
         **{"smoothing": "none", "threshold": "auto", "changes": False, "join": None, "every": 1, "start": None},
-        **{"end": None, "annotate": None, "engine": "auto", "device": "cpu", "threads": 1},
+        **{"end": None, "rate": None, "annotate": None, "engine": "auto", "device": "cpu", "threads": 1},
     }
     return TypeAdapter(Settings).validate_python({**given, **changes})

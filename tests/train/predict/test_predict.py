@@ -221,7 +221,7 @@ def test_truncated_video(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     rows = read(tmp_path / "v.csv")
     assert 300 < len(rows) < 500
     assert [row["value"] for row in rows] == [str(n // 10 % 15) for n in range(len(rows))]
-    assert "warning: " in (told := capsys.readouterr().err)
+    assert "note: " in (told := capsys.readouterr().err)
     assert "the rows up to there are in" in told
 
 
