@@ -1,7 +1,7 @@
 """The distinct crops of a sequence: each is read once, and so are those that hardly differ from the one before them.
 
-Readings are kept on disk, one line each, appended as soon as they are made, so that an ended process loses none. They are
-found again by the pixels of the crop and the name of the reader.
+Readings are kept on disk, one line each, appended as soon as they are made, so that an ended process loses none. They
+are found again by the pixels of the crop and the name of the reader.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from textgen.common.pictures import read_picture
 from textgen.label.readers import Reader, Reading
 
 FILE = "readings.jsonl"
-ADVICE = "another folder with out=…"
+ADVICE = "another folder with crops=…"
 # The largest mean difference, in levels of 255, over any square of `SQUARE` pixels of one channel. In five counters of
-# three videos, crops with different texts differ by at least 67, most crops that follow each other by less than 8.
+# three videos, crops with different texts differ by at least 67, and those that follow each other on a background that
+# stands still by less than 8.
 NEAR = 8
 SQUARE = 4
 BATCH = 16  # crops that are read at once, and at most lost when the process is ended
