@@ -14,6 +14,7 @@ from conftest import ROOT
 
 from textgen.common.errors import UserError
 from textgen.dataset.labels_file import read_classes
+from textgen.label import rapidocr
 from textgen.label.corrections import Correction, read_corrections
 from textgen.label.labelling import label_crops, write_labelling
 from textgen.label.main import main
@@ -103,6 +104,16 @@ def test_an_engine_that_is_missing_is_named_with_what_installs_it(
     assert "apt-get install tesseract-ocr" in error
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.csv", "timer"]
+
+
+def test_a_model_that_is_missing_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rapidocr, "PACKAGE", "no-such-package")
+    with pytest.raises(UserError) as raised:
+        make_reader("rapidocr", ReaderSettings(SPEC))
+    assert raised.value.summary.endswith(
+        "not installed: pip install onnxruntime && pip install --no-deps --ignore-requires-python"
+        " rapidocr-onnxruntime==1.4.4"
+    )
 
 
 def test_a_table_of_texts_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
