@@ -252,7 +252,9 @@ def test_proposals_are_near_the_true_settings(
 ) -> None:
     truth = {**TEXT, **text}
     folder = save(Path("crops"), like(size, text, [ground])(48))
-    path, _ = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", str(folder)])
+    path, _ = create(
+        ["g", "MM:SS", "--label", "M", "--narrow", "--size", f"{size[0]}x{size[1]}", "--like", str(folder)]
+    )
     found = read(path)
     assert tuple(found["size"]) == size
     height = found["text"]["height"]
@@ -324,7 +326,7 @@ def test_a_broad_file_gives_most_weight_to_what_was_measured(here: Path) -> None
     text = {"fonts": ["dejavu-sans"], "height": [20, 20], "colors": ["#ff3000"], "contrast": 0, "clip": 0.1}
     text |= {"gradient": {"colors": ["#ffc000"]}, "gaps": {"width": [0.3, 0.3]}, "x": [1, 1], "y": [0.5, 0.5]}
     folder = save(Path("crops"), like((36, 100), text, [DARK])(40))
-    path, notes = create(["g", "MM:SS", "--label", "M", "--like", str(folder), "--no-system-fonts"])
+    path, notes = create(["g", "MM:SS", "--label", "M", "--like", str(folder), "--no-system-fonts", "--size", "36x100"])
     game = read(path)
     found = game["text"]
     fonts = found["fonts"]
@@ -463,3 +465,14 @@ def test_a_crop_in_a_format_that_would_start_a_program_is_refused(tmp_path: Path
         )
     with pytest.raises(UserError, match=r"0\.png is not a picture in PNG, JPEG, WEBP, BMP"):
         create(["own", "X", "--label=X", f"--like={tmp_path / 'crops'}", f"--dir={tmp_path}"])
+
+
+def test_crops_with_large_text_are_scaled_down_for_the_network(here: Path) -> None:
+    save(Path("crops"), like((48, 120), {"height": [30, 30], "contrast": 60}, [DARK])(12))
+    path, notes = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", "crops"])
+    height, width = read(path)["size"]
+    assert 16 <= height <= 26
+    assert abs(width / height - 2.5) < 0.2
+    assert f"crops of 48x120 are scaled to {height}x{width}; --size 48x120 keeps them" in notes
+    path, _ = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", "crops", "--size", "48x120", "--force"])
+    assert read(path)["size"] == [48, 120]
