@@ -11,8 +11,9 @@ from textgen.common.array_types import F32, U8
 from textgen.common.pictures import Size, resize
 
 SHIFT, SCALE = 0.04, 0.05  # of the crop's height and width
-RECOLORED, TINTED, NOISY = 0.5, 0.25, 0.5  # chances: channels mixed anew, darkened each by itself, noise
-MIXTURE, TINT = (0.4, 0.4, 0.4), (0.4, 1.0)  # of a Dirichlet distribution; factors of channels
+RECOLORED, TINTED, NOISY = 0.7, 0.25, 0.5  # chances: channels mixed anew, darkened each by itself, noise
+INVERTED = 0.1  # chance of a negative: text that was lighter than its background is darker
+MIXTURE, TINT = (0.25, 0.25, 0.25), (0.4, 1.0)  # of a Dirichlet distribution; factors of channels
 CONTRAST, BRIGHTNESS, BALANCE = (
     (0.7, 1.2),
     15.0,
@@ -29,6 +30,8 @@ def vary(crops: Sequence[U8], size: Size, rng: np.random.Generator) -> U8:
     """
     n = len(crops)
     moved = np.stack([resize(_move(crop, rng), size) for crop in crops]).astype(np.float32)
+    negative = rng.random(n) < INVERTED
+    moved[negative] = 255 - moved[negative]
     mixed = moved.reshape(n, -1, 3) @ _draw_color_mixes(n, rng) - 128  # (n, H·W, 3) @ (n, 3, 3)
     mixed *= rng.uniform(*CONTRAST, (n, 1, 1)).astype(np.float32)
     mixed += 128 + (rng.normal(0, BRIGHTNESS, (n, 1, 1)) + rng.normal(0, BALANCE, (n, 1, 3))).astype(np.float32)

@@ -25,7 +25,7 @@ from train.inference.network import load
 from train.runs.finished_runs import load_config, load_result
 from train.runs.run import run_validated
 
-NEW_IMAGES, FURTHER_IMAGES = 400_000, 60_000  # seen in training: by a new network, by that of a run
+SINGLE_IMAGES, STACK_IMAGES, FURTHER_IMAGES = 150_000, 400_000, 60_000  # of a new network, and of that of a run
 READER_IMAGES = 100_000  # of the network that labels where there is no OCR engine
 OWN = ("seed", "runs", "out", "fresh", "data_dir", "device", "threads", "real_share", "real_test")  # also train's
 
@@ -54,7 +54,7 @@ def _new_run(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("which game? give game=…, or run=…, a trained run to begin with")
     config = compose_config("train", "recipe=default")
     config |= {**groups, "looks": settings.looks, "fold": settings.fold, **_own(settings)}
-    config["recipe"]["images"] = settings.images or NEW_IMAGES
+    config["recipe"]["images"] = settings.images or (SINGLE_IMAGES if settings.fold == 1 else STACK_IMAGES)
     return config
 
 
