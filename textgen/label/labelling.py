@@ -13,13 +13,13 @@ from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.characters import breaks_line
 from textgen.common.errors import UserError
 from textgen.footage.index import IndexRow
+from textgen.footage.sequence import open_sequence
 from textgen.footage.smoothing import Kind, guess_kind
 from textgen.label.corrections import Correction
 from textgen.label.decide import Decision, Evidence, decide, find_match
 from textgen.label.distinct import FILE, ReadingCache, read_distinct
 from textgen.label.matching import Match, Matcher
 from textgen.label.readers import Reader, Reading
-from textgen.label.sequence import open_sequence
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 

@@ -63,7 +63,7 @@ def load_real_crops(path: Path, classes: Sequence[str], size: Size, spec: Spec |
     rows = list_test_folder(path, classes, spec)
     if not rows:
         raise UserError(f"real={path} holds no labelled crops: give at least one")
-    frames = {row.file: (row.region, row.time) for row in read_index(path)} if (path / INDEX).is_file() else {}
+    frames = _read_times(path)
     timed = all(row.name in frames for row in rows)
     rows.sort(key=lambda row: frames[row.name] if timed else natural_order(row.name))
     sizes = Counter(map(tuple, map_in_threads(lambda row: _picture_size(row.file), rows)))
@@ -75,6 +75,17 @@ def load_real_crops(path: Path, classes: Sequence[str], size: Size, spec: Spec |
     labels = np.array([row.label for row in rows], np.int64)
     times = np.array([frames[row.name][1] for row in rows]) if timed else None
     return RealCrops(images, labels, tuple(row.text for row in rows), times)
+
+
+def _read_times(path: Path) -> dict[str, tuple[str, float]]:
+    """Region and seconds by file, from the index of a folder of crops, or of the one above for that of a region."""
+    if (path / INDEX).is_file():
+        return {row.file: (row.region, row.time) for row in read_index(path)}
+    if (path.resolve().parent / INDEX).is_file():
+        rows = read_index(path.resolve().parent)
+        own = f"{path.resolve().name}/"
+        return {row.file.removeprefix(own): (row.region, row.time) for row in rows if row.file.startswith(own)}
+    return {}
 
 
 def _picture_size(file: Path) -> Size:

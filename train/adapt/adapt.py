@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +11,9 @@ from typing import Any
 
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
-from textgen.common.progress import progress_bar
-from textgen.dataset.labels_file import read_labels
-from textgen.label.corrections import read_corrections
-from textgen.label.labelling import Labelling, label_crops, write_labelling
-from textgen.label.readers import Reader, ReaderSettings, make_reader
+from textgen.label.files import Request, label_folder
 from textgen.schema.game import Game
 from textgen.spec.parser import Spec
-from textgen.spec.values import OTHER
 from train.adapt.footage import cut_counter
 from train.adapt.settings import Settings
 from train.config.settings import Settings as TrainSettings
@@ -39,12 +35,7 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
     config = _continue_run(settings, settings.run) if settings.run else _new_run(settings, groups)
     spec = Game.from_config(config["game"]).parse_spec()
     crops = cut_counter(settings, str(config["game"]["name"]))
-    labelling = _label(settings, config, crops, spec)
-    if not labelling.labels:
-        raise UserError(
-            f"none of the crops in {crops} could be labelled: look at labels.html there, whether the region is right"
-        )
-    config = {**config, "real": str(crops)}
+    config = {**config, "real": str(_label(settings, config, crops, spec))}
     return run_validated(config, TrainSettings.from_config(config))[1]
 
 
@@ -78,35 +69,29 @@ def _own(settings: Settings) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
-def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spec) -> Labelling:
-    """Label the crops, write labels.csv, and print how many there are."""
-    reader: Reader | dict[str, str]
-    if settings.file:
-        name = "file"
-        lines = read_labels(settings.file)
-        reader = {line.name: "" if line.text in (None, OTHER) else str(line.text) for line in lines}
-    else:
-        name, run_folder = _choose_reader(settings, config)
-        reader = make_reader(name, ReaderSettings(spec, settings.threads or 1, run_folder))
-    corrections = read_corrections(settings.corrections) if settings.corrections else {}
-    with progress_bar(None, f"labels by {name}") as bar:
-        labelling = label_crops(
-            crops,
-            spec,
-            reader,
-            region=settings.region,
-            kind=settings.kind,
-            corrections=corrections,
-            progress=bar.update,
-        )
-    write_labelling(labelling)
-    count, all_crops = len(labelling.labels), len(labelling.labels) + len(labelling.doubtful)
-    found = len(labelling.count_classes())
-    print(
-        f"{count} of {all_crops} crops labelled by {name}: {found} of {len(spec.classes)} classes; see {crops}",
-        file=sys.stderr,
+def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spec) -> Path:
+    """Label the crops, print how many labels there are, and return the folder with labels.csv."""
+    name, run_folder = _choose_reader(settings, config)
+    request = Request(
+        crops=crops,
+        region=settings.region,
+        reader=name,
+        run=run_folder,
+        file=settings.file,
+        kind=settings.kind,
+        corrections=settings.corrections,
+        threads=settings.threads or 1,
+        page=True,
+        title=str(config["game"]["name"]),
+        command=shlex.join(["python", "-m", "train.adapt", *sys.argv[1:]]),
     )
-    return labelling
+    labelled = label_folder(request, spec)
+    print(f"{labelled.summary}; see {labelled.files[-1]}", file=sys.stderr)
+    if not labelled.labelling.labels:
+        raise UserError(
+            f"none of the crops in {crops} could be labelled: look at {labelled.files[-1]}, whether the region is right"
+        )
+    return labelled.labelling.folder
 
 
 def _choose_reader(settings: Settings, config: Mapping[str, Any]) -> tuple[str, Path | None]:

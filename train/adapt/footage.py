@@ -29,7 +29,8 @@ def cut_counter(settings: Settings, game: str) -> Path:
 
         def show_progress(frames: int | None) -> Callable[[int], object]:
             bar = stack.enter_context(progress_bar(frames, "frames cut"))
-            return lambda count: bar.update(count)
+            update: Callable[[int], object] = bar.update
+            return update
 
         cut = cut_crops(str(s.source), s.regions, folder, Choice(s.start, s.end, s.every), progress=show_progress)
     warn(cut.problem)

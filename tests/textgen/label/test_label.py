@@ -14,13 +14,13 @@ from conftest import ROOT
 
 from textgen.common.errors import UserError
 from textgen.dataset.labels_file import read_classes
+from textgen.footage.sequence import open_sequence
 from textgen.label import rapidocr
 from textgen.label.corrections import Correction, read_corrections
 from textgen.label.labelling import label_crops, write_labelling
 from textgen.label.main import main
 from textgen.label.page import render_page
 from textgen.label.readers import ReaderSettings, make_reader
-from textgen.label.sequence import open_sequence
 
 needs_rapidocr = pytest.mark.skipif(find_spec("rapidocr_onnxruntime") is None, reason="its model is not installed")
 needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="it is not installed")
