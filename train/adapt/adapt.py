@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textgen.common.atomic import write_atomic
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
 from textgen.label.files import Request, label_folder
@@ -16,6 +19,7 @@ from textgen.schema.game import Game
 from textgen.spec.parser import Spec
 from train.adapt.footage import cut_counter
 from train.adapt.settings import Settings
+from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.settings import Settings as TrainSettings
 from train.inference.network import load
 from train.runs.finished_runs import load_config, load_result
@@ -23,6 +27,7 @@ from train.runs.run import run_validated
 
 SINGLE_IMAGES, STACK_IMAGES, FURTHER_IMAGES = 150_000, 400_000, 60_000  # of a new network, and of that of a run
 READER_IMAGES = 100_000  # of the network that labels where there is no OCR engine
+RECORD = "adapt.json"
 OWN = ("seed", "runs", "out", "fresh", "data_dir", "device", "threads", "real_share", "real_test")  # also train's
 
 
@@ -32,11 +37,27 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
     `groups` are the composed groups game, augment and model. Crops and labels stay in a folder, so that a stopped
     command goes on, and labels can be corrected. Raises `UserError`.
     """
+    begin = time.perf_counter()
     config = _continue_run(settings, settings.run) if settings.run else _new_run(settings, groups)
     spec = Game.from_config(config["game"]).parse_spec()
     crops = cut_counter(settings, str(config["game"]["name"]))
+    cut = time.perf_counter()
     config = {**config, "real": str(_label(settings, config, crops, spec))}
-    return run_validated(config, TrainSettings.from_config(config))[1]
+    labelled = time.perf_counter()
+    folder, result = run_validated(config, TrainSettings.from_config(config))
+    seconds = {"cut": cut - begin, "label": labelled - cut, "train": time.perf_counter() - labelled}
+    _write_record(settings, folder, {name: round(value, 1) for name, value in seconds.items()})
+    return result
+
+
+def _write_record(settings: Settings, folder: Path, seconds: Mapping[str, float]) -> None:
+    """Write adapt.json, unless an earlier command that made the run has: what it was made from, and how long it took."""
+    file = folder / RECORD
+    if file.exists():
+        return
+    about = {key: getattr(settings, key) for key in ("source", "regions", "start", "end", "every", "reader")}
+    record = {**about, "seconds": seconds}
+    write_atomic(file, json.dumps(record, indent=1, default=str).encode(), OTHER_RUNS_FOLDER)
 
 
 def _new_run(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
