@@ -27,7 +27,7 @@ from textgen.new import defaults
 from textgen.new.breadth import choose_best_fonts, widen
 from textgen.new.crop_folder import CropFolder, read_crop_folder
 from textgen.new.details import Details, measure_details
-from textgen.new.network_size import choose_network_size
+from textgen.new.network_size import choose_network_size, scale_game
 from textgen.new.proposal import propose_settings
 from textgen.new.template import check_reads_back, format_game_file
 from textgen.render.renderer import Renderer
@@ -54,7 +54,8 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     spec = Spec.parse(options.spec, label=label, fields=fields)
     longest = defaults.measure_longest_text(spec)
     size = command_line.parse_size(options.size)
-    crops = _read_crops(Path(options.like).expanduser(), size) if options.like is not None else None
+    crops = read_crop_folder(Path(options.like).expanduser(), size) if options.like is not None else None
+    needed = choose_network_size(crops.images) if crops and not size else size
     size = size or (crops.size if crops else defaults.choose_size(longest))
     game: dict[str, Any] = {
         "name": options.name,
@@ -75,6 +76,11 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     details = None
     if crops:
         details, notes = _measure(crops, game, spec, options)
+        if needed and needed != crops.size:
+            (height, width), (lower, narrower) = crops.size, needed
+            kept = f"--size {height}x{width} keeps them"
+            notes.append(f"crops of {height}x{width} are scaled to {lower}x{narrower} for the network; {kept}")
+            game = scale_game(game, needed)
     if options.backgrounds is not None:
         game["backgrounds"] = [*game["backgrounds"], _as_background(options.backgrounds, game["backgrounds"])]
     measured_height = game["text"]["height"]
@@ -95,20 +101,6 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         _write(picture, _compare(crops, game, details))
         notes.append(f"{picture}: your crops beside drawn ones, and their letters beside those of the best fonts")
     return path, notes
-
-
-def _read_crops(folder: Path, size: tuple[int, int] | None) -> CropFolder:
-    """The crops of a folder in `size`, or else in the size that the network needs."""
-    crops = read_crop_folder(folder, size)
-    needed = choose_network_size(crops.images)
-    if size or needed == crops.size:
-        return crops
-    scaled = read_crop_folder(folder, needed)
-    (height, width), (lower, narrower) = crops.size, needed
-    scaled.notes.append(
-        f"crops of {height}x{width} are scaled to {lower}x{narrower}; --size {height}x{width} keeps them"
-    )
-    return scaled
 
 
 def _measure(
