@@ -51,7 +51,7 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_record(settings: Settings, folder: Path, seconds: Mapping[str, float]) -> None:
-    """Write adapt.json, unless an earlier command that made the run has: what it was made from, and how long it took."""
+    """Write adapt.json, which says what a run was made from and how long that took, unless it is there."""
     file = folder / RECORD
     if file.exists():
         return
