@@ -79,7 +79,7 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         if needed and needed != crops.size:
             (height, width), (lower, narrower) = crops.size, needed
             kept = f"--size {height}x{width} keeps them"
-            notes.append(f"crops of {height}x{width} are scaled to {lower}x{narrower} for the network; {kept}")
+            notes.append(f"crops of {height}x{width} are scaled to {lower}x{narrower}; {kept}")
             game = scale_game(game, needed)
     if options.backgrounds is not None:
         game["backgrounds"] = [*game["backgrounds"], _as_background(options.backgrounds, game["backgrounds"])]

@@ -474,5 +474,6 @@ def test_crops_with_large_text_are_scaled_down_for_the_network(here: Path) -> No
     assert 16 <= height <= 26
     assert abs(width / height - 2.5) < 0.2
     assert f"crops of 48x120 are scaled to {height}x{width}; --size 48x120 keeps them" in notes
+    np.testing.assert_allclose(read(path)["text"]["height"], 30 * height / 48, atol=2)
     path, _ = create(["g", "MM:SS", "--label", "M", "--narrow", "--like", "crops", "--size", "48x120", "--force"])
     assert read(path)["size"] == [48, 120]
