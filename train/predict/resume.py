@@ -25,6 +25,7 @@ from train.inference.network_file import weights_path
 from train.predict.readouts import Joined, Readout
 from train.predict.settings import Settings
 
+CHECKED = 4096  # bytes of the last rows, which have to be as they were
 VERSION = 1  # raised with every change of what the same command writes
 
 
@@ -71,18 +72,26 @@ def _digest(run: Path) -> str:
     return hashlib.sha256(weights_path(run).read_bytes()).hexdigest()[:16]
 
 
-def save_state(out: Path, identity: Mapping[str, str], state: SavedState) -> None:
-    """Replace the state beside `out`; the rows of `state.offset` have to be on the disk."""
+def save_state(out: Path, lines: Path, identity: Mapping[str, str], state: SavedState) -> None:
+    """Replace the state beside `out`; the rows of its file `lines` up to `state.offset` have to be on the disk."""
     about = {"identity": dict(identity), "offset": state.offset, "frame": state.frame, "time": state.time}
+    about["end"] = _digest_end(lines, state.offset)
     buffer = io.BytesIO()
     np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **state.arrays)  # type: ignore[arg-type]
     write_atomic(state_path(out), buffer.getvalue(), OTHER_OUT)
 
 
+def _digest_end(lines: Path, offset: int) -> str:
+    """A digest of the last rows before `offset`."""
+    with lines.open("rb") as file:
+        file.seek(max(offset - CHECKED, 0))
+        return hashlib.sha256(file.read(min(CHECKED, offset))).hexdigest()
+
+
 def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedState | None:
     """The state beside `out`, None if there is none or its file `lines` is gone.
 
-    Raises `UserError` for a state of other settings, and for lines that somebody has shortened.
+    Raises `UserError` for a state of other settings, and for lines that somebody has changed.
     """
     path = state_path(out)
     try:
@@ -90,7 +99,7 @@ def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedStat
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
         saved = SavedState(int(about["offset"]), int(about["frame"]), float(about["time"]), arrays)
-        before = dict(about["identity"])
+        before, end = dict(about["identity"]), str(about["end"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -102,6 +111,6 @@ def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedStat
             f"out={out} is half-done with another {other[0]}: give the settings it was begun with to go on, another"
             " out=…, or overwrite=true"
         )
-    if os.path.getsize(lines) < saved.offset:
-        raise UserError(f"{lines} has lost rows: begin again with overwrite=true, or give another out=…")
+    if os.path.getsize(lines) < saved.offset or _digest_end(lines, saved.offset) != end:
+        raise UserError(f"{lines} has lost rows, or others: begin again with overwrite=true, or give another out=…")
     return saved

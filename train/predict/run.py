@@ -36,11 +36,9 @@ def predict(settings: Settings) -> str:
         settings, source=str(Path(settings.source).expanduser()) if is_resumable(settings.source) else settings.source
     )
     form = find_format(s.out)
-    state_file, lines = state_path(s.out), lines_path(s.out, form)
+    lines = lines_path(s.out, form)
     with os_errors_as_user_errors(s.out, OTHER_OUT):
-        if s.overwrite:
-            state_file.unlink(missing_ok=True)
-        elif s.out.exists() and not (state_file.exists() and s.out == lines):
+        if not s.overwrite and s.out.exists() and not (state_path(s.out).exists() and s.out == lines):
             raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     check_annotate(s)
     with open_frames(s.source, start=s.start, end=s.end, every=s.every, rate=s.rate) as reader:
@@ -48,7 +46,7 @@ def predict(settings: Settings) -> str:
         readouts = load_readouts(s, regions)
         joined = parse_join(s.join, readouts)
         identity = identify(s, readouts, joined)
-        saved = load_state(s.out, lines, identity) if is_resumable(s.source) else None
+        saved = _find_state(s, lines, identity) if is_resumable(s.source) else None
         if saved is None:
             summary = _read_all(s, reader, readouts, joined, identity, None)
     if saved is not None:
@@ -59,6 +57,17 @@ def predict(settings: Settings) -> str:
         annotate(s, readouts, joined)
         summary += f"\n{s.annotate}: the footage with boxes and values"
     return summary
+
+
+def _find_state(s: Settings, lines: Path, identity: dict[str, str]) -> SavedState | None:
+    """Where the same command was stopped; with overwrite=true, one that cannot go on begins again."""
+    try:
+        return load_state(s.out, lines, identity)
+    except UserError:
+        if not s.overwrite:
+            raise
+        state_path(s.out).unlink(missing_ok=True)
+        return None
 
 
 def _read_all(
@@ -72,7 +81,9 @@ def _read_all(
     """Read the frames, behind those of `saved`; write all rows."""
     clock, started = Clock(), time.perf_counter()
     reader = FootageReader(readouts, joined, changes=s.changes, live=frames.is_live, clock=clock)
-    if saved is not None:
+    if saved is None:
+        state_path(s.out).unlink(missing_ok=True)  # of rows that are gone
+    else:
         try:
             reader.restore(saved.arrays)
         except (KeyError, ValueError):
@@ -97,7 +108,12 @@ def _read_all(
                     if reader.is_between_groups:
                         progress.update(reader.group)
                         if time.perf_counter() - last_saved > SAVE_EVERY and is_resumable(s.source):
-                            save_state(s.out, identity, SavedState(rows.sync(), frame.index, frame.time, reader.save()))
+                            save_state(
+                                s.out,
+                                rows.path,
+                                identity,
+                                SavedState(rows.sync(), frame.index, frame.time, reader.save()),
+                            )
                             last_saved = time.perf_counter()
                 del frame
             progress.update(count % reader.group)

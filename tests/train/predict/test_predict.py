@@ -188,6 +188,10 @@ def test_a_stopped_command_goes_on_with_its_own_settings_only(
         predict(settings(run, video, {"left": LEFT}, out, threshold=0.3))
     with pytest.raises(UserError, match="half-done with another regions"):
         predict(settings(run, video, {"left": RIGHT}, out))
+    written = out.read_bytes()
+    out.write_bytes(written.replace(b"left", b"LEFT"))
+    with pytest.raises(UserError, match="has lost rows, or others"):
+        predict(begun)
     out.write_text("frame,time\n")
     with pytest.raises(UserError, match="has lost rows"):
         predict(begun)
