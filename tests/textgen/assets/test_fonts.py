@@ -57,7 +57,7 @@ def test_every_font_file_is_in_the_catalogue() -> None:
 
 
 def test_a_licence_belongs_to_its_family_and_reserves_no_name() -> None:
-    """Files cut down or converted are modified, and the OFL forbids these a reserved name; Bitstream forbids its own."""
+    """Files cut down or converted are modified: the OFL forbids these a reserved name, and Bitstream its own."""
     others = {"Apache-2.0": "Apache License", "Bitstream-Vera": "Bitstream Vera Fonts Copyright"}
     for family in FAMILIES.values():
         text = (ROOT / family.metadata["licence_file"]).read_text(encoding="utf-8")
