@@ -1,6 +1,8 @@
 """From a video file to a run: the command's parts together, small."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,21 @@ def test_what_does_not_fit_is_refused_in_one_line(
 def test_settings_are_checked(changes: dict[str, Any], problem: str, clip: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=problem):
         settings_of(clip, tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["source=nowhere.mp4", "regions={timer: [0,0,9,9]}"], "which game? give game=…, or run=…"),
+        (["game=sot_time", "source=nowhere.mp4", "regions={timer: [0,0,9,9]}"], "nowhere.mp4"),
+        (["game=sot_time"], "give source=… and regions=…, or crops=…"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_missing(given: list[str], problem: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "train.adapt", *given], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert ended.returncode == 2
+    assert problem in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
