@@ -37,7 +37,8 @@ from textgen.label.tesseract import make_reader as make_tesseract
 from textgen.spec import Spec
 
 HEAD = ("reader", "frames right", "95 % interval", "crops/s, one core", "set-up, minutes")
-OCR_CROPS = 120  # of a turn: engines take about 10 to 100 ms each
+OCR_CROPS = 60  # of a turn: engines take about 10 to 100 ms each
+CHOICE_CROPS = 60  # on which the preparation for Tesseract is chosen
 NETWORK_SECONDS = 0.5  # of a turn, at least
 Read = Callable[[Sequence[U8]], list[str]]  # crops to classes
 
@@ -160,7 +161,8 @@ def compare(clip: Path, counter: Counter, run: Path | None, minutes: float | Non
     crops, true = [found[frame] for frame in frames], [spec.label_of(texts[frame]) for frame in frames]
     settings = ReaderSettings(spec, threads=1)
     rapidocr, tesseract = make_rapidocr(settings), make_tesseract(settings)
-    preparation = choose_preparation(tesseract, spec, crops[::4], true[::4])
+    step = max(len(crops) // CHOICE_CROPS, 1)
+    preparation = choose_preparation(tesseract, spec, crops[::step], true[::step])
     prepare = PREPARATIONS[preparation]
     readers: dict[str, Read] = {
         " ".join(rapidocr.name.split()[:2]): partial(read_with, rapidocr, spec),
