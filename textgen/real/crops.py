@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,11 @@ from numpy.typing import NDArray
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import Size, map_in_threads, open_picture, read_pixels, resize
-from textgen.dataset.imagefolder import natural_order
+from textgen.dataset.imagefolder import PictureFile, find_source, natural_order
 from textgen.dataset.import_folder import MAX_TEST_BYTES, list_test_folder
 from textgen.footage.index import INDEX, read_index
 from textgen.spec.parser import Spec
+from textgen.spec.values import OTHER
 
 MAX_SCALE = 3  # crops are kept at most this many times as high and wide as the network's
 ROUND_SECONDS = 20.0  # of footage, in which each use below has one block
@@ -29,8 +32,8 @@ GAP_SECONDS, GAP_CROPS = 0.25, 2  # left out where two uses meet: neighbouring f
 class RealCrops:
     """Crops uint8 (n, H, W, 3) in the order of time, with `labels` int64 (n,) and the texts that they show.
 
-    A text is "" where only the class is known. `times` (n,) are seconds; None for crops without an index, whose order
-    is that of their file names.
+    A text is "" where only the class is known, or no counter is shown. `times` (n,) are seconds; None for crops without
+    an index, whose order is that of their file names.
     """
 
     images: U8
@@ -51,30 +54,46 @@ class RealCrops:
         return RealCrops(self.images[indices], self.labels[indices], tuple(self.texts[i] for i in indices), times)
 
 
-def load_real_crops(path: Path, classes: Sequence[str], size: Size, spec: Spec | None) -> RealCrops:
+def load_real_crops(
+    path: Path, classes: Sequence[str], size: Size, spec: Spec | None, option: str = "real"
+) -> RealCrops:
     """Load labelled crops: class folders, or a labels file whose texts `spec` assigns to `classes`; some may be absent.
 
     All are scaled to the most frequent size among them, or to MAX_SCALE times the network's `size` (H, W) if that is
-    smaller. Raises `UserError` for a folder without crops, for texts and folders that are no class, and for more than
-    4 GiB of crops.
+    smaller. Raises `UserError`, about the setting `option`, for a folder without crops, for texts and folders that are
+    no class, and for more than 4 GiB of crops.
     """
     if not path.is_dir():
-        raise UserError(f"real={path} is no folder: give one of labelled crops, as python -m textgen.label leaves it")
+        raise UserError(
+            f"{option}={path} is no folder: give one of labelled crops, as python -m textgen.label leaves it"
+        )
     rows = list_test_folder(path, classes, spec)
     if not rows:
-        raise UserError(f"real={path} holds no labelled crops: give at least one")
+        raise UserError(f"{option}={path} holds no labelled crops: give at least one")
     frames = _read_times(path)
     timed = all(row.name in frames for row in rows)
-    rows.sort(key=lambda row: frames[row.name] if timed else natural_order(row.name))
+    in_class_folders = find_source(path).labels is None
+    rows.sort(key=lambda row: frames[row.name] if timed else _order_of_files(row, in_class_folders))
     sizes = Counter(map(tuple, map_in_threads(lambda row: _picture_size(row.file), rows)))
     native = max(sizes, key=lambda found: (sizes[found], found))
     kept = min(native[0], MAX_SCALE * size[0]), min(native[1], MAX_SCALE * size[1])
     if len(rows) * kept[0] * kept[1] * 3 > MAX_TEST_BYTES:
-        raise UserError(f"real={path} holds {len(rows):,} crops, more than 4 GiB: cut fewer, with every=…")
-    images = np.stack(list(map_in_threads(lambda row: read_pixels(row.file, kept)[0], rows)))
+        raise UserError(f"{option}={path} holds {len(rows):,} crops, more than 4 GiB: cut fewer, with every=…")
+    images = np.empty((len(rows), *kept, 3), np.uint8)
+    for at, (image, _) in enumerate(map_in_threads(lambda row: read_pixels(row.file, kept), rows)):
+        images[at] = image
     labels = np.array([row.label for row in rows], np.int64)
     times = np.array([frames[row.name][1] for row in rows]) if timed else None
-    return RealCrops(images, labels, tuple(row.text for row in rows), times)
+    return RealCrops(images, labels, tuple("" if row.text == OTHER else row.text for row in rows), times)
+
+
+def _order_of_files(row: PictureFile, in_class_folders: bool) -> tuple[Any, ...]:
+    """Sorting key of crops without times.
+
+    Those of class folders are sorted by the names of files first: sorted by their folders, the last block of a division
+    in time would be the last classes.
+    """
+    return (*(natural_order(posixpath.basename(row.name)) if in_class_folders else ()), *natural_order(row.name))
 
 
 def _read_times(path: Path) -> dict[str, tuple[str, float]]:
@@ -96,21 +115,17 @@ def _picture_size(file: Path) -> Size:
 def split_in_time(crops: RealCrops, uses: Sequence[str] = ("train", "val", "test")) -> dict[str, RealCrops]:
     """Divide crops among `uses`, keys of SHARES, so that no two uses have neighbouring frames.
 
-    The footage is divided into rounds of ROUND_SECONDS or more, and each round into one block for each use. Crops
-    within GAP_SECONDS of another use's block are left out. Uses may be empty for very short footage.
+    The crops are divided into rounds of ROUND_SECONDS or more, and each round into one block of crops for each use.
+    Where two uses meet, crops within GAP_SECONDS of each other are left out. Uses may be empty for very few crops.
     """
-    timed = crops.times is not None
-    position = crops.times if crops.times is not None else np.arange(len(crops), dtype=np.float64)
-    unit, gap = (ROUND_SECONDS, GAP_SECONDS) if timed else (ROUND_CROPS, GAP_CROPS)
-    begin, length = position.min(), np.ptp(position) + 1e-6
-    rounds = max(int(length // unit), 1)
-    within = (position - begin) / length * rounds % 1.0  # (n,) 0…1 in the crop's round
-    margin = gap / (length / rounds) / 2
-    total = sum(SHARES[use] for use in uses)
-    divided, start = {}, 0.0
-    for use in uses:
-        end = start + SHARES[use] / total
-        low, high = start + margin * (start > 0 or rounds > 1), end - margin * (end < 1 - 1e-9 or rounds > 1)
-        divided[use] = crops.select(np.flatnonzero((within >= low) & (within < high)))
-        start = end
-    return divided
+    times, unit, gap = crops.times, ROUND_SECONDS, GAP_SECONDS
+    if times is None:
+        times, unit, gap = np.arange(len(crops), dtype=np.float64), ROUND_CROPS, GAP_CROPS
+    rounds = max(int((np.ptp(times) + 1e-6) // unit), 1)
+    within = (np.arange(len(crops)) + 0.5) / len(crops) * rounds % 1.0  # (n,) 0…1 in the crop's round
+    shares = np.array([SHARES[use] for use in uses])
+    owner = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], within, side="right")  # (n,) indices of uses
+    kept = np.ones(len(crops), bool)
+    for last in np.flatnonzero(np.diff(owner)):  # the last crop before another use's block
+        kept &= np.abs(times - (times[last] + times[last + 1]) / 2) >= gap / 2
+    return {use: crops.select(np.flatnonzero(kept & (owner == number))) for number, use in enumerate(uses)}
