@@ -8,7 +8,7 @@ Font, outline, background and compression are those of the footage.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,11 @@ class Recombiner:
             for place in self.places:
                 if len(crops.texts[i]) == place.length:
                     self._donors[crops.texts[i][place.position]].append((int(i), place))
-        self._shifts = {(a, b): self._measure_shift(a, b) for a in self.places for b in self.places}
+        self._bases_of = {
+            length: self._bases[[len(crops.texts[i]) == length for i in self._bases]] for length in sorted(lengths)
+        }
+        means = {place: self._average_characters(place) for place in self.places}
+        self._shifts = {(a, b): self._measure_shift(a, b, means) for a in self.places for b in self.places}
 
     @property
     def characters(self) -> frozenset[str]:
@@ -66,17 +70,20 @@ class Recombiner:
     def _make_of_class(self, name: str, rng: np.random.Generator) -> U8 | None:
         for _ in range(TRIES):
             base = int(rng.choice(self._bases))
-            text = self._adapt_text(self._spec.sample(name, rng), self._texts[base])
-            if text is not None and self._spec.label_of(text) == name:
+            text = self._spec.sample(name, rng)
+            if len(text) not in self._bases_of:
+                continue
+            if len(text) != len(self._texts[base]):
+                base = int(rng.choice(self._bases_of[len(text)]))
+            text = self._adapt_text(text, self._texts[base])
+            if self._spec.label_of(text) == name:
                 made = self.make(base, text, rng)
                 if made is not None:
                     return made
         return None
 
-    def _adapt_text(self, text: str, shown: str) -> str | None:
-        """`text` with the characters of `shown` where those have no place; None for texts of another length."""
-        if len(text) != len(shown):
-            return None
+    def _adapt_text(self, text: str, shown: str) -> str:
+        """`text` with the characters of `shown`, of the same length, where those have no place."""
         there = [Place(len(text), position) in self.places for position in range(len(text))]
         return "".join(new if free else old for new, old, free in zip(text, shown, there, strict=True))
 
@@ -123,15 +130,13 @@ class Recombiner:
         inside += weights[None, :, None] * (patch - inside)
         return True
 
-    def _measure_shift(self, source: Place, target: Place) -> int:
+    def _measure_shift(self, source: Place, target: Place, means: Mapping[Place, Mapping[str, F32]]) -> int:
         """How many columns a character at `source` has to move to the right to stand at `target`."""
         if source == target:
             return 0
         guess = round(self.places[target].center - self.places[source].center)
         width, columns = self._images.shape[2], self.places[source]
-        characters = sorted({text[source.position] for text in self._texts if len(text) == source.length})
-        means = [(self._mean(source, c), self._mean(target, c)) for c in characters]
-        pairs = [(a, b) for a, b in means if a is not None and b is not None]
+        pairs = [(a, means[target][c]) for c, a in means[source].items() if c in means[target]]
         costs = {}
         for shift in range(guess - SEARCHED, guess + SEARCHED + 1):
             left, right = max(columns.left, -shift, 0), min(columns.right, width - shift, width)
@@ -141,9 +146,13 @@ class Recombiner:
                 )
         return min(costs, key=costs.__getitem__) if costs else guess
 
-    def _mean(self, place: Place, character: str) -> F32 | None:
-        """The mean picture (H, W, 3) of crops with `character` at `place`."""
-        shown = [
-            i for i, text in enumerate(self._texts) if len(text) == place.length and text[place.position] == character
-        ]
-        return self._images[shown[:: len(shown) // AVERAGED + 1]].mean(0, dtype=np.float32) if shown else None
+    def _average_characters(self, place: Place) -> dict[str, F32]:
+        """The mean picture (H, W, 3) of crops with each character at `place`, in the order of the characters."""
+        shown: dict[str, list[int]] = defaultdict(list)
+        for i, text in enumerate(self._texts):
+            if len(text) == place.length:
+                shown[text[place.position]].append(i)
+        return {
+            character: self._images[of[:: len(of) // AVERAGED + 1]].mean(0, dtype=np.float32)
+            for character, of in sorted(shown.items())
+        }

@@ -89,6 +89,15 @@ def test_texts_of_several_lengths_share_their_characters() -> None:
     assert np.abs(made.astype(int) - draw("86", 60)).mean() < 2
 
 
+def test_values_of_a_rare_length_are_made_from_crops_of_that_length() -> None:
+    spec = Spec.parse("N", label="N", fields={"N": "0..39"})
+    texts = [str(value) for value in [8, 9, 8, *[*range(10, 40)] * 3] for _ in range(3)]  # 9 of 279 have one digit
+    images = np.stack([np.pad(draw(text, 60), ((0, 0), (0, CELL * (2 - len(text))), (0, 0)), "edge") for text in texts])
+    crops = RealCrops(images, np.zeros(len(texts), np.int64), tuple(texts), np.arange(len(texts)) / 10)
+    _, labels = Recombiner(crops, spec).make_pool(spec.classes, 3, np.random.default_rng(0))
+    assert np.bincount(labels, minlength=40)[:40].tolist() == [3] * 40
+
+
 @pytest.mark.parametrize("texts", [["0:59"] * 30, ["", ""], ["other"]])
 def test_footage_without_changes_gives_no_crops(texts: list[str]) -> None:
     images = np.stack([draw(text or "0:00", 60) for text in texts])
