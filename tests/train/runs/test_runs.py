@@ -182,7 +182,9 @@ def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) ->
         quiet=True,
     )
     holdout = ("split.holdout_fonts=0.25", "split.holdout_backgrounds=0.25")
-    result = train(tmp_path, "game=apex_count", "epochs=1", *holdout, f"real={tmp_path / 'crops' / 'test'}")
+    result = train(
+        tmp_path, "game=apex_count", "epochs=1", *holdout, f"real={tmp_path / 'crops' / 'test'}", "real_share=0"
+    )
     assert list(result["tests"]) == ["test_fonts", "test_backgrounds", "real"]
     for about in result["tests"].values():
         assert about["images"] == 22 * 5
@@ -192,7 +194,14 @@ def test_held_out_assets_and_real_crops_are_further_test_sets(tmp_path: Path) ->
 def test_crops_of_another_class_make_another_run(tmp_path: Path) -> None:
     (tmp_path / "real/7").mkdir(parents=True)
     Image.fromarray(np.zeros((19, 25, 3), np.uint8)).save(tmp_path / "real/7/crop.png")
-    few = ("game=apex_count", "epochs=1", "game.images.train=2", f"runs={tmp_path}", f"real={tmp_path / 'real'}")
+    few = (
+        "game=apex_count",
+        "epochs=1",
+        "game.images.train=2",
+        f"runs={tmp_path}",
+        f"real={tmp_path / 'real'}",
+        "real_share=0",
+    )
     first = run(composed(*SMALL, *few))
     (tmp_path / "real/7").rename(tmp_path / "real/1")  # it was none
     assert run(composed(*SMALL, *few))["identity"] != first["identity"]
@@ -231,7 +240,7 @@ def test_a_flat_folder_is_trained_on_and_the_classes_that_val_lacks_are_named(
             pixels = np.random.default_rng([number, index]).integers(0, 256, (12, 20, 3), np.uint8)
             Image.fromarray(pixels).save(folder / split / f"{index}.png")
     few = ["epochs=1", "batch=4", "threads=1", "recipe.norm=false", f"data_dir={tmp_path}", f"out={tmp_path / 'run'}"]
-    result = run(composed(*few, "data=folder", f"path='{crops}'", f"real='{crops / 'val'}'"))
+    result = run(composed(*few, "data=folder", f"path='{crops}'", f"real='{crops / 'val'}'", "real_share=0"))
     said = capsys.readouterr().err
     assert f"val of {crops} has no images of 1 of the 2 classes: '7'\n" in said
     assert f"test of {crops} has no images of 1 of the 2 classes: '5'\n" in said
@@ -240,7 +249,7 @@ def test_a_flat_folder_is_trained_on_and_the_classes_that_val_lacks_are_named(
     (val,) = (json.loads(line)["val_accuracy"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines())
     assert val in (0, 0.5, 1)  # of the two images that there are
     with pytest.raises(UserError, match=r"the text '8' in line 1 of .*real/labels.txt is not one of the classes"):
-        run(composed(*few, "data=folder", f"path='{crops}'", f"real={tmp_path / 'real'}"))
+        run(composed(*few, "data=folder", f"path='{crops}'", f"real={tmp_path / 'real'}", "real_share=0"))
 
 
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
