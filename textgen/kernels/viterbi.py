@@ -39,7 +39,7 @@ def clock_forward(scores, emissions, intervals, reset, appear, pointers):
             if before[s] > before[best]:
                 best = s
         elapsed = intervals[t]
-        most = min(int(elapsed + 0.5) + 1, values - 1)
+        most = min(int(elapsed + 0.5) + 2, values - 1)  # one more: a recording may have left out a value
         # Logarithms of Poisson's probabilities for one step a second; standing still never costs much.
         steps[0] = max(-elapsed, -5.0)
         term = -elapsed

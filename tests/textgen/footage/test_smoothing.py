@@ -151,7 +151,7 @@ def test_the_path_of_a_clock_is_the_best_of_all(seed: int) -> None:
         costs[at, :-1, :-1] = np.clip(20 - 3 * np.log(elapsed), 15, 30)
         costs[at, -1, -1] = 0
         steps = [max(-elapsed, -5)]
-        for count in range(1, min(int(elapsed + 0.5) + 1, values - 1) + 1):
+        for count in range(1, min(int(elapsed + 0.5) + 2, values - 1) + 1):
             steps.append(count * np.log(elapsed) - elapsed - np.log(np.arange(1, count + 1)).sum())
         for direction in (0, 1):
             for value in range(values):
