@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
+from textgen.real.characters import MAX_GAP
 from textgen.real.crops import RealCrops, load_real_crops, split_in_time
 from textgen.real.recombine import Recombiner
 from textgen.real.variation import vary
@@ -59,7 +61,7 @@ def load_real_data(
     crops = load_real_crops(folder, classes, size, spec)
     parts = split_in_time(crops, ("train", "val") if test_folder else ("train", "val", "test"))
     if test_folder:
-        parts["test"] = load_real_crops(test_folder, classes, size, spec)
+        parts["test"] = load_real_crops(test_folder, classes, size, spec, "real_test")
     if empty := [name for name, part in parts.items() if not len(part)]:
         raise UserError(
             f"real={folder} has {len(crops)} labelled crops, too few for {' and '.join(empty)} with gaps between: give"
@@ -72,6 +74,12 @@ def load_real_data(
         each = min(MAX_EACH, max(POOL // len(classes), 1))
         images, labels = recombiner.make_pool(classes, each, np.random.default_rng([seed, len(classes)]))
         characters = "".join(sorted(recombiner.characters))
+        if any(train.texts) and not characters:
+            print(
+                f"note: in real={folder} no text is seen to change within {MAX_GAP:g} s, so no texts are put together:"
+                " classes that it does not show are learned from synthetic crops alone",
+                file=sys.stderr,
+            )
     val, test = (_on_device(parts[name], size, device) for name in ("val", "test"))
     return RealData(train, (images, labels), val, test, characters)
 
@@ -89,8 +97,9 @@ class MixedSource:
 
     def __init__(self, source: Source, real: RealData, share: float, seed: int):
         self._source, self._share, self._seed = source, share, seed
-        self._kinds = [_by_class(real.train.images, real.train.labels), _by_class(*real.recombined)]
-        self._known = torch.tensor(sorted(set().union(*self._kinds)), dtype=torch.long)
+        pools = (real.train.images, real.train.labels), real.recombined
+        self._kinds = [(images, _find_classes(labels)) for images, labels in pools]
+        self._known = torch.tensor(sorted(set().union(*(kind for _, kind in self._kinds))), dtype=torch.long)
         self._cpu_labels = source.labels.cpu()
         self.labels, self.size = source.labels, source.size
 
@@ -124,14 +133,15 @@ class MixedSource:
 
     def _choose(self, label: int, rng: np.random.Generator) -> U8:
         """A crop of a class, of a random one of the kinds that have it."""
-        kinds = [kind[label] for kind in self._kinds if label in kind]
-        kind = kinds[rng.integers(len(kinds))]
-        crop: U8 = kind[rng.integers(len(kind))]
+        kinds = [(images, kind[label]) for images, kind in self._kinds if label in kind]
+        images, indices = kinds[rng.integers(len(kinds))]
+        crop: U8 = images[indices[rng.integers(len(indices))]]
         return crop
 
 
-def _by_class(images: U8, labels: NDArray[np.int64]) -> dict[int, U8]:
-    return {int(label): images[labels == label] for label in np.unique(labels)}
+def _find_classes(labels: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """The indices of each class."""
+    return {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
 
 
 def describe_real(real: RealData, share: float, classes: Sequence[str]) -> dict[str, Any]:

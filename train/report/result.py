@@ -140,7 +140,8 @@ def measured_lines(result: Mapping[str, Any], network: str) -> list[str]:
     if real := tests.pop("real", None):
         lines = [
             f"{network}: accuracy on real crops {_measured(real, real['images'])}",
-            f"on synthetic crops: {_measured(result, result['test_images'])}",
+            f"on {'the test crops' if result.get('data') == 'folder' else 'synthetic crops'}:"
+            f" {_measured(result, result['test_images'])}",
         ]
     else:
         lines = [f"{network}: test accuracy {_measured(result, result['test_images'])}"]

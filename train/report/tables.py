@@ -265,7 +265,8 @@ def _group(runs: Sequence[Run]) -> list[Table]:
     for run in runs:
         recipe_and_game = run["recipe_hash"], run["game"]
         epoch = None if run["data"] == "live" else run.get("train_images")  # of fresh crops, only the epoch's length
-        data_and_network = run["dataset_hash"], epoch, run.get("original_arch")
+        real_crops = (run.get("real") or {}).get("crops")
+        data_and_network = run["dataset_hash"], epoch, run.get("original_arch"), real_crops
         same = *recipe_and_game, *data_and_network, *(run[key] for key in ("fold", "width", "seed"))
         seen[same] += 1
         kind = *data_and_network, seen[same]
@@ -295,6 +296,7 @@ def _title(runs: Sequence[Run], number: int, different: Mapping[str, Sequence[st
     title = f"recipe={first['recipe']}" + f" ({first['recipe_hash']})" * several
     title += f", data={first['data']}{_variant(first)}"
     settings = first.get("settings", {})
+    title += f", real_share={format_value(settings['real_share'])}" if "real_share" in settings else ""
     title += "".join(f", {key}={format_value(settings[key])}" for key in different[first["recipe"]] if key in settings)
     return title + (f", further runs ({', '.join(sorted({_data(run) for run in runs}))})" * bool(number))
 
@@ -306,7 +308,9 @@ def _different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     for name in {run["recipe"] for run in runs}:
         settings = [run["settings"] for run in runs if run["recipe"] == name and "settings" in run]  # older have none
         current = _current_settings(name)
-        keys = dict.fromkeys(key for of_run in settings for key in of_run if key not in ("data", *VARIANTS))
+        keys = dict.fromkeys(
+            key for of_run in settings for key in of_run if key not in ("data", "real_share", *VARIANTS)
+        )
         values = {key: [of[key] for of in [*settings, current] if key in of] for key in keys}
         different[name] = [key for key, found in values.items() if any(value != found[0] for value in found)]
     return different
@@ -338,4 +342,5 @@ def _variant(run: Run) -> str:
 def _data(run: Run) -> str:
     """What distinguishes the data and architecture of a run from others of the same game."""
     images = f", {run['train_images']} images an epoch" if "train_images" in run and run["data"] != "live" else ""
-    return f"{run['dataset_hash'][:8]}{images}, {run.get('original_arch', run.get('arch'))}"
+    real_crops = f", real crops {run['real']['crops']}" if (run.get("real") or {}).get("crops") else ""
+    return f"{run['dataset_hash'][:8]}{images}{real_crops}, {run.get('original_arch', run.get('arch'))}"

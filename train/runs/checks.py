@@ -58,7 +58,8 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
 
 def _check_real_crops(settings: Settings, task: TrainingTask) -> None:
     if settings.real_test and not (settings.real and settings.real_share):
-        raise UserError(f"real_test={settings.real_test} is for a run that trains on real crops: give real=… too")
+        given = "real_share above 0" if settings.real else "real=… too"
+        raise UserError(f"real_test={settings.real_test} is for a run that trains on real crops: give {given}")
     for option, folder in (("real", settings.real), ("real_test", settings.real_test)):
         if folder and not folder.is_dir():
             raise UserError(

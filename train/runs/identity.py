@@ -57,6 +57,7 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
         **{f"model.{key}": value for key, value in config["model"].items()},
         **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align")},
         "align_to": settings.align and settings.align_to,
+        **({"real_share": settings.real_share} if settings.real and settings.real_share else {}),
         **{key: path and sha256(weights_path(path))[:8] for key, path in files.items()},
         "data": task.kind,
     }

@@ -28,7 +28,7 @@ from train.common import machine
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
 from train.config.settings import Settings
-from train.data.real import describe_real
+from train.data.real import RealData, describe_real
 from train.data.tasks import TaskData, TrainingTask, define_task, open_data
 from train.inference.network import Network, load, weights_path
 from train.metrics.confidence import unsure_below
@@ -38,7 +38,7 @@ from train.models.notation import parse
 from train.report import page, plots
 from train.report.result import hash_settings, measured_result, name_method, summary
 from train.runs.checks import check_run
-from train.runs.identity import compared_settings, run_identity
+from train.runs.identity import compared_settings, digest_tensors, run_identity
 from train.trainer import checkpoint, loggers
 from train.trainer.loop import Trained, train
 from train.trainer.state import Computation, Output, TrainingSetup
@@ -264,13 +264,17 @@ class _Run:
             "recipe_hash": hash_settings(settings),
             "settings": settings,
             "data": task.kind,
-            "real": self.data.real and describe_real(self.data.real, s.real_share, task.classes),
+            "real": self.data.real and self._describe_real(self.data.real),
             "dataset_hash": self.data.hash,
             "versions": machine.versions(),
             "commit": ", ".join(trained.commits) or None,
             "device": device,
             "identity": self.identity,
         }
+
+    def _describe_real(self, real: RealData) -> dict[str, Any]:
+        crops = digest_tensors(torch.from_numpy(real.train.images), torch.from_numpy(real.train.labels))
+        return {**describe_real(real, self.settings.real_share, self.task.classes), "crops": crops}
 
 
 def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> TrainingTask:

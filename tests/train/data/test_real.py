@@ -90,6 +90,7 @@ def test_a_run_is_chosen_and_tested_on_real_crops(footage: Path, tmp_path: Path)
     assert about["classes_synthetic_only"] == ["other"]
     assert about["classes_shown"] + about["classes_recombined"] == 60
     assert result["tests"]["real"]["images"] == about["test"]
+    assert result["settings"]["real_share"] == 0.6
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert all(
         line["val_accuracy"] * about["val"] == pytest.approx(round(line["val_accuracy"] * about["val"]))
@@ -121,6 +122,7 @@ def test_without_a_share_all_real_crops_are_a_test_set(
     ("settings", "problem"),
     [
         (["real_test={footage}"], "real_test=.* is for a run that trains on real crops: give real=…"),
+        (["real={footage}", "real_share=0", "real_test={footage}"], "real_test=.*: give real_share above 0"),
         (["real=nowhere"], "real=nowhere is no folder"),
         (["real={footage}", "real_test=nowhere"], "real_test=nowhere is no folder"),
         (["real={footage}", "real_share=2"], "real_share"),
@@ -130,6 +132,16 @@ def test_settings_that_do_not_fit_are_refused(settings: list[str], problem: str,
     given = [setting.format(footage=footage) for setting in settings]
     with pytest.raises(UserError, match=problem):
         run(of_clock(tmp_path, "epochs=1", *given))
+
+
+def test_footage_whose_neighbours_are_far_apart_is_trained_on_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, times = count_down(59, 20)
+    folder = write_crops(tmp_path / "crops", record(texts)[::10], texts[::10], times[::10])  # one each second
+    real = load_real_data(folder, None, CLOCK.classes, SIZE, CLOCK, 0, CPU)
+    assert (len(real.recombined[1]), real.characters) == (0, "")
+    assert "no text is seen to change within 0.5 s" in capsys.readouterr().err
 
 
 def test_footage_too_short_to_be_divided_is_refused(tmp_path: Path) -> None:

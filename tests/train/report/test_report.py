@@ -267,3 +267,17 @@ def test_runs_with_old_names_of_settings_stand_in_the_table_of_new_ones(tmp_path
     put(tmp_path, "b", seed=1, settings=old, recipe_hash=hash_settings(old))
     (table,), _ = collect_tables(tmp_path)
     assert [len(row.runs) for row in table.rows] == [2]
+
+
+def test_runs_with_and_without_real_crops_stand_in_tables_of_their_own(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"recipe.lr": 0.1}
+    mixed = {**settings, "real_share": 0.6}
+    put(tmp_path, "a", seed=0, settings=settings, recipe_hash=hash_settings(settings), real=None)
+    for seed, crops in ((1, "c1"), (2, "c1"), (3, "c2")):
+        about = {"settings": mixed, "recipe_hash": hash_settings(mixed), "real": {"crops": crops}}
+        put(tmp_path, f"b{seed}", seed=seed, **about)
+    tables, unfinished = collect_tables(tmp_path)
+    assert sorted(len(row.runs) for table in tables for row in table.rows) == [1, 1, 2]
+    text = format_markdown(tables, unfinished)
+    assert text.count("real_share=0.6") == 2
+    assert "real crops c2" in text
