@@ -60,6 +60,11 @@ def _check_real_crops(settings: Settings, task: TrainingTask) -> None:
     if settings.real_test and not (settings.real and settings.real_share):
         given = "real_share above 0" if settings.real else "real=… too"
         raise UserError(f"real_test={settings.real_test} is for a run that trains on real crops: give {given}")
+    if settings.real and settings.real_test and settings.real.resolve() == settings.real_test.resolve():
+        raise UserError(
+            f"real_test={settings.real_test} is the folder that is trained on: give other footage, or leave it out"
+            " for a part of real="
+        )
     for option, folder in (("real", settings.real), ("real_test", settings.real_test)):
         if folder and not folder.is_dir():
             raise UserError(

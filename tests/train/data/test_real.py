@@ -1,6 +1,7 @@
 """Real crops in training: how they replace synthetic ones, and a run that is trained, chosen and tested on them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,9 @@ def test_a_run_is_chosen_and_tested_on_real_crops(footage: Path, tmp_path: Path)
     assert "Mistakes on real crops" in page
     other = run(of_clock(tmp_path, *settings, f"real={footage}", "real_share=0.3", f"out={tmp_path / 'other'}"))
     assert other["identity"] != result["identity"]
+    other_footage = shutil.copytree(footage, tmp_path / "other_footage")
     with_test = run(
-        of_clock(tmp_path, *settings, f"real={footage}", f"real_test={footage}", f"out={tmp_path / 'tested'}")
+        of_clock(tmp_path, *settings, f"real={footage}", f"real_test={other_footage}", f"out={tmp_path / 'tested'}")
     )
     assert with_test["tests"]["real"]["images"] == 200
 
@@ -123,6 +125,7 @@ def test_without_a_share_all_real_crops_are_a_test_set(
     [
         (["real_test={footage}"], "real_test=.* is for a run that trains on real crops: give real=…"),
         (["real={footage}", "real_share=0", "real_test={footage}"], "real_test=.*: give real_share above 0"),
+        (["real={footage}", "real_test={footage}/../crops"], "real_test=.* is the folder that is trained on"),
         (["real=nowhere"], "real=nowhere is no folder"),
         (["real={footage}", "real_test=nowhere"], "real_test=nowhere is no folder"),
         (["real={footage}", "real_share=2"], "real_share"),
