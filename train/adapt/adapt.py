@@ -19,6 +19,7 @@ from textgen.schema.game import Game
 from textgen.spec.parser import Spec
 from train.adapt.footage import cut_counter
 from train.adapt.settings import Settings
+from train.common.machine import select_device
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.settings import Settings as TrainSettings
 from train.inference.network import load
@@ -38,7 +39,11 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
     command goes on, and labels can be corrected. Raises `UserError`.
     """
     begin = time.perf_counter()
-    config = _continue_run(settings, settings.run) if settings.run else _new_run(settings, groups)
+    config = _continue_run(settings, settings.run, groups) if settings.run else _new_run(settings, groups)
+    train_settings = TrainSettings.from_config(config)
+    select_device(train_settings.device)
+    if settings.real_test and not settings.real_test.is_dir():
+        raise UserError(f"real_test={settings.real_test} is no folder: give one of labelled crops")
     spec = Game.from_config(config["game"]).parse_spec()
     crops = cut_counter(settings, str(config["game"]["name"]))
     cut = time.perf_counter()
@@ -51,9 +56,9 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_record(settings: Settings, folder: Path, seconds: Mapping[str, float]) -> None:
-    """Write adapt.json, which says what a run was made from and how long that took, unless it is there."""
+    """Write adapt.json, which says what a run was made from and how long that took, unless it was found finished."""
     file = folder / RECORD
-    if file.exists():
+    if file.exists() and not settings.fresh:
         return
     about = {key: getattr(settings, key) for key in ("source", "regions", "start", "end", "every", "reader")}
     record = {**about, "seconds": seconds}
@@ -70,7 +75,7 @@ def _new_run(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _continue_run(settings: Settings, start: Path) -> dict[str, Any]:
+def _continue_run(settings: Settings, start: Path, groups: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a run that trains the network of another one further: its game, looks and network."""
     result, network = load_result(start), load(start)
     given = load_config(start)
@@ -78,6 +83,11 @@ def _continue_run(settings: Settings, start: Path) -> dict[str, Any]:
         raise UserError(f"fold={settings.fold}: run={start} has fold={network.fold}; leave fold out")
     if "game" not in given:
         raise UserError(f"run={start} was trained on a folder without a game: give one of a game")
+    if "game" in groups and Game.from_config(groups["game"]) != Game.from_config(given["game"]):
+        raise UserError(
+            f"game={groups['game']['name']} is not as that of run={start}, which is used: leave game out, or run, for a"
+            " new network"
+        )
     config = compose_config("train", "recipe=finetune")
     kept = ("game", "augment", "model", "looks", "split", "fold", "width", "scaling", "align", "align_to", "data_seed")
     config |= {key: given[key] for key in kept if key in given} | _own(settings) | {"start": str(start)}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from textgen.common.errors import UserError
@@ -25,6 +25,8 @@ def cut_counter(settings: Settings, game: str) -> Path:
         return folder
     if s.source is None or s.regions is None:
         raise UserError(f"crops={s.crops} holds no crops of textgen.cut: give source=… and regions=…, to cut them")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"crops={folder} holds other things than crops of textgen.cut: give a new or empty folder")
     with ExitStack() as stack:
 
         def show_progress(frames: int | None) -> Callable[[int], object]:
@@ -39,8 +41,21 @@ def cut_counter(settings: Settings, game: str) -> Path:
 
 
 def _name_footage(settings: Settings) -> str:
-    """What tells one choice of footage from another, as 8 hexadecimal digits."""
+    """What tells one choice of footage from another, as 8 hexadecimal digits.
+
+    A video file that is recorded anew and a file of regions that is changed are other choices.
+    """
     s = settings
-    source = str(Path(str(s.source)).resolve()) if Path(str(s.source)).exists() else str(s.source)
-    chosen = json.dumps([source, s.regions, s.start, s.end, s.every], sort_keys=True)
+    chosen = json.dumps([_identify(s.source), _identify(s.regions), s.start, s.end, s.every], sort_keys=True)
     return hashlib.sha256(chosen.encode()).hexdigest()[:8]
+
+
+def _identify(given: object) -> object:
+    """A setting, and if it names a file, its place, size and time of change instead."""
+    if not isinstance(given, str):
+        return given
+    path = Path(given).expanduser()
+    with suppress(OSError, ValueError):  # of what is no path
+        about = path.stat()
+        return [str(path.resolve()), *([about.st_size, about.st_mtime_ns] if path.is_file() else [])]
+    return given

@@ -1,6 +1,7 @@
 """From a video file to a run: the command's parts together, small."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from conftest import composed
 from counters import count_down, record
 
 from textgen.common.errors import UserError
+from textgen.common.pictures import read_picture
 from textgen.common.validation import validate
 from train.adapt.adapt import adapt
+from train.adapt.footage import cut_counter
 from train.adapt.settings import Settings
 from train.inference.network import load
 
@@ -80,6 +83,8 @@ def test_a_run_comes_from_a_video_and_another_run_goes_on_from_it(
     assert again == result  # nothing is done twice
     assert "are there already" in capsys.readouterr().err
 
+    with pytest.raises(UserError, match=r"game=watch is not as that of run="):
+        adapt(settings_of(clip, tmp_path, run=str(out)), {"game": {**GAME, "name": "watch"}})
     further = adapt(settings_of(clip, tmp_path, run=str(out), images=600, out=str(tmp_path / "further")), {})
     assert further["start"] == str(out)
     assert further["recipe"] == "finetune"
@@ -100,14 +105,33 @@ def test_footage_ends_where_it_is_said_to(clip: Path, tmp_path: Path) -> None:
         ({"source": "nowhere.mp4"}, "nowhere.mp4"),
         ({"reader": "network", "file": None, "run": "nowhere"}, "nowhere"),
         ({"region": "score"}, "score"),
+        ({"crops": "the clip's folder"}, "crops=.* holds other things than crops of textgen.cut: give a new or empty"),
+        ({"source": "nowhere.mp4", "device": "cuda:99"}, "device=cuda:99 cannot be used"),
+        ({"source": "nowhere.mp4", "real_test": "nowhere"}, "real_test=nowhere is no folder"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
     changes: dict[str, Any], problem: str, clip: Path, tmp_path: Path
 ) -> None:
+    changes = {key: str(clip.parent) if value == "the clip's folder" else value for key, value in changes.items()}
     with pytest.raises(UserError, match=problem) as caught:
         adapt(settings_of(clip, tmp_path, **changes), groups())
     assert "\n" not in str(caught.value)
+
+
+def test_crops_are_cut_anew_from_another_recording_and_for_other_regions(clip: Path, tmp_path: Path) -> None:
+    video, regions = tmp_path / "clip.mp4", tmp_path / "regions.yaml"
+    video.write_bytes(clip.read_bytes())
+    regions.write_text(f"timer: {REGION}\n")
+    settings = settings_of(video, tmp_path, regions=str(regions), file=None, reader="network", end=1)
+    folders = [cut_counter(settings, "clock"), cut_counter(settings, "clock")]
+    regions.write_text("timer: [12, 8, 40, 20]\n")
+    folders.append(cut_counter(settings, "clock"))
+    os.utime(video, (1, 1))
+    folders.append(cut_counter(settings, "clock"))
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3
+    assert read_picture(folders[2] / "timer/0000000.png").shape == (20, 40, 3)
 
 
 @pytest.mark.parametrize(
