@@ -62,8 +62,9 @@ def make_run(clips: Path, out: Path, game: Game, counter: Counter, options: argp
     name = f"{game.name}_{counter.name}"
     folder = out / name
     made = folder / f"run_{options.reader}_f{options.fold}_s{options.seed}"
-    if (made / "result.json").exists():
-        return made, json.loads((made / "whole.json").read_text())["minutes"]
+    record = made / "whole.json"
+    if record.exists():
+        return made, json.loads(record.read_text())["minutes"]
     source = f"source='{clips / f'{game.clips[0]}.mp4'}'"
     regions = f"regions={{{counter.name}: {list(counter.region)}}}"
     begin = time.perf_counter()
@@ -80,7 +81,7 @@ def make_run(clips: Path, out: Path, game: Game, counter: Counter, options: argp
         "adapt", "--config-dir", str(folder), f"game={name}", source, regions, f"end={SECONDS}", *settings, *places
     )
     minutes = (time.perf_counter() - begin) / 60
-    (made / "whole.json").write_text(json.dumps({"minutes": minutes}))
+    record.write_text(json.dumps({"minutes": minutes}))
     return made, minutes
 
 
@@ -98,6 +99,8 @@ def score_clip(clips: Path, run: Path, clip: str, counter: Counter, first: bool)
     frames = [frame for frame in sorted(texts) if frame in read]
     frames = [frame for frame in frames if not first or float(read[frame]["time"]) >= SECONDS]
     true = [spec.label_of(texts[frame]) for frame in frames]
+    if len(frames) < 2:
+        raise UserError(f"{clip}.{counter.name}.csv has {len(frames)} frames that were not trained on: give more")
     step = statistics.mode(b - a for a, b in pairwise(frames))
     raw = score_classes([read[frame]["value"] for frame in frames], true, max(30 // step, 1))
     smoothed, _, _ = score_classes([read[frame]["smoothed"] for frame in frames], true, 1)

@@ -13,7 +13,7 @@ from textgen.dataset.labels_file import read_labels
 from textgen.footage.sequence import open_sequence
 from textgen.footage.smoothing import Kind
 from textgen.label.corrections import read_corrections
-from textgen.label.labelling import ADVICE, Labelling, label_crops, write_labelling
+from textgen.label.labelling import ADVICE, DOUBTFUL, LABELS, Labelling, label_crops, write_labelling
 from textgen.label.page import render_page
 from textgen.label.readers import Reader, ReaderSettings, make_reader
 from textgen.spec.parser import Spec
@@ -51,7 +51,9 @@ class Labelled:
 
 def label_folder(request: Request, spec: Spec) -> Labelled:
     """Label the crops of a folder, and write labels.csv, doubtful.csv and the page. Raises `UserError`."""
-    count = len(open_sequence(request.crops, request.region).rows)
+    sequence = open_sequence(request.crops, request.region)
+    _check_labels_are_ours(sequence.folder, request)
+    count = len(sequence.rows)
     corrections = read_corrections(request.corrections) if request.corrections else {}
     reader = _make_reader(request, spec)
     begin = time.perf_counter()
@@ -71,6 +73,15 @@ def label_folder(request: Request, spec: Spec) -> Labelled:
         files.append(labelling.folder / PAGE)
         write_atomic(files[-1], page.encode("utf-8", "xmlcharrefreplace"), ADVICE)
     return Labelled(labelling, tuple(files), describe(labelling, len(spec.classes), time.perf_counter() - begin))
+
+
+def _check_labels_are_ours(folder: Path, request: Request) -> None:
+    """Raise `UserError` if the folder holds labels.csv without the table that this command writes beside it."""
+    labels = folder / LABELS
+    if labels.exists() and not (folder / DOUBTFUL).exists() and labels != request.file:
+        raise UserError(
+            f"{labels} is not from this command and would be overwritten: move it, and give it as reader=file file=…"
+        )
 
 
 def _make_reader(request: Request, spec: Spec) -> Reader | dict[str, str]:

@@ -47,21 +47,22 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
     spec = Game.from_config(config["game"]).parse_spec()
     crops = cut_counter(settings, str(config["game"]["name"]))
     cut = time.perf_counter()
-    config = {**config, "real": str(_label(settings, config, crops, spec))}
+    reader, real = _label(settings, config, crops, spec)
+    config = {**config, "real": str(real)}
     labelled = time.perf_counter()
     folder, result = run_validated(config, TrainSettings.from_config(config))
     seconds = {"cut": cut - begin, "label": labelled - cut, "train": time.perf_counter() - labelled}
-    _write_record(settings, folder, {name: round(value, 1) for name, value in seconds.items()})
+    _write_record(settings, folder, reader, {name: round(value, 1) for name, value in seconds.items()})
     return result
 
 
-def _write_record(settings: Settings, folder: Path, seconds: Mapping[str, float]) -> None:
+def _write_record(settings: Settings, folder: Path, reader: str, seconds: Mapping[str, float]) -> None:
     """Write adapt.json, which says what a run was made from and how long that took, unless it was found finished."""
     file = folder / RECORD
     if file.exists() and not settings.fresh:
         return
-    about = {key: getattr(settings, key) for key in ("source", "regions", "start", "end", "every", "reader")}
-    record = {**about, "seconds": seconds}
+    about = {key: getattr(settings, key) for key in ("source", "regions", "start", "end", "every", "crops", "run")}
+    record = {**about, "reader": reader, "seconds": seconds}
     write_atomic(file, json.dumps(record, indent=1, default=str).encode(), OTHER_RUNS_FOLDER)
 
 
@@ -100,8 +101,8 @@ def _own(settings: Settings) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
-def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spec) -> Path:
-    """Label the crops, print how many labels there are, and return the folder with labels.csv."""
+def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spec) -> tuple[str, Path]:
+    """Label the crops, print how many labels there are, and return the reader's name and the folder of labels.csv."""
     name, run_folder = _choose_reader(settings, config)
     request = Request(
         crops=crops,
@@ -122,7 +123,7 @@ def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spe
         raise UserError(
             f"none of the crops in {crops} could be labelled: look at {labelled.files[-1]}, whether the region is right"
         )
-    return labelled.labelling.folder
+    return name, labelled.labelling.folder
 
 
 def _choose_reader(settings: Settings, config: Mapping[str, Any]) -> tuple[str, Path | None]:

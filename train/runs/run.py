@@ -135,7 +135,7 @@ class _Run:
                     raise UserError(f"{folder} holds a run of other settings: {advice}")
                 checkpoint.remove(folder)
                 found.setdefault("val_accuracy", _kept_val_accuracy(folder, found))
-                print(f"{summary(found, folder)} (done before; fresh=true does it again)")
+                print(f"{summary(found, folder)}\ndone before; fresh=true does it again")
                 return found
             elif checkpoint.belongs_to_another_run(folder, self.identity):
                 raise UserError(f"{folder} holds a half-done run of other settings: {advice}")

@@ -29,9 +29,9 @@ class TrainingSetup:
     """What is trained: a network of `layers` that reads stacks of `fold` images of `source`, validated on `val`.
 
     `teacher` is a network for single images from whose logits the network learns as well; `start` is a network for
-    stacks of `fold` images with whose weights training begins. With `later_if_equal`, of epochs with the same validation
-    accuracy the last is the best, not that with the lowest loss: a few hundred real crops are soon read without mistake,
-    and their loss says little about others.
+    stacks of `fold` images with whose weights training begins. With `later_if_equal`, of epochs with the same
+    validation accuracy the last is the best, not that with the lowest loss: a few hundred real crops are soon read
+    without mistake, and their loss says little about others.
     """
 
     source: Source
