@@ -37,7 +37,7 @@ def test_optuna_gets_validation_accuracies_of_new_and_finished_runs_and_reasons_
     _, first, again, failed = ended.stderr.split("sweep\n")
     assert "ended with 0" in first, first
     assert "ended with 0" in again, again
-    assert ended.stdout.count("(done before; fresh=true does it again)") == 2
+    assert ended.stdout.count("done before; fresh=true does it again") == 2
     runs = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/result.json")]
     kept = {}
     for folder in tmp_path.glob("runs/*/"):
