@@ -47,6 +47,8 @@ PATHS = (
     "start",
     "teacher",
 )
+# Settings of these names that are no paths, by command: a number of crops, and seconds.
+NO_PATHS = {"evaluate": ("crops",)} | dict.fromkeys(("adapt", "cut", "predict", "regions"), ("start",))
 
 
 def prepare(arguments: Sequence[str], config: str, renamed: Mapping[str, str]) -> list[str]:
@@ -60,7 +62,7 @@ def prepare(arguments: Sequence[str], config: str, renamed: Mapping[str, str]) -
     prepared = []
     for at, setting in enumerate(settings):
         key, equal, value = setting.partition("=")
-        group, is_path = key.lstrip("+~"), key in PATHS and equal
+        group, is_path = key.lstrip("+~"), key in PATHS and key not in NO_PATHS.get(config, ()) and equal
         if group in GROUPS and key[0] == "~" and group not in _optional_groups(config):
             raise UserError(f"{setting}: {group} cannot be left out; give {group}=…")
         if equal and group in GROUPS:

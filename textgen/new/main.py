@@ -181,3 +181,6 @@ def _main(arguments: Sequence[str]) -> None:
     looks = "" if measured else " looks=broad"  # nothing is known about how the texts look
     print(f"  foldtext preview --config-dir {folder} game={name}{looks}")
     print(f"  foldtext train --config-dir {folder} game={name}{looks} fold=4")
+    if measured:
+        print("or, with the footage that the crops are from, which reads real frames better:")
+        print(f"  foldtext adapt --config-dir {folder} game={name} looks=game source=… regions=… end=20")

@@ -52,8 +52,19 @@ def adapt(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
     labelled = time.perf_counter()
     folder, result = run_validated(config, TrainSettings.from_config(config))
     seconds = {"cut": cut - begin, "label": labelled - cut, "train": time.perf_counter() - labelled}
+    print(f"read footage with it: {_suggest_prediction(settings, folder)}")
     _write_record(settings, folder, reader, {name: round(value, 1) for name, value in seconds.items()})
     return result
+
+
+def _suggest_prediction(settings: Settings, folder: Path) -> str:
+    """The command that reads the same footage with the run in `folder`."""
+    regions = settings.regions
+    if isinstance(regions, Mapping):
+        places = ", ".join(f"{name}: {list(place)}".replace(" ", "") for name, place in regions.items())
+        regions = f"{{{places}}}"
+    source, regions = settings.source or "…", regions or "…"
+    return shlex.join(["foldtext", "predict", f"run={folder}", f"source={source}", f"regions={regions}"])
 
 
 def _write_record(settings: Settings, folder: Path, reader: str, seconds: Mapping[str, float]) -> None:
@@ -135,7 +146,11 @@ def _choose_reader(settings: Settings, config: Mapping[str, Any]) -> tuple[str, 
         return name, None
     if settings.run:
         return name, settings.run
-    print("no run is given to label with: a network for single crops is trained first", file=sys.stderr)
+    why = "" if settings.reader == "network" else ", since RapidOCR, which would take seconds, is not installed"
+    print(
+        f"first a network for single crops is trained on {READER_IMAGES:,} synthetic images, to label with{why}",
+        file=sys.stderr,
+    )
     alone = {**config, "fold": 1, "real_test": None, "out": None}
     alone["recipe"] = {**config["recipe"], "images": READER_IMAGES}
     return name, run_validated(alone, TrainSettings.from_config(alone))[0]

@@ -104,7 +104,9 @@ def load_readouts(settings: Settings, regions: Sequence[Region]) -> list[Readout
                 threads=settings.threads,
                 threshold=threshold,
             )
-            if threshold is None and not loaded[run].has_fitted_threshold:
+            if run.is_dir() and not (run / "result.json").exists():
+                print(f"{run} has no result.json: its training is not finished", file=sys.stderr)
+            elif threshold is None and not loaded[run].has_fitted_threshold:
                 print(
                     f"{run} has no unsure_below in its result.json: no value is unsure; give threshold=…",
                     file=sys.stderr,

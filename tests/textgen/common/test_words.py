@@ -9,12 +9,18 @@ from conftest import Config, changed, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import textgen.cut.main
 import textgen.export.main
+import textgen.label.main
 import textgen.main
 import textgen.preview.main
+import textgen.regions.main
+import textgen.stream.main
+import train.adapt.settings
 import train.cost.settings
 import train.evaluate.settings
 import train.export.settings
+import train.predict.settings
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
 from textgen.common.hydra_arguments import GROUPS, PATHS, find_config_folders, prepare, quote
@@ -101,8 +107,24 @@ def test_every_path_of_every_command_is_known() -> None:
         train.export.settings.Settings,
         BenchSettings,
     )
-    names = {f.name for cls in (*settings, *more) for f in cls.__dataclass_fields__.values() if "Path" in str(f.type)}
-    assert names == {*PATHS}
+    footage = (
+        textgen.cut.main.Settings,
+        textgen.label.main.Settings,
+        textgen.regions.main.Settings,
+        textgen.stream.main.Settings,
+        train.adapt.settings.Settings,
+        train.predict.settings.Settings,
+    )
+    all_settings = (*settings, *more, *footage)
+    names = {f.name for cls in all_settings for f in cls.__dataclass_fields__.values() if "Path" in str(f.type)}
+    assert names | {"source", "regions", "run"} == {*PATHS}  # these are paths, or something else
+
+
+def test_what_has_the_name_of_a_path_elsewhere_is_a_number() -> None:
+    assert compose_config("evaluate", "run=runs/a", "crops=100")["crops"] == 100
+    for command, needed in {"adapt": [], "cut": ["out=a"], "predict": ["run=a"], "regions": []}.items():
+        more = ["source=a.mp4", *([] if command == "regions" else ["regions=b.yaml"]), *needed]
+        assert compose_config(command, *more, "start=20")["start"] == 20
     assert {"game", "augment", "recipe", "model", "network", "experiment"} == {*GROUPS}
 
 
