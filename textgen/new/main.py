@@ -75,6 +75,8 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     notes = command_line.describe_unlisted_fields(options.spec, {*fields, label})
     details = None
     if crops:
+        count = len(crops.images)
+        print(f"measuring {count} crops, and comparing their letters with fonts: about a minute", file=sys.stderr)
         details, notes = _measure(crops, game, spec, options)
         if needed and needed != crops.size:
             (height, width), (lower, narrower) = crops.size, needed
