@@ -23,6 +23,11 @@ CHARACTERS = frozenset("0123456789,.:k")
 DIGITS = frozenset("0123456789")
 FAMILIES = load_catalogue("fonts")
 FILES = [path for family in FAMILIES.values() for path in family.paths]
+# Fonts of which FreeType's stroker leaves a few pixels of a character's fill without outline.
+LEFT_UNCOVERED = {
+    *("anton-400", "barlow-condensed-500", "barlow-condensed-600", "barlow-condensed-700", "caveat-brush-400"),
+    *("kalam-700", "mansalva-400"),
+}
 OSWALD = FAMILIES["oswald"].paths[0]
 
 
@@ -368,14 +373,17 @@ def test_a_font_of_boxes_is_drawn_exactly(tmp_path: Path) -> None:
     assert (outlined.left, outlined.top, outlined.fill_height) == (2 - SCALE, -8 * SCALE, 7 * SCALE)
 
 
-@pytest.mark.parametrize("path", FILES[::4], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_an_outline_contains_the_fill_and_more_and_grows_with_its_width(path: Path) -> None:
     face = open_face(path, CHARACTERS)
     for character in sorted(CHARACTERS):
         glyphs = [face.draw_glyph(character, face.pixels_per_em(10), width) for width in (0, 0.5, 1, 1.5)]
         for glyph in glyphs:
             assert glyph.fill.shape == glyph.outer.shape
-            assert (glyph.outer.astype(int) >= glyph.fill.astype(int) - 8).mean() > 0.99  # FreeType rounds
+            if path.stem in LEFT_UNCOVERED:
+                assert (glyph.outer >= glyph.fill).mean() > 0.98
+            else:
+                assert (glyph.outer >= glyph.fill).all()
         rows, columns = (np.flatnonzero(glyphs[2].fill.any(axis)) for axis in (1, 0))
         alone = glyphs[2].fill[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         np.testing.assert_array_equal(alone, glyphs[0].fill, "the fill is that without outline")
