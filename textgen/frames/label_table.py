@@ -1,0 +1,168 @@
+"""Label tables of videos: one row for each object in a frame, as NoScope's, in CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.common.errors import UserError
+from textgen.frames.settings import FrameTask
+
+MAX_FRAME = 1 << 40  # in a table; larger numbers are no frames
+MAX_NAMES = 6  # objects that a message names
+ROWS = 65_536  # of a Parquet file, read at once
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The rows of a table that count.
+
+    `frames` int64 (m,) are the frames with the object, in order, each once. `rows` counts all rows, `below` those of
+    the object under the threshold. `objects` counts the rows of each object. `every` is the distance of the frames that
+    were labelled at all.
+    """
+
+    frames: NDArray[np.int64]
+    rows: int
+    below: int
+    objects: dict[str, int]
+    every: int = 1
+
+    def presence(self, frames: int, window: int) -> NDArray[np.bool_]:
+        """Whether the object is in each of the first `frames` frames of the video, (frames,).
+
+        With a `window`, whether at least half of the labelled frames around, up to window / 2 on each side, have it.
+        Frames between labelled ones have the label of the one before.
+        """
+        known = self.frames[(self.frames < frames) & (self.frames % self.every == 0)] // self.every
+        count = -(-frames // self.every)
+        present = np.zeros(count, np.bool_)
+        present[known] = True
+        window //= self.every
+        if window > 1 and count:
+            before, after = window // 2, window - window // 2  # window frames in all, but at the ends
+            sums = np.concatenate([[0], np.cumsum(present)])
+            places = np.arange(count)
+            first, last = np.maximum(places - before, 0), np.minimum(places + after, count)
+            present = 2 * (sums[last] - sums[first]) >= last - first
+        return np.repeat(present, self.every)[:frames]
+
+    def count_beyond(self, frames: int) -> int:
+        """How many frames with the object lie behind the last frame of the video."""
+        return int((self.frames >= frames).sum())
+
+
+def read_label_table(path: Path, task: FrameTask) -> LabelTable:
+    """Read the table of a `task`, row by row. Raises `UserError` that names the column or the row that is wrong."""
+    columns = task.columns
+    names = [name for name in (columns.frame, columns.object, columns.confidence) if name is not None]
+    try:
+        rows = _read_parquet(path, names) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path, names)
+        table = _collect(rows, path, task)
+    except OSError as error:
+        raise UserError(f"labels={path} cannot be read: {error.strerror or error}") from None
+    if columns.object and task.object not in table.objects:
+        shown = ", ".join(f"{name} ({count:,} rows)" for name, count in Counter(table.objects).most_common(MAX_NAMES))
+        raise UserError(f"labels={path} has no row of {task.object!r}; it has {shown or 'no rows'}: give task.object=…")
+    return table
+
+
+def _collect(rows: Iterator[tuple[int | str, Sequence[Any]]], path: Path, task: FrameTask) -> LabelTable:
+    has_object, has_confidence = task.columns.object is not None, task.columns.confidence is not None
+    frames, objects, below, count = array("q"), Counter[str](), 0, 0
+    for line, row in rows:
+        count += 1
+        name = str(row[1]) if has_object else task.object
+        objects[name] += 1
+        frame, confidence = _number(row[0]), _number(row[-1]) if has_confidence else 1.0
+        if frame is None or frame != int(frame) or not 0 <= frame < MAX_FRAME:
+            raise UserError(
+                f"labels={path}, row {line}: {task.columns.frame} is {row[0]!r}, give a frame's number from 0"
+            )
+        if confidence is None or not 0 <= confidence <= 1:
+            raise UserError(
+                f"labels={path}, row {line}: {task.columns.confidence} is {row[-1]!r}, give one from 0 to 1"
+            )
+        if name != task.object:
+            continue
+        if confidence < task.threshold:
+            below += 1
+        else:
+            frames.append(int(frame))
+    present = np.unique(np.frombuffer(frames, np.int64)) if frames else np.empty(0, np.int64)
+    return LabelTable(present, count, below, dict(objects), _labelled_every(path))
+
+
+def _number(given: Any) -> float | None:
+    """A finite number; None for anything else."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _labelled_every(path: Path) -> int:
+    """The distance of labelled frames, which `train.label_video` writes beside its table; 1 without such a file."""
+    about = path.with_name(f"{path.name}.json")
+    if not about.exists():
+        return 1
+    try:
+        every = json.loads(about.read_text(encoding="utf-8"))["every"]
+    except (ValueError, KeyError, TypeError):
+        every = None
+    if not isinstance(every, int) or not 1 <= every < MAX_FRAME:
+        raise UserError(f"{about} does not say which frames were labelled (every): write the table again, or remove it")
+    return every
+
+
+def _read_csv(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            places = _find_columns(header, names, path)
+            for row in reader:
+                if len(row) > max(places):
+                    yield reader.line_num, [row[place].strip() for place in places]
+                elif row:
+                    raise UserError(f"labels={path}, line {reader.line_num} has {len(row)} of {len(header)} columns")
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"labels={path}, line {reader.line_num + 1} is no CSV in UTF-8: {error}") from None
+
+
+def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:
+    try:
+        pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise UserError("Parquet needs pyarrow: pip install 'foldtext[formats]'") from None
+    try:
+        with pq.ParquetFile(path) as file:
+            _find_columns(file.schema_arrow.names, names, path)
+            number = 0
+            for batch in file.iter_batches(ROWS, columns=list(dict.fromkeys(names))):
+                columns = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in names]
+                for row in zip(*columns, strict=True):
+                    number += 1
+                    yield number, row
+    except pa.ArrowInvalid as error:
+        raise UserError(f"labels={path} is no Parquet file, or is damaged: {error}") from None
+
+
+def _find_columns(header: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
+    if missing := [name for name in names if name not in header]:
+        raise UserError(
+            f"labels={path} has no column {missing[0]!r}; it has {', '.join(header) or 'none'}: give task.columns.…"
+        )
+    return [header.index(name) for name in names]
