@@ -20,6 +20,10 @@ class Chunk:
         """Whether the frame is in the chunk, and is taken with this `step`."""
         return self.first <= frame < self.last and frame % step == 0
 
+    def count(self, step: int) -> int:
+        """How many frames are taken with this `step`."""
+        return -(-self.last // step) - -(-self.first // step)
+
 
 def list_chunks(task: FrameTask, frames: int) -> list[Chunk]:
     """The chunks of the splits in order of time, for a video of `frames` frames.

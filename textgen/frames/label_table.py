@@ -79,7 +79,8 @@ def read_label_table(path: Path, task: FrameTask) -> LabelTable:
 
 
 def _collect(rows: Iterator[tuple[int | str, Sequence[Any]]], path: Path, task: FrameTask) -> LabelTable:
-    has_object, has_confidence = task.columns.object is not None, task.columns.confidence is not None
+    columns = task.columns
+    has_object, has_confidence = columns.object is not None, columns.confidence is not None
     frames, objects, below, count = array("q"), Counter[str](), 0, 0
     for line, row in rows:
         count += 1

@@ -1,4 +1,4 @@
-"""A frame of a video as a network of a video task sees it: scaled, and without the mean frame where the task says so."""
+"""Frames of a video as the network of a video task sees them: scaled, and less the mean frame if the task asks."""
 
 from __future__ import annotations
 

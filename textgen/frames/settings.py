@@ -51,12 +51,14 @@ class FrameTask:
     the last that belong to it, null for the whole video as it is decoded. Of the frames every `step`-th is taken. A row
     of the label table counts from the confidence `threshold` on. With `window` frames, a frame has the object if at
     least half of the frames around it have it by the table. `subtract_mean` subtracts the mean training frame.
+    `network`, a file of conf/network, is the network that is trained; the data set does not depend on it.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     object: Annotated[str, Field(min_length=1)]
     split: Split
     kind: Literal["video"] = "video"
+    network: str = "coral"
     size: Annotated[tuple[Annotated[StrictInt, Field(ge=1, le=MAX_SIDE)], ...], Field(min_length=2, max_length=2)] = (
         50,
         50,
