@@ -14,9 +14,9 @@ from textgen.common.pyav import import_pyav
 from textgen.footage.frames import PICTURE_RATE, open_frames
 from textgen.footage.regions import Region
 from textgen.render.video_writer import SUFFIXES, open_video_writer
+from train.common.resume import is_resumable
 from train.predict.predictor import UNSURE
 from train.predict.readouts import Joined, Readout
-from train.predict.resume import is_resumable
 from train.predict.rows import read_rows
 from train.predict.settings import Settings
 

@@ -6,18 +6,17 @@ import csv
 import importlib
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import NamedTuple
 
-from textgen.common.atomic import OTHER_OUT, atomic_path, os_errors_as_user_errors
-from textgen.common.errors import UserError
+from train.common.lines import Format, LineFile, find_format
 
-Format = Literal["csv", "jsonl", "parquet"]
 COLUMNS = ("frame", "time", "region", "value", "probability")
 SMOOTHED = "smoothed"
-PARQUET_BLOCK = 4 << 20  # bytes of rows in memory while they are converted
+TYPES = {"frame": "int64", "time": "float64", "probability": "float32"} | dict.fromkeys(
+    ("region", "value", SMOOTHED), "string"
+)  # Arrow's, of the columns
 
 
 class Row(NamedTuple):
@@ -29,20 +28,6 @@ class Row(NamedTuple):
     value: str
     probability: float
     smoothed: str | None
-
-
-def find_format(out: Path) -> Format:
-    """The format of a file, by its suffix. Raises `UserError` for another suffix, and for Parquet without pyarrow."""
-    formats: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
-    found = formats.get(out.suffix.lower())
-    if found is None:
-        raise UserError(f"out={out}: the suffix gives the format: end it in {', '.join(formats)}")
-    if found == "parquet":
-        try:
-            importlib.import_module("pyarrow.parquet")
-        except ImportError:
-            raise UserError(f"out={out}: Parquet needs pyarrow: pip install 'foldtext[formats]'") from None
-    return found
 
 
 class RowFormatter:
@@ -91,44 +76,23 @@ class RowFile:
 
     def __init__(self, out: Path, form: Format, *, smoothed: bool, offset: int | None):
         """Start a new file, or go on at `offset`, the bytes of a file that were complete. Raises `UserError`."""
-        self._out, self._form = out, form
-        self.path = lines_path(out, form)
         self._formatter = RowFormatter(form, smoothed=smoothed)
-        with os_errors_as_user_errors(self.path, OTHER_OUT):
-            self._file: IO[bytes] = self.path.open("wb" if offset is None else "r+b")
-            if offset is None:
-                self._file.write(self._formatter.header())
-                self._file.flush()
-            else:
-                self._file.truncate(offset)
-                self._file.seek(offset)
+        self._lines = LineFile(out, form, self._formatter.header(), offset=offset)
+        self.path = self._lines.path
 
     def append(self, rows: Sequence[Row]) -> None:
-        with os_errors_as_user_errors(self.path, OTHER_OUT):
-            self._file.write(self._formatter.lines(rows))
-            self._file.flush()
+        self._lines.write(self._formatter.lines(rows))
 
     def sync(self) -> int:
         """Wait until all rows are on the disk; return the bytes of the file."""
-        with os_errors_as_user_errors(self.path, OTHER_OUT):
-            os.fsync(self._file.fileno())
-        return self._file.tell()
+        return self._lines.sync()
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
     def finish(self) -> None:
         """Close the file; for Parquet, convert and remove it."""
-        self.sync()
-        self.close()
-        if self._form == "parquet":
-            _convert_to_parquet(self.path, self._out)
-            self.path.unlink()
-
-
-def lines_path(out: Path, form: Format) -> Path:
-    """The file of lines of the output `out`."""
-    return out.with_name(f".{out.name}.rows.csv") if form == "parquet" else out
+        self._lines.finish(TYPES)
 
 
 def read_rows(out: Path) -> Iterator[Row]:
@@ -152,18 +116,3 @@ def read_rows(out: Path) -> Iterator[Row]:
 def _row(row: dict[str, str]) -> Row:
     frame, time, probability = int(row["frame"]), float(row["time"]), float(row["probability"])
     return Row(frame, time, row["region"], row["value"], probability, row.get(SMOOTHED))
-
-
-def _convert_to_parquet(lines: Path, out: Path) -> None:
-    """Convert block by block."""
-    arrow, csv_reader, parquet = (importlib.import_module(f"pyarrow{name}") for name in ("", ".csv", ".parquet"))
-    texts = dict.fromkeys(("region", "value", SMOOTHED), arrow.string())
-    types = {"frame": arrow.int64(), "time": arrow.float64(), "probability": arrow.float32(), **texts}
-    options = csv_reader.ConvertOptions(column_types=types, strings_can_be_null=False)
-    with atomic_path(out, OTHER_OUT) as temporary:
-        reader = csv_reader.open_csv(
-            lines, csv_reader.ReadOptions(block_size=PARQUET_BLOCK, use_threads=False), convert_options=options
-        )
-        with parquet.ParquetWriter(temporary, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)

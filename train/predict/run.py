@@ -14,12 +14,14 @@ from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.footage.frames import Frame, FrameReader, open_frames
 from textgen.footage.regions import load_regions
+from train.common.lines import find_format, lines_path
+from train.common.resume import SavedState, is_resumable, load_state, save_state, state_path
 from train.predict.annotate import annotate, check_annotate
 from train.predict.predictor import UNSURE
 from train.predict.reading import Clock, FootageReader
 from train.predict.readouts import Joined, Readout, load_readouts, parse_join
-from train.predict.resume import SavedState, identify, is_resumable, load_state, save_state, state_path
-from train.predict.rows import RowFile, find_format, lines_path
+from train.predict.resume import identify
+from train.predict.rows import RowFile
 from train.predict.settings import Settings
 
 SAVE_EVERY = 5.0  # seconds between two states on the disk

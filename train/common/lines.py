@@ -1,0 +1,88 @@
+"""Tables of rows that only grow: lines of CSV or JSON in a file, and Parquet, made of such lines at the end."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from textgen.common.atomic import OTHER_OUT, atomic_path, os_errors_as_user_errors
+from textgen.common.errors import UserError
+
+Format = Literal["csv", "jsonl", "parquet"]
+FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet")
+PARQUET_BLOCK = 4 << 20  # bytes of rows in memory while they are converted
+
+
+def find_format(out: Path, formats: tuple[Format, ...] = FORMATS) -> Format:
+    """The format of a file, by its suffix. Raises `UserError` for another suffix, and for Parquet without pyarrow."""
+    found = next((form for form in formats if out.suffix.lower() == f".{form}"), None)
+    if found is None:
+        known = ", ".join(f".{form}" for form in formats)
+        raise UserError(f"out={out}: the suffix gives the format: end it in {known}")
+    if found == "parquet":
+        try:
+            importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise UserError(f"out={out}: Parquet needs pyarrow: pip install 'foldtext[formats]'") from None
+    return found
+
+
+class LineFile:
+    """The file that lines are appended to: `out` itself, or for Parquet a hidden file of CSV beside it."""
+
+    def __init__(self, out: Path, form: Format, header: bytes, *, offset: int | None):
+        """Start a new file, or go on at `offset`, the bytes of a file that were complete. Raises `UserError`."""
+        self._out, self._form = out, form
+        self.path = lines_path(out, form)
+        with os_errors_as_user_errors(self.path, OTHER_OUT):
+            self._file: IO[bytes] = self.path.open("wb" if offset is None else "r+b")
+            if offset is None:
+                self._file.write(header)
+                self._file.flush()
+            else:
+                self._file.truncate(offset)
+                self._file.seek(offset)
+
+    def write(self, lines: bytes) -> None:
+        with os_errors_as_user_errors(self.path, OTHER_OUT):
+            self._file.write(lines)
+            self._file.flush()
+
+    def sync(self) -> int:
+        """Wait until all lines are on the disk; return the bytes of the file."""
+        with os_errors_as_user_errors(self.path, OTHER_OUT):
+            os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, types: Mapping[str, str]) -> None:
+        """Close the file; for Parquet, convert and remove it. `types` names Arrow's type of each column."""
+        self.sync()
+        self.close()
+        if self._form == "parquet":
+            _convert_to_parquet(self.path, self._out, types)
+            self.path.unlink()
+
+
+def lines_path(out: Path, form: Format) -> Path:
+    """The file of lines of the output `out`."""
+    return out.with_name(f".{out.name}.rows.csv") if form == "parquet" else out
+
+
+def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str]) -> None:
+    """Convert block by block."""
+    arrow, csv_reader, parquet = (importlib.import_module(f"pyarrow{name}") for name in ("", ".csv", ".parquet"))
+    arrow_types: dict[str, Any] = {name: arrow.type_for_alias(text) for name, text in types.items()}
+    options = csv_reader.ConvertOptions(column_types=arrow_types, strings_can_be_null=False)
+    with atomic_path(out, OTHER_OUT) as temporary:
+        reader = csv_reader.open_csv(
+            lines, csv_reader.ReadOptions(block_size=PARQUET_BLOCK, use_threads=False), convert_options=options
+        )
+        with parquet.ParquetWriter(temporary, reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
