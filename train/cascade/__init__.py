@@ -1,0 +1,1 @@
+"""`python -m train.cascade`: a network in front of a slower one, which answers what the first is unsure of (App. G)."""
