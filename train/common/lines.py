@@ -31,12 +31,15 @@ def find_format(out: Path, formats: tuple[Format, ...] = FORMATS) -> Format:
 
 
 class LineFile:
-    """The file that lines are appended to: `out` itself, or for Parquet a hidden file of CSV beside it."""
+    """The file that lines are appended to: `out` itself, or for Parquet a hidden file of CSV beside it.
 
-    def __init__(self, out: Path, form: Format, header: bytes, *, offset: int | None):
+    With `hidden`, CSV grows in the hidden file as well: `out` is complete, or is not there.
+    """
+
+    def __init__(self, out: Path, form: Format, header: bytes, *, offset: int | None, hidden: bool = False):
         """Start a new file, or go on at `offset`, the bytes of a file that were complete. Raises `UserError`."""
         self._out, self._form = out, form
-        self.path = lines_path(out, form)
+        self.path = lines_path(out, form, hidden=hidden)
         with os_errors_as_user_errors(self.path, OTHER_OUT):
             self._file: IO[bytes] = self.path.open("wb" if offset is None else "r+b")
             if offset is None:
@@ -46,10 +49,12 @@ class LineFile:
                 self._file.truncate(offset)
                 self._file.seek(offset)
 
-    def write(self, lines: bytes) -> None:
+    def write(self, lines: bytes) -> int:
+        """Append lines; return the bytes of the file."""
         with os_errors_as_user_errors(self.path, OTHER_OUT):
             self._file.write(lines)
             self._file.flush()
+        return self._file.tell()
 
     def sync(self) -> int:
         """Wait until all lines are on the disk; return the bytes of the file."""
@@ -61,17 +66,20 @@ class LineFile:
         self._file.close()
 
     def finish(self, types: Mapping[str, str]) -> None:
-        """Close the file; for Parquet, convert and remove it. `types` names Arrow's type of each column."""
+        """Close the file and put it in place; for Parquet, convert it. `types` names Arrow's type of each column."""
         self.sync()
         self.close()
         if self._form == "parquet":
             _convert_to_parquet(self.path, self._out, types)
             self.path.unlink()
+        elif self.path != self._out:
+            with os_errors_as_user_errors(self._out, OTHER_OUT):
+                self.path.replace(self._out)
 
 
-def lines_path(out: Path, form: Format) -> Path:
+def lines_path(out: Path, form: Format, *, hidden: bool = False) -> Path:
     """The file of lines of the output `out`."""
-    return out.with_name(f".{out.name}.rows.csv") if form == "parquet" else out
+    return out.with_name(f".{out.name}.rows.csv") if hidden or form == "parquet" else out
 
 
 def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str]) -> None:

@@ -1,0 +1,279 @@
+"""The command: read the frames in batches, detect, write rows, and go on where a stopped command was."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen.common.array_types import U8
+from textgen.common.atomic import OTHER_OUT, os_errors_as_user_errors
+from textgen.common.errors import UserError
+from textgen.common.hydra_arguments import quote
+from textgen.common.progress import progress_bar
+from textgen.footage.frames import FrameReader, open_frames
+from textgen.footage.regions import Region, parse_regions
+from train.common.lines import find_format, lines_path
+from train.common.resume import SavedState, identify_source, is_resumable, load_state, save_state, state_path
+from train.detectors.detection import Detection, Detector
+from train.detectors.load import load_detector
+from train.label_video.settings import Settings
+from train.label_video.table import FORMATS, Counts, TableFile, about_path, write_about
+
+SAVE_EVERY = 5.0  # seconds between two states on the disk
+BATCH_BYTES = 256 << 20  # of frames in memory, which limits a batch of large ones
+FORMAT = 1  # of the file beside the table
+VERSION = 1  # raised with every change of what the same command writes
+MAX_NAMES = 1 << 20  # bytes of a file of names
+SHOWN = 8  # objects that the last lines name
+
+
+def label_video(settings: Settings) -> str:
+    """Label the frames as the settings say; return lines about them. Raises `UserError`.
+
+    The table is complete, or is not there; a stopped command goes on. Memory does not depend on the video's length.
+    """
+    form = find_format(settings.out, FORMATS)
+    if not is_resumable(settings.source):
+        raise UserError(f"source={settings.source} is not there again to train with: record it, and give the file")
+    s = replace(settings, source=str(Path(settings.source).expanduser()))
+    with os_errors_as_user_errors(s.out, OTHER_OUT):
+        if s.out.exists() and not s.overwrite:
+            raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
+    detector = _load_detector(s)
+    with open_frames(s.source, start=s.start, end=s.end) as reader:
+        region = _find_region(s, reader.size)
+        identity = _identify(s, detector, region)
+        saved = _find_state(s, lines_path(s.out, form, hidden=True), identity)
+        if saved is None:
+            return _label(s, reader, detector, region, identity, None)
+    print(f"{s.out} goes on at {saved.time:.2f} s, behind frame {saved.frame}", file=sys.stderr)
+    with open_frames(s.source, start=saved.time, end=s.end) as reader:
+        return _label(s, reader, detector, region, identity, saved)
+
+
+def _load_detector(s: Settings) -> Detector:
+    names = _read_names(s.names) if isinstance(s.names, Path) else s.names
+    detector = load_detector(
+        s.detector,
+        threads=s.threads,
+        confidence=s.confidence,
+        overlap=s.overlap,
+        size=None if s.size is None else (s.size[0], s.size[1]),
+        names=names,
+        pixels=s.pixels,
+        channels=s.channels,
+    )
+    known = detector.objects
+    if known is not None and (unknown := [name for name in s.objects or () if name not in known]):
+        raise UserError(
+            f"objects=[{unknown[0]}]: detector={s.detector} knows {', '.join(known[:80])}{', …' * (len(known) > 80)}"
+        )
+    return detector
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    """The lines of a text file: the names of classes 0, 1, …"""
+    try:
+        if path.stat().st_size > MAX_NAMES:
+            raise UserError(f"names={path} has more than {MAX_NAMES:,} bytes: give a name in each line")
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    except OSError as error:
+        raise UserError(f"names={path} cannot be read: {error.strerror}; give a list, or a file of names") from None
+    except UnicodeDecodeError:
+        raise UserError(f"names={path} is no text in UTF-8: give a name in each line") from None
+    while names and not names[-1]:
+        names = names[:-1]
+    if not names or not all(names):
+        raise UserError(f"names={path} has an empty line: give a name in each line")
+    return names
+
+
+def _find_region(s: Settings, size: tuple[int, int]) -> Region | None:
+    if s.region is None:
+        return None
+    return parse_regions({"region": s.region}, size)[0]
+
+
+def _identify(s: Settings, detector: Detector, region: Region | None) -> dict[str, str]:
+    """What decides the rows of a command, by setting."""
+    settings = ("objects", "confidence", "overlap", "every", "start", "end", "names", "size", "pixels", "channels")
+    return {
+        "version": str(VERSION),
+        "source": identify_source(s.source),
+        "detector": detector.name,
+        "region": repr(region),
+        **{key: repr(getattr(s, key)) for key in (*settings, "batch")},
+    }
+
+
+def _find_state(s: Settings, lines: Path, identity: dict[str, str]) -> SavedState | None:
+    """Where the same command was stopped; with overwrite=true, one that cannot go on begins again."""
+    try:
+        return load_state(s.out, lines, identity)
+    except UserError:
+        if not s.overwrite:
+            raise
+        state_path(s.out).unlink(missing_ok=True)
+        return None
+
+
+class _Labelling:
+    """A table that is being written: what it holds, how far it is, and what the same command needs to go on there."""
+
+    def __init__(self, s: Settings, identity: dict[str, str], saved: SavedState | None) -> None:
+        self._s, self._identity = s, identity
+        self.counts, self.decoded = Counts(), 0
+        if saved is None:
+            for path in (state_path(s.out), about_path(s.out)):  # of rows that are gone
+                path.unlink(missing_ok=True)
+        else:
+            try:
+                self.counts = Counts.from_json(saved.arrays["counts"].tobytes())
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(f"{state_path(s.out)} is damaged: begin again with overwrite=true") from None
+        self._table = TableFile(s.out, find_format(s.out, FORMATS), saved.offset if saved else None)
+        self._state, self._saved = saved, time.perf_counter()
+
+    def add(self, batch: Sequence[_Shown], found: Sequence[Sequence[Detection]]) -> None:
+        """Write the rows of a batch; now and then, save the state."""
+        offset = self._table.append([(frame.index, rows) for frame, rows in zip(batch, found, strict=True)])
+        for frame, rows in zip(batch, found, strict=True):
+            self.counts.add(frame.index, rows)
+        arrays = {"counts": np.frombuffer(self.counts.to_json(), np.uint8)}
+        self._state = SavedState(offset, batch[-1].index, batch[-1].time, arrays)
+        if time.perf_counter() - self._saved > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Save the state after the last whole batch, if there is one."""
+        if self._state is not None:
+            self._table.sync()
+            save_state(self._s.out, self._table.path, self._identity, self._state)
+        self._saved = time.perf_counter()
+
+    def close(self) -> None:
+        self._table.close()
+
+    def finish(self, about: dict[str, Any]) -> None:
+        """Put the table and the file beside it in their places."""
+        write_about(self._s.out, about)
+        self._table.finish()
+        state_path(self._s.out).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A frame that is labelled."""
+
+    index: int
+    time: float
+    pixels: U8
+
+
+def _label(
+    s: Settings,
+    frames: FrameReader,
+    detector: Detector,
+    region: Region | None,
+    identity: dict[str, str],
+    saved: SavedState | None,
+) -> str:
+    """Label the frames behind those of `saved`; write the table."""
+    labelling = _Labelling(s, identity, saved)
+    before, started = labelling.counts.frames, time.perf_counter()
+    total = -(-frames.frames // s.every) if frames.frames and s.start is None and s.end is None else None
+    try:
+        with progress_bar(total, s.out.name, done=before, unit=" frames") as bar:
+            for batch in _batches(s, frames, labelling, saved.frame if saved else -1):
+                found = detector([frame.pixels for frame in batch])
+                labelling.add(batch, [[each for each in rows if _is_wanted(each, s, region)] for rows in found])
+                bar.update(len(batch))
+    except KeyboardInterrupt:
+        labelling.save()
+        again = "goes on" if state_path(s.out).exists() else "begins again"
+        raise KeyboardInterrupt(f"stopped; the same command {again}") from None
+    else:
+        labelling.finish(_about(s, frames, labelling, detector, region))
+    finally:
+        labelling.close()
+    if frames.problem:
+        print(f"note: {frames.problem}; the frames up to there are in {s.out}", file=sys.stderr)
+    return _summary(s, labelling.counts, labelling.counts.frames - before, time.perf_counter() - started)
+
+
+def _batches(s: Settings, frames: FrameReader, labelling: _Labelling, behind: int) -> Iterator[list[_Shown]]:
+    """The chosen frames behind the frame `behind`, in batches that begin at the same frames whenever it stopped."""
+    height, width = frames.size
+    count = max(min(s.batch, BATCH_BYTES // (height * width * 3)), 1)
+    batch: list[_Shown] = []
+    for frame in frames:
+        labelling.decoded = frame.index + 1
+        if frame.index > behind and frame.index % s.every == 0:
+            batch.append(_Shown(frame.index, frame.time, frame.rgb()))
+        del frame
+        if len(batch) == count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _is_wanted(found: Detection, s: Settings, region: Region | None) -> bool:
+    if s.objects is not None and found.object_name not in s.objects:
+        return False
+    if region is None:
+        return True
+    x, y = (found.xmin + found.xmax) / 2 - region.left, (found.ymin + found.ymax) / 2 - region.top
+    return 0 <= x < region.width and 0 <= y < region.height
+
+
+def _about(
+    s: Settings, frames: FrameReader, labelling: _Labelling, detector: Detector, region: Region | None
+) -> dict[str, Any]:
+    """What the file beside the table says."""
+    counts, (height, width) = labelling.counts, frames.size
+    return {
+        "format": FORMAT,
+        "source": Path(s.source).name,
+        "size": [height, width],
+        "declared": frames.frames,
+        "decoded": labelling.decoded if s.end is None else None,
+        "problem": frames.problem,
+        "every": s.every,
+        "labelled": counts.frames,
+        "first": counts.first,
+        "last": counts.last,
+        "detector": detector.name,
+        "objects": s.objects,
+        "confidence": s.confidence,
+        "region": None if region is None else [region.left, region.top, region.width, region.height],
+        "rows": dict(counts.rows.most_common()),
+        "frames_with": dict(counts.frames_with.most_common()),
+    }
+
+
+def _summary(s: Settings, counts: Counts, new: int, seconds: float) -> str:
+    """The last lines: what is in the table, and the command that trains with it."""
+    lines = [f"{s.out}: {counts.frames:,} frames labelled; {new:,} in {seconds:.1f} s, {new / seconds:.1f} frames/s"]
+    names = counts.frames_with.most_common()
+    for name, count in names[:SHOWN]:
+        lines.append(f"{name}: {counts.rows[name]:,} in {count:,} frames, {count / counts.frames:.1%}")
+    if len(names) > SHOWN:
+        lines.append(f"and {len(names) - SHOWN} other objects, see {about_path(s.out)}")
+    if not names:
+        return "\n".join([*lines, "no object was found: try a lower confidence, or another detector"])
+    source, labels, name = (shlex.quote(f"{key}={value}") for key, value in _next_settings(s, names[0][0]))
+    return "\n".join([*lines, f"next: python -m train task=video {name} {source} {labels}"])
+
+
+def _next_settings(s: Settings, name: str) -> list[tuple[str, str]]:
+    quoted = name if re.fullmatch(r"[A-Za-z]\w*", name) else quote(name)
+    return [("source", s.source), ("labels", str(s.out)), ("task.object", quoted)]
