@@ -87,6 +87,8 @@ class Report:
         intensity = network.intensity(images, element)
         limit = network.intensity(inf, element)
         padded = row.padded(self.tile)
+        layers = [self._describe_layer(row, layer, at) for at, layer in enumerate(network.layers)]
+        below = [layer["bound_by"] == "memory" for layer in layers]
         return {
             "network": row.name,
             "fold": network.fold,
@@ -104,8 +106,9 @@ class Report:
             "intensity_limit_ratio": limit / original.intensity(inf, element),
             "images_per_second_bound": self._images_per_second(network, images),
             "images_per_second_padded": self._images_per_second(padded, images),
+            "memory_bound_share": None if self.device.ratio(self.precision) is None else sum(below) / len(layers),
             "batches": [self._describe_batch(network, count) for count in BATCHES],
-            "layers": [self._describe_layer(row, layer, at) for at, layer in enumerate(network.layers)],
+            "layers": layers,
         }
 
     def _images_per_second(self, network: NetworkCost, images: int) -> float | None:

@@ -79,6 +79,7 @@ def _network_table(networks: Sequence[Data], tile: int, rated: bool) -> list[str
     head = ["an image", "operations", *["filled up"] * (tile > 1), "Winograd", "activations", "weights"]
     head += ["intensity", "×original", "limit", "×original", *["images/s at most", "×original"] * rated]
     head += ["filled up", "×original"] * (rated and tile > 1)
+    head += ["layers bound by memory"] * rated
     rows = []
     for network in networks:
         counts = ["operations", *["padded_operations"] * (tile > 1), "winograd_operations"]
@@ -88,6 +89,9 @@ def _network_table(networks: Sequence[Data], tile: int, rated: bool) -> list[str
             row += [f"{network[key]:.1f}", f"{network[f'{key}_ratio']:.2f}"]
         for key in ["images_per_second_bound", *["images_per_second_padded"] * (tile > 1)] if rated else []:
             row += [_format_number(network[key]), f"{network[key] / networks[0][key]:.2f}"]
+        if rated:
+            share, count = network["memory_bound_share"], len(network["layers"])
+            row.append(f"{share * count:.0f} of {count}, {share:.0%}")
         rows.append(row)
     return format_columns(head, rows)
 

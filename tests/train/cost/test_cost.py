@@ -301,6 +301,10 @@ def test_resnet_18_has_the_intensity_of_the_text() -> None:
     assert round(original["intensity"]) == 430
     memory = [layer["bound_by"] == "memory" for layer in original["layers"]]
     assert (sum(memory), len(memory)) == (5, 21)  # 24 %
+    assert original["memory_bound_share"] == 5 / 21
+    (line,) = [line for line in format_text(result, DEVICES["v100"]).splitlines() if "images/s at most" in line]
+    assert line.split("  ")[-1] == "layers bound by memory"
+    assert sum(line.endswith("5 of 21, 24%") for line in format_text(result, DEVICES["v100"]).splitlines()) == 1
     assert folded["intensity_limit_ratio"] == pytest.approx(2, abs=0.01)
     assert [layer["channels"][1] for layer in folded["layers"][:2]] == [128, 128]
     with pytest.raises(UserError, match="align=8 is for networks of the notation"):
