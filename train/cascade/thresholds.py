@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.cascade.binomial import least_trials, most_errors, upper_bound
+from train.metrics.binomial import least_trials, most_errors, upper_bound
 
 F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]

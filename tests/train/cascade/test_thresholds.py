@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from train.cascade.binomial import least_trials, most_errors, upper_bound
 from train.cascade.thresholds import (
     ABSENT,
     FORWARDED,
@@ -16,6 +15,7 @@ from train.cascade.thresholds import (
     fit_thresholds,
     measure_rates,
 )
+from train.metrics.binomial import least_trials, most_errors, upper_bound
 
 PROMISE = Promise(fn=0.05, fp=0.02, confidence=0.95)
 

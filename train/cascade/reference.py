@@ -1,0 +1,125 @@
+"""The reference of a cascade: what answers the frames that the network is unsure about."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from textgen.common.array_types import U8
+from textgen.common.errors import UserError
+from textgen.footage.regions import Region, parse_regions
+from textgen.frames.label_table import LabelTable, read_label_table
+from textgen.frames.settings import FrameTask
+from train.detectors.detection import Detection, Detector
+from train.detectors.load import load_detector
+
+DELAY = "delay:"
+MAX_DELAY = 60.0  # seconds a frame
+MAX_FRAMES = 1 << 28  # of a label table: 103 days of 30 frames a second, a bit more than 256 MB
+
+
+class Reference(Protocol):
+    """Answers whether the object is in frames.
+
+    `name` stands in reports; `needs_pixels` says whether it looks at frames at all.
+    """
+
+    name: str
+    needs_pixels: bool
+
+    def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
+        """One answer for each of the frames with these `indices` in the footage; `frames`, RGB uint8 (H, W, 3), are
+        empty for a reference that needs none."""
+
+
+class DelayReference:
+    """Waits a fixed time a frame and answers from a label table: a slow network whose speed and answers are known."""
+
+    needs_pixels = False
+
+    def __init__(self, delay: float, table: LabelTable | None, window: int):
+        """`table` None: every answer is absent."""
+        self.name = f"{DELAY}{delay:g}"
+        self._delay = delay
+        last = int(table.frames[-1]) if table is not None and len(table.frames) else 0
+        count = min(last + max(window, table.every if table else 1) + 1, MAX_FRAMES)
+        self._present = table.presence(count, window) if table is not None else None
+
+    def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
+        until = time.perf_counter() + self._delay * len(indices)
+        known = self._present
+        answers = [known is not None and index < len(known) and bool(known[index]) for index in indices]
+        time.sleep(max(until - time.perf_counter(), 0.0))
+        return answers
+
+
+class DetectorReference:
+    """A detector: "present" where it finds an object `wanted` with at least a `confidence`.
+
+    With a `region` (left, top, width, height), in pixels or fractions of a frame, only objects whose centre is in it
+    count.
+    """
+
+    needs_pixels = True
+
+    def __init__(
+        self, name: str, detector: Detector, wanted: str, confidence: float, region: Sequence[float] | None = None
+    ):
+        self.name = name
+        self._detector, self._wanted, self._confidence, self._region = detector, wanted, confidence, region
+        self._place: Region | None = None
+
+    def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
+        """Raises `UserError` for a region that is not within the frames, which are all of one size."""
+        if self._region is not None and self._place is None:
+            height, width = frames[0].shape[:2]
+            self._place = parse_regions({"region": self._region}, (height, width))[0]
+        return [any(map(self._counts, of_frame)) for of_frame in self._detector(frames)]
+
+    def _counts(self, found: Detection) -> bool:
+        if found.object_name != self._wanted or found.confidence < self._confidence:
+            return False
+        if self._place is None:
+            return True
+        x, y = (found.xmin + found.xmax) / 2 - self._place.left, (found.ymin + found.ymax) / 2 - self._place.top
+        return 0 <= x < self._place.width and 0 <= y < self._place.height
+
+
+def parse_delay(reference: str) -> float | None:
+    """The seconds of "delay:0.005"; None for another reference. Raises `UserError`."""
+    if not reference.startswith(DELAY):
+        return None
+    text = reference.removeprefix(DELAY)
+    try:
+        delay = float(text)
+    except ValueError:
+        delay = -1.0
+    if not 0 < delay <= MAX_DELAY:
+        raise UserError(f"reference={reference}: give seconds a frame, up to {MAX_DELAY:g}, such as delay:0.005")
+    return delay
+
+
+def load_delay(delay: float, labels: Path | None, task: FrameTask) -> DelayReference:
+    """A `DelayReference` that answers as the label table `labels` does, read as the `task` reads it."""
+    return DelayReference(delay, read_label_table(labels, task) if labels else None, task.window)
+
+
+def load_detector_reference(
+    text: str, wanted: str, confidence: float, *, threads: int, options: Mapping[str, Any]
+) -> DetectorReference:
+    """The reference of a detector of `train.detectors`, by its `text`; `options` are those of `load_detector`, and
+    "region".
+
+    Raises `UserError`, also for an object that the detector does not know.
+    """
+    of_detector = {name: value for name, value in options.items() if name != "region"}
+    try:
+        detector = load_detector(text, threads=threads, confidence=confidence, **of_detector)
+    except UserError as error:
+        raise UserError(str(error).replace("detector=", "reference=")) from None
+    if detector.objects is not None and wanted not in detector.objects:
+        shown = ", ".join(detector.objects[:8])
+        raise UserError(f"object={wanted}: reference={text} knows {shown}; give object=…, one of them")
+    return DetectorReference(detector.name, detector, wanted, confidence, options.get("region"))
