@@ -23,6 +23,7 @@ COMMANDS = {
     "adapt": ("train.adapt.__main__", "from footage to a network that reads it: cut, label, train"),
     "evaluate": ("train.evaluate.__main__", "evaluate a trained network on other crops, or again"),
     "predict": ("train.predict.__main__", "read values from footage with trained networks"),
+    "label_video": ("train.label_video.__main__", "label the frames of a video by an object detector"),
     "report": ("train.report.__main__", "tables of many runs"),
     "cost": ("train.cost.__main__", "compute operations, bytes and arithmetic intensity"),
     "bench": ("train.bench.__main__", "measure crops a second"),

@@ -33,8 +33,10 @@ PATHS = (
     "data",
     "data_dir",
     "dataset",
+    "detector",
     "file",
     "labels",
+    "names",
     "out",
     "path",
     "plots",
@@ -48,7 +50,7 @@ PATHS = (
     "teacher",
 )
 # Settings of these names that are no paths, by command: a number of crops, and seconds.
-NO_PATHS = {"evaluate": ("crops",)} | dict.fromkeys(("adapt", "cut", "predict", "regions"), ("start",))
+NO_PATHS = {"evaluate": ("crops",)} | dict.fromkeys(("adapt", "cut", "label_video", "predict", "regions"), ("start",))
 
 
 def prepare(arguments: Sequence[str], config: str, renamed: Mapping[str, str]) -> list[str]:
