@@ -160,7 +160,10 @@ class _Labelling:
         self._saved = time.perf_counter()
 
     def close(self) -> None:
+        """Close the table; nothing is left of one without a whole batch."""
         self._table.close()
+        if self._state is None:
+            self._table.path.unlink(missing_ok=True)
 
     def finish(self, about: dict[str, Any]) -> None:
         """Put the table and the file beside it in their places."""
@@ -201,6 +204,8 @@ def _label(
         again = "goes on" if state_path(s.out).exists() else "begins again"
         raise KeyboardInterrupt(f"stopped; the same command {again}") from None
     else:
+        if not labelling.counts.frames:
+            raise UserError(f"no frame of {s.source} is chosen: change start={s.start}, end={s.end} or every={s.every}")
         labelling.finish(_about(s, frames, labelling, detector, region))
     finally:
         labelling.close()
