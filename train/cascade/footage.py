@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -80,17 +81,13 @@ def measure_footage(
     cascade = Cascade(network, thresholds, reference, reference_batch=s.reference_batch, compare=s.compare, clock=clock)
     started = time.perf_counter()
     before = clock.seconds[DECODING]  # of the frames that are there already
-    with nullcontext(None) if s.out is None else open_answers(s.out) as write:
-        progress = progress_bar(reader.frames, "frames", unit=" frames")
-        rows: list[Answer] = []
-        with progress:
-            for answer in cascade.run(_interruptible(_chain(first, frames), reader.is_live)):
-                rows.append(answer)
-                if len(rows) == WRITTEN:
-                    progress.update(len(rows))
-                    if write:
-                        write(rows)
-                    rows.clear()
+    with (
+        nullcontext(None) if s.out is None else open_answers(s.out) as write,
+        progress_bar(reader.frames, "frames", unit=" frames") as progress,
+        _interruptible(_chain(first, frames), reader.is_live) as until_stopped,
+    ):
+        answers = cascade.run(until_stopped)
+        while rows := [*islice(answers, WRITTEN)]:
             progress.update(len(rows))
             if write:
                 write(rows)
@@ -166,14 +163,47 @@ def _chain(first: list[Frame], rest: Iterator[Frame]) -> Iterator[Frame]:
     yield from rest
 
 
-def _interruptible(frames: Iterator[Frame], is_live: bool) -> Iterator[Frame]:
-    """The frames; of a stream or camera an interrupt ends them."""
+class _Interrupt:
+    """Ctrl-C as the end of a stream or camera: the first one is raised only while a frame is waited for, so that the
+    frames before are answered."""
+
+    def __init__(self) -> None:
+        self.waiting = self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        if self.waiting or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def end(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames up to the interrupt."""
+        while not self.asked:
+            self.waiting = True
+            try:
+                frame = next(frames, None)
+            except KeyboardInterrupt:
+                break
+            finally:
+                self.waiting = False
+            if frame is None:
+                return
+            yield frame
+            del frame
+        print("stopped; the frames up to here are answered", file=sys.stderr)
+
+
+@contextmanager
+def _interruptible(frames: Iterator[Frame], is_live: bool) -> Iterator[Iterator[Frame]]:
+    """Yield the frames; if they are live, an interrupt ends them."""
+    if not is_live:
+        yield frames
+        return
+    interrupt = _Interrupt()
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield from frames
-    except KeyboardInterrupt:
-        if not is_live:
-            raise
-        print("stopped: the answers of the frames before are complete", file=sys.stderr)
+        yield interrupt.end(frames)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
