@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from train.common.lines import LineFile, find_format, lines_path
 from train.predict.reading import Clock
 
 MAX_KEPT = 1 << 30  # bytes of frames that wait for their answers
-TRIALS = 3  # calls of the reference before the first answer, of which the fastest counts
+TRIALS = 3  # calls of the reference before the first answer, of which the median counts
 DECODING = "decoding"
 WRITTEN = 1024  # answers written at once
 TYPES = {"frame": "int64", "time": "double", "answer": "string", "probability": "double", "decided_by": "string"}
@@ -47,17 +48,19 @@ def measure_reference(reference: Reference, frames: Sequence[Frame], batch: int)
         started = time.perf_counter()
         reference.answer(indices, pixels)
         found.append((time.perf_counter() - started) / len(indices))
-    return min(found)
+    return statistics.median(found)
 
 
 @dataclass(frozen=True)
 class FootageSettings:
-    """How footage is gone through; `out` is the file of answers, if there is to be one."""
+    """How footage is gone through; `out` is the file of answers, if there is to be one, and `frames` how many frames
+    are chosen, if that is known."""
 
     source: str
     out: Path | None
     reference_batch: int
     compare: bool
+    frames: int | None = None
 
 
 def measure_footage(
@@ -83,7 +86,7 @@ def measure_footage(
     before = clock.seconds[DECODING]  # of the frames that are there already
     with (
         nullcontext(None) if s.out is None else open_answers(s.out) as write,
-        progress_bar(reader.frames, "frames", unit=" frames") as progress,
+        progress_bar(s.frames, "frames", unit=" frames") as progress,
         _interruptible(_chain(first, frames), reader.is_live) as until_stopped,
     ):
         answers = cascade.run(until_stopped)

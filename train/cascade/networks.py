@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from train.cascade.thresholds import (
 )
 from train.data.tasks import TaskData
 from train.inference.network_file import weights_path
+from train.metrics.binomial import upper_bound
 from train.predict.predictor import Engine, Predictor
 
 ROUNDS = 9  # in which the latencies of networks are measured in turns
@@ -180,16 +181,30 @@ class FittedNetwork:
     test: LabelledFrames
 
     def describe(self, promise: Promise, thin: int) -> dict[str, Any]:
+        splits = {"validation": self.val, "test": self.test}
+        figures = {name: frames.describe(self.thresholds, promise, thin) for name, frames in splits.items()}
         return {
             "run": str(self.network.run),
             "fold": self.network.fold,
             "engine": self.network.engine,
             "batch": self.network.batch,
             "thresholds": self.thresholds.to_dict(),
-            "notes": list(self.notes),
-            "validation": self.val.describe(self.thresholds, promise, thin),
-            "test": self.test.describe(self.thresholds, promise, thin),
+            "notes": [*self.notes, *_note_broken(figures["test"], promise)],
+            **figures,
         }
+
+
+def _note_broken(test: Mapping[str, Any], promise: Promise) -> list[str]:
+    """A line for each target that the test frames do not hold, if that is no chance: by the lower bound of the rate."""
+    notes = []
+    for key, name, target in (("missed", "missed frames", promise.fn), ("false_alarms", "false alarms", promise.fp)):
+        errors, n = test[key]["bound_errors"], test[key]["bound_of"]
+        if 1 - upper_bound(n - errors, n, promise.alpha) > target:
+            notes.append(
+                f"the test frames have {test[key]['rate']:.2%} {name}, more than the {target:.2%} allowed: they are"
+                " unlike the validation frames, and so may other footage be"
+            )
+    return notes
 
 
 def fit_network(network: CascadeNetwork, data: TaskData, promise: Promise, thin: int) -> FittedNetwork:

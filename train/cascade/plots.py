@@ -70,7 +70,8 @@ def draw_plot(lines: Sequence[Line], general: float) -> bytes:
         above.plot([at], [1 / (line.seconds + u * general)], label=fitted, **point)
         below.plot([at], [error], **point)
     above.axhline(1 / general, color="tab:gray", linestyle=":", label="reference alone")
-    ticks = [0.5, *(10.0**-n for n in range(1, 8) if 10.0**-n >= least)]
+    between = (0.4, 0.3, 0.2, 0.05) if least > 5e-3 else ()
+    ticks = [0.5, *between, *(10.0**-n for n in range(1, 8) if 10.0**-n >= least)]
     below.set_xscale("log")
     below.set_xticks(ticks, [f"{1 - tick:.7g}" for tick in ticks], fontsize=8)
     below.minorticks_off()
