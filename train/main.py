@@ -28,7 +28,8 @@ def _main(config: DictConfig) -> float | None:
     """The validation accuracy, mean of the seeds, for sweepers that optimise; None for an older run that lacks it."""
     _check_direction()
     c = hydra_app.to_plain(config)
-    _check_game(c)
+    _check_data(c)
+    _choose_network(c)
     given = [setting.lstrip("+~").partition("=")[0] for setting in hydra_app.given_settings()]
     recipe = [name.removeprefix("recipe.") for name in given if name.startswith("recipe.")]
     c["recipe"] = without_overridden(c["recipe"], recipe)  # a setting of the command has priority over overrides
@@ -54,12 +55,29 @@ def _check_direction() -> None:
         print("this sweep minimises validation accuracy: give hydra.sweeper.direction=maximize", file=sys.stderr)
 
 
-def _check_game(config: Mapping[str, Any]) -> None:
-    """A game may be left out for a folder of crops alone."""
-    hydra_app.check_choice("game", config)
-    if "game" not in config and config["data"] != "folder":
-        known = ", ".join(hydra_app.group_options("game"))
-        raise UserError(f"which game? give game=… ({known}), or data=folder path=… for crops of your own")
+def _check_data(config: Mapping[str, Any]) -> None:
+    """A game may be left out for a task, or for a folder of crops."""
+    for group in ("game", "task", "network"):
+        hydra_app.check_choice(group, config)
+    if "game" not in config and "task" not in config and config["data"] != "folder":
+        games, tasks = (", ".join(hydra_app.group_options(group)) for group in ("game", "task"))
+        raise UserError(
+            f"which game? give game=… ({games}), task=… ({tasks}), or data=folder path=… for crops of your own"
+        )
+
+
+def _choose_network(config: dict[str, Any]) -> None:
+    """A task names its network, a file of conf/network, if the command names none."""
+    task = config.get("task") or {}
+    if "network" in config or config["model"]["arch"] or not isinstance(task, Mapping) or "network" not in task:
+        return
+    if task["network"] not in hydra_app.group_options("network"):
+        known = ", ".join(hydra_app.group_options("network"))
+        raise UserError(
+            f"task.network={task['network']}: it is one of {known}; for a module give network=my.module:Net"
+        )
+    chosen = hydra_app.compose_config("train", f"network={task['network']}")
+    config |= {"network": chosen["network"], "model": chosen["model"]}
 
 
 def main() -> None:

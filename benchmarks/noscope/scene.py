@@ -1,6 +1,6 @@
 """Draw a clip of a fixed camera with people and cars that pass, and its label table, as NoScope's tasks need them.
 
-    python -m benchmarks.noscope.scene out=scene.mp4 frames=6000
+    python -m benchmarks.noscope.scene out=scene.mp4 frames=12000
 
 NoScope's videos are in no registry. The clip has what makes their tasks work: a still background with noise and slowly
 changing light, objects of a kind that counts and of one that does not, and labels with a confidence, some of them wrong
@@ -26,7 +26,7 @@ from textgen.render.video_writer import open_video_writer
 
 SIZE = (120, 160)  # height and width of the frames
 RATE = Fraction(25)
-ENTER = {"person": 1 / 160, "car": 1 / 90}  # the chance that one appears in a frame
+ENTER = {"person": 1 / 40, "car": 1 / 50}  # the chance that one appears in a frame
 HEADER = ("frame", "object_name", "confidence", "xmin", "ymin", "xmax", "ymax")
 
 
@@ -106,21 +106,22 @@ def write_scene(out: Path, frames: int, seed: int) -> None:
 
 
 def _draw_background(rng: Rng) -> U8:
-    coarse = rng.uniform(60, 190, (6, 8, 3)).astype(np.float32)
+    coarse = (rng.uniform(90, 150, (6, 8, 1)) + rng.uniform(-12, 12, (6, 8, 3))).astype(np.float32)
     ground = cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
     for _ in range(12):  # windows, signs, posts
-        x, y = int(rng.integers(SIZE[1])), int(rng.integers(SIZE[0] * 2 // 3))
+        x, y = int(rng.integers(SIZE[1])), int(rng.integers(SIZE[0] // 3))
         corner = (x + int(rng.integers(3, 14)), y + int(rng.integers(3, 24)))
         cv2.rectangle(ground, (x, y), corner, tuple(map(int, rng.integers(30, 220, 3))), -1)
     return np.asarray(ground)
 
 
 def _enter(kind: str, rng: Rng) -> Passer:
-    height = int(rng.integers(34, 52) if kind == "person" else rng.integers(20, 34))
+    height = int(rng.integers(50, 72) if kind == "person" else rng.integers(24, 40))
     width = height // 3 if kind == "person" else height * 2
-    speed = float(rng.uniform(1.5, 3) if kind == "person" else rng.uniform(2, 5)) * float(rng.choice([-1, 1]))
+    speed = float(rng.uniform(5, 9)) * float(rng.choice([-1, 1]))
     x = -width + 1.0 if speed > 0 else SIZE[1] - 1.0
-    colours = rng.integers(20, 235, (2, 3)).astype(np.uint8)
+    dark = kind == "person"  # as most clothes are, beside most cars
+    colours = rng.integers(10 if dark else 60, 90 if dark else 240, (2, 3)).astype(np.uint8)
     return Passer(kind, x, float(rng.uniform(SIZE[0] * 0.6, SIZE[0] - 2)), height, width, speed, colours)
 
 
@@ -129,7 +130,7 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     out = Path(given.get("out", "scene.mp4"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_scene(out, int(given.get("frames", 6000)), int(given.get("seed", 0)))
+    write_scene(out, int(given.get("frames", 12_000)), int(given.get("seed", 0)))
     print(out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -37,11 +38,13 @@ PATHS = (
     "file",
     "labels",
     "names",
+    "original",
     "out",
     "path",
     "plots",
     "real",
     "real_test",
+    "reference",
     "regions",
     "run",
     "runs",
@@ -50,7 +53,9 @@ PATHS = (
     "teacher",
 )
 # Settings of these names that are no paths, by command: a number of crops, and seconds.
-NO_PATHS = {"evaluate": ("crops",)} | dict.fromkeys(("adapt", "cut", "label_video", "predict", "regions"), ("start",))
+NO_PATHS = {"evaluate": ("crops",)} | dict.fromkeys(
+    ("adapt", "cascade", "cut", "label_video", "predict", "regions"), ("start",)
+)
 
 
 def prepare(arguments: Sequence[str], config: str, renamed: Mapping[str, str]) -> list[str]:
@@ -61,6 +66,7 @@ def prepare(arguments: Sequence[str], config: str, renamed: Mapping[str, str]) -
     Hydra cannot read.
     """
     flags, settings = _split(with_new_names(arguments, renamed))
+    settings = list(chain.from_iterable(map(_name_module, settings)))
     prepared = []
     for at, setting in enumerate(settings):
         key, equal, value = setting.partition("=")
@@ -156,6 +162,12 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
                 f"there is no option {argument}: settings have no dashes, such as fold=4; --help lists them"
             )
     return flags, settings
+
+
+def _name_module(setting: str) -> list[str]:
+    """network=my.module:Net, which is no file of the group: the file `own`, and the module's name in it."""
+    match = re.fullmatch(r"network=['\"]?([\w.]+:\w+)['\"]?", setting)
+    return ["network=own", f"network.module={quote(match[1])}"] if match else [setting]
 
 
 def _optional_groups(config: str) -> list[str]:

@@ -16,12 +16,11 @@ from train.cost.intensity import NetworkCost, network_cost
 from train.cost.modules import module_costs
 from train.data.tasks import TaskData
 from train.folding.arithmetic import Form, network_name
-from train.folding.fold_model import fold_model
+from train.folding.own_module import OwnModule
 from train.folding.slots import assemble_slots
 from train.inference.classifier import available_forms
 from train.inference.network import CropArray, Network, load
 from train.models.notation import build, parse
-from train.models.resnet import resnet18
 from train.models.scaling import prepend_resize, scale_network
 from train.runs.finished_runs import calibration_crops, load_result, load_run_data
 
@@ -102,7 +101,8 @@ def _load_trained(s: Settings, game: Game | None) -> _Source:
     trained, notes = set(networks), []
     if 1 not in networks:  # its speed, the baseline, does not depend on its weights
         folded = next(iter(networks.values()))
-        networks[1] = _random_network(folded.arch, folded.pool, folded.size, len(folded.classes), 1, s.seed)
+        kind = folded.own or folded.arch
+        networks[1] = _random_network(kind, folded.pool, folded.size, len(folded.classes), 1, s.seed)
         notes.append("the original has random weights, as runs=… hold none with fold=1")
     test = next(iter(data.tests.values()))
     calibration = calibration_crops(data, s.calibration_crops, s.seed)
@@ -124,7 +124,7 @@ def _load_runs(s: Settings) -> tuple[str, dict[int, Network], TaskData]:
         if network.fold in networks:
             raise UserError(f"two of runs=… have fold={network.fold}, the second is {run.name}: give one of them")
         networks[network.fold] = network
-    if len({(network.arch, network.pool, network.classes) for network in networks.values()}) > 1:
+    if len({(network.arch, network.pool, str(network.own), network.classes) for network in networks.values()}) > 1:
         raise UserError("runs=… have networks of several archs: give runs of one")
     (run, result), network = next(iter(results.items())), next(iter(networks.values()))
     return result["game"], networks, load_run_data(run, network, data_dir=s.data_dir, path=s.path)
@@ -142,8 +142,8 @@ def _build_random(s: Settings, game: Game | None) -> _Source:
     return _Source(name, networks, set(), crops, crops[: s.calibration_crops], None, [])
 
 
-def _network_sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, str | None]:
-    """Name, size of the images, number of classes and arch (None: ResNet-18) of the network to measure."""
+def _network_sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int], int, str | OwnModule]:
+    """Name, size of the images, number of classes and arch, or module, of the network to measure."""
     if game is not None and s.network is None:
         return game.name, game.size, len(game.classes), s.model.arch or game.arch
     if game is None and s.network is not None:
@@ -151,23 +151,26 @@ def _network_sizes(s: Settings, game: Game | None) -> tuple[str, tuple[int, int]
             raise UserError(f"network={s.network.name} has no architecture: give model.arch=…")
         if s.network.module is not None and s.model.arch is not None:
             raise UserError(f"network={s.network.name} has its own architecture: leave out model.arch={s.model.arch}")
-        return s.network.name, s.network.size, s.network.classes, s.model.arch
+        kind = s.network.own or s.model.arch
+        assert kind is not None
+        return s.network.own_name, *s.network.sizes(), kind
     raise UserError("of which network? give runs=…, game=… or network=…, one of them")
 
 
 def _random_network(
-    arch: str | None, pool: str, size: tuple[int, int], classes: int, f: int, seed: int, *, slots: bool = True
+    kind: str | OwnModule, pool: str, size: tuple[int, int], classes: int, f: int, seed: int, *, slots: bool = True
 ) -> Network:
-    """A network with random weights, of slots or free; without an `arch` ResNet-18, folded by `fold_model`, free."""
+    """A network with random weights, of slots or free; `kind` is its arch, or a module, which is folded, free."""
     torch.manual_seed(seed)
-    if arch is None:
-        net: torch.nn.Module = fold_model(resnet18(classes), f, (3, *size))
+    own, arch = (kind, "") if isinstance(kind, OwnModule) else (None, kind)
+    if own:
+        net: torch.nn.Module = own.build(size=size, classes=classes, fold=f)
     else:
         net = build(parse(arch, pool), size=size, classes=classes, fold=f)
         if f > 1 and slots:
             assemble_slots(build(parse(arch, pool), size=size, classes=classes, slot_of=f), net, f)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(net.requires_grad_(False).eval(), arch or "", pool, size, tuple(map(str, range(classes))), f)
+    return Network(net.requires_grad_(False).eval(), arch, pool, size, tuple(map(str, range(classes))), f, own)
 
 
 def _scale_original(original: Network, seed: int, task: str) -> Subject:

@@ -1,13 +1,16 @@
-"""The dataclasses behind the groups `model` and `network`."""
+"""The groups `model` and `network` of conf/."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from textgen.common.validation import Positive
+from textgen.common.errors import UserError
+from textgen.common.validation import Positive, validate
+from train.folding.own_module import BUILT_IN, DOTTED, OwnModule, permit
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -20,13 +23,50 @@ class Model:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class NetworkSettings:
-    """The group `network`: the sizes of a network that belongs to no game.
+    """The group `network`: a network that belongs to no game.
 
-    `size` is (H, W) of its images, `classes` the number of classes. `module` names a network that the notation cannot
-    express; None: the one that `model.arch` gives.
+    `size` is (H, W) of its images and `classes` the number of classes where no task gives them, in train.cost and
+    train.bench. `module` names a network that the notation cannot express, "resnet18" or a dotted name, and `arguments`
+    are passed to it; None: the network that `model.arch` gives.
     """
 
     name: str
-    size: tuple[Positive, Positive]
-    classes: Positive
-    module: Literal["resnet18"] | None = None
+    size: tuple[Positive, Positive] | None = None
+    classes: Positive | None = None
+    module: str | None = None
+    arguments: Mapping[str, Any] = Field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.module is not None and self.module not in BUILT_IN and not DOTTED.fullmatch(self.module):
+            raise ValueError("module: give a module and a class or function in it, such as network=my.module:Net")
+        if self.arguments and self.module is None:
+            raise ValueError("arguments: they are for a network with a module")
+
+    @property
+    def own_name(self) -> str:
+        """The name in messages and tables: of a module of the user's own, that."""
+        return self.module if self.module and self.module not in BUILT_IN else self.name
+
+    @property
+    def own(self) -> OwnModule | None:
+        """The network, where the notation cannot express it."""
+        return OwnModule(self.module, dict(self.arguments)) if self.module else None
+
+    def sizes(self) -> tuple[tuple[int, int], int]:
+        """`size` and `classes`. Raises `UserError` if they are not given."""
+        if self.size is None or self.classes is None:
+            raise UserError(f"network={self.module or self.name}: give network.size=[H,W] and network.classes=… too")
+        return self.size, self.classes
+
+
+def permit_network(config: dict[str, Any]) -> None:
+    """Take the group `network` out of a command's settings, and permit its module: that of runs with such a network.
+
+    Raises `UserError` for a network of the notation, which runs hold themselves.
+    """
+    if "network" not in config:
+        return
+    network = validate(NetworkSettings, config.pop("network"), "network")
+    if network.module is None:
+        raise UserError(f"network={network.name} is what runs hold themselves: leave it out")
+    permit(network.module)

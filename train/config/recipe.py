@@ -21,6 +21,7 @@ _STRICT = ConfigDict(extra="forbid")
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 DataSource = Literal["files", "live"]
+Kind = Literal["game", "folder", "video", "cifar"]  # what a run learns: crops of a game, of a folder, or a task
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -38,15 +39,29 @@ class Distill:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class StepDecay:
+    """After every `every` epochs of a run of `of` epochs, the learning rate is multiplied by `factor`.
+
+    In a run of another length the steps are at the same fractions of it.
+    """
+
+    factor: Annotated[float, Field(gt=0, le=1)]
+    every: Positive
+    of: Positive
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Override:
-    """Settings of the recipe, `set`, that hold only for `games` (all, if null) at `fold` (any, if null)."""
+    """Settings of the recipe, `set`, for `games` or tasks of these names, of a `kind`, at a `fold`; null: for all."""
 
     set: Mapping[str, Any]
     games: tuple[str, ...] | None = None
     fold: Positive | None = None
+    kind: Kind | None = None
 
-    def applies(self, game: str, fold: int) -> bool:
-        return (self.games is None or game in self.games) and self.fold in (None, fold)
+    def applies(self, game: str, fold: int, kind: Kind) -> bool:
+        fits_game = self.games is None or game in self.games
+        return fits_game and self.fold in (None, fold) and self.kind in (None, kind)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -61,14 +76,16 @@ class Recipe:
 
     Optimiser: "muon" takes `muon_lr` and `muon_weight_decay` for the convolutions, and AdamW with `lr` and
     `weight_decay` for the rest (`train.trainer.optimizers`). `schedule` "constant" keeps `lr`; "one_cycle" rises to it
-    linearly over the share `warmup` of the run and falls to zero as a cosine. `weight_decay` is added to the gradient
-    as L2 by "adam" (the paper's), "rmsprop" and "sgd"; in "adamw" it is decoupled, as `muon_weight_decay` is.
+    linearly over the share `warmup` of the run and falls to zero as a cosine; "step" is the `step_decay`.
+    `weight_decay` is added to the gradient as L2 by "adam" (the paper's), "rmsprop" and "sgd"; in "adamw" it is
+    decoupled, as `muon_weight_decay` is.
 
     Training-only layers (`train.models.training_layers`), absent from the network that results: `norm`, a batch norm
     behind every convolution or the pool that follows it; `dropout`; `shared_block`, for stacks, weights that all slots
     share, added to the free ones, whose steps are `free_lr` times as long; `characters`, weights of the last layer that
     classes share by the characters of their names; `auxiliary`, the weight of the loss of an auxiliary head. For stacks
-    the latter two need `shared_block`. `init` is "reference", as the published code initialises, or "torch".
+    the latter two need `shared_block`. A network that is a module has none of them. `init` is "reference", as the
+    published code initialises, or "torch".
     `ema_decay` is the decay per step of an exponential moving average of the weights, which is then evaluated and kept.
 
     Folding: for fold > 1 the network is trained on random stacks, with the `curriculum`. With `slots`, instead, one
@@ -92,7 +109,7 @@ class Recipe:
     weight_decay: Weight
     muon_lr: Rate | None  # None: the optimiser is not muon
     muon_weight_decay: Weight | None
-    schedule: Literal["constant", "one_cycle"]
+    schedule: Literal["constant", "one_cycle", "step"]
     warmup: Share
     label_smoothing: Share
     norm: StrictBool
@@ -109,13 +126,14 @@ class Recipe:
     curriculum: Curriculum | None
     needs_start: StrictBool
     overrides: tuple[Override, ...]
+    step_decay: StepDecay | None = None
 
 
 def parse_recipe(config: Mapping[str, Any]) -> Recipe:
     """A recipe as its file has it, before it is fitted to a run. Raises `UserError`."""
     current = rename_recipe_keys(config)
     names = Recipe.__dataclass_fields__
-    missing = [name for name in names if name not in current]
+    missing = [name for name in names if name not in current and name != "step_decay"]
     if missing and current.keys() <= names.keys():  # a misspelt key is the better message
         raise UserError(
             f"recipe.{missing[0]} is missing: set it in the recipe's file, or begin the file with"
@@ -130,19 +148,24 @@ def fit_recipe(
     game: str,
     fold: int,
     train_images: int,
+    kind: Kind = "game",
     width: float = 1.0,
+    module: bool = False,
     teacher: bool = False,
     epochs: int | None = None,
     batch: int | None = None,
 ) -> Recipe:
     """The recipe of one run: validated, with its overrides, `epochs` and `batch` (None: the recipe's) applied.
 
+    `game` is the name of a game or task, `kind` what that is. `module` says that the network is not of the notation.
     What the run does not use, or what its task holds (`data`), is reset: `images` and the settings of another optimiser
     are None, `batch` counts whole stacks; `slots`, `curriculum` and, but for a run with a `teacher`, `distill` are off
-    at fold=1. Raises `UserError`.
+    at fold=1; a network that is a module has no training-only layers. Raises `UserError`.
     """
-    recipe = _with_overrides(config, game, fold)
+    recipe = _with_overrides(config, game, fold, kind)
     _check(recipe)
+    if module:
+        recipe = _without_layers(recipe)
     slots, muon, single = recipe.slots and fold > 1, recipe.optimizer == "muon", fold == 1
     shared = recipe.shared_block and not slots and not single
     images = _images_of_run(recipe, fold, width)
@@ -179,7 +202,7 @@ def live_epoch(
     A multiple of the number of classes. Where a number of `epochs` is given, here or in the recipe, it is `most`.
     Raises `UserError`.
     """
-    recipe = _with_overrides(config, game, fold)
+    recipe = _with_overrides(config, game, fold, "game")
     if epochs or recipe.epochs:
         return most
     per_class = round(_images_of_run(recipe, fold, width) / recipe.min_epochs / classes)
@@ -189,6 +212,17 @@ def live_epoch(
 def _images_of_run(recipe: Recipe, fold: int, width: float) -> float:
     """How many images a run sees whose length is given in images, which are for the original's operations."""
     return (recipe.images or 0) * (fold if recipe.slots else 1) * min(1 / width**2, MAX_FOLD)
+
+
+def _without_layers(recipe: Recipe) -> Recipe:
+    """The recipe without layers that only networks of the notation can be given. Raises `UserError` for slots."""
+    if recipe.slots or recipe.dropout:
+        wrong = "slots" if recipe.slots else "dropout"
+        raise UserError(
+            f"recipe.{wrong} is for networks of the notation, and this one is a module: give recipe=default, or set"
+            f" recipe.{wrong}={'false' if recipe.slots else '0'}"
+        )
+    return replace(recipe, norm=False, characters=False, auxiliary=0.0, shared_block=False, free_lr=1.0)
 
 
 def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
@@ -207,14 +241,14 @@ def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[
     return {**config, "overrides": kept}
 
 
-def _with_overrides(config: Mapping[str, Any], game: str, fold: int) -> Recipe:
+def _with_overrides(config: Mapping[str, Any], game: str, fold: int, kind: Kind) -> Recipe:
     recipe = parse_recipe(config)
     config = rename_recipe_keys(config)
     for number, override in enumerate(recipe.overrides):
         where = f"recipe.overrides[{number}].set"
         if "data" in override.set:
             raise UserError(f"{where}.data: all games are trained on the same: give recipe.data")
-        if override.applies(game, fold):
+        if override.applies(game, fold, kind):
             changes = rename_recipe_keys(override.set)
             config = {**config, **_merged(config, changes), "overrides": ()}
             recipe = replace(validate(Recipe, config, where), overrides=recipe.overrides)
@@ -228,6 +262,10 @@ def _check(recipe: Recipe) -> None:
         raise UserError(f"recipe: set one of epochs and images, and the other to null, not {given}")
     if recipe.optimizer == "muon" and None in (recipe.muon_lr, recipe.muon_weight_decay):
         raise UserError("recipe: optimizer=muon needs muon_lr and muon_weight_decay, as in conf/recipe/default.yaml")
+    if (recipe.schedule == "step") != (recipe.step_decay is not None):
+        raise UserError(
+            "recipe: schedule=step and step_decay={factor: …, every: …, of: …} belong together: give both, or neither"
+        )
     if recipe.slots and recipe.curriculum:
         raise UserError(
             "recipe: slots learn from single images, a curriculum is for stacks: give recipe=slots, or set"

@@ -12,9 +12,9 @@ from pydantic.dataclasses import dataclass
 from textgen.common.validation import Positive, Seed, UserPath, validate
 from textgen.schema.definition import command_settings
 from train.config.fields import MAX_FOLD, OneOrMore, Rounding, Scaling
-from train.config.networks import Model
+from train.config.networks import Model, NetworkSettings
 
-DataKind = Literal["files", "live", "folder"]
+DataKind = Literal["files", "live", "folder", "video", "cifar"]
 Logger = Literal["tensorboard", "mlflow"]
 
 
@@ -33,11 +33,13 @@ class RealSettings:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """The settings of conf/train.yaml outside the data set's definition and the group `recipe`."""
+    """The settings of conf/train.yaml outside the data set's definition and the groups `recipe` and `task`."""
 
     model: Model
-    data: DataKind | None  # None: the recipe's
+    data: Literal["files", "live", "folder"] | None  # None: the task's, or the recipe's
     path: UserPath | None
+    source: UserPath | None
+    labels: UserPath | None
     real: UserPath | None
     real_share: Annotated[float, Field(ge=0, le=1)]
     real_test: UserPath | None
@@ -66,11 +68,13 @@ class Settings:
     data_dir: UserPath
     workers: Positive | None
     rebuild: StrictBool
+    network: NetworkSettings | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Validate a composed config. Raises `UserError`."""
-        return validate(cls, {key: value for key, value in command_settings(config).items() if key != "recipe"})
+        own = command_settings(config).items()
+        return validate(cls, {key: value for key, value in own if key not in ("recipe", "task")})
 
     @property
     def real_settings(self) -> RealSettings | None:

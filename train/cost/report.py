@@ -20,9 +20,7 @@ from train.cost.modules import module_costs
 from train.cost.settings import Settings
 from train.cost.tiles import padded_operations, whole_tiles
 from train.folding.arithmetic import Form
-from train.folding.fold_model import fold_model
 from train.models.notation import align_widths, parse
-from train.models.resnet import resnet18
 from train.models.scaling import prepend_resize, scale_network
 
 BATCHES = tuple(2**n for n in range(13))  # images, of Figure 3: 1 to 4096
@@ -153,11 +151,11 @@ def build_report(s: Settings, game: Game | None) -> Report:
         name = game.name
         rows = _notation_rows(s, s.model.arch or game.arch, game.size, len(game.classes))
     elif game is None and s.network is not None and s.network.module is not None:
-        name = s.network.name
+        name = s.network.own_name
         rows = _module_rows(s, s.network)
     elif game is None and s.network is not None and s.model.arch is not None:
         name = s.network.name
-        rows = _notation_rows(s, s.model.arch, s.network.size, s.network.classes)
+        rows = _notation_rows(s, s.model.arch, *s.network.sizes())
     elif game is not None:
         raise UserError("of which network? give game=… or network=…, not both")
     elif s.network is not None:
@@ -196,11 +194,11 @@ def _module_rows(s: Settings, network: NetworkSettings) -> Iterator[Row]:
     for name, value in (("align", s.align), ("model.arch", s.model.arch)):
         if value:
             raise UserError(f"{name}={value} is for networks of the notation: leave it out for {network.name}")
-    size = (3, *network.size)
+    size, classes = network.sizes()
+    own = network.own
+    assert own is not None
     with torch.device("meta"):  # shapes only
-        net = resnet18(network.classes)
-        yield Row("original", "dense", NetworkCost(1, "dense", module_costs(net, size)))
-        for fold in sorted({*s.fold} - {1}):
-            layers = module_costs(fold_model(net, fold, size), (3 * fold, *network.size))
-            cost = NetworkCost(fold, "dense", layers)
+        for fold in sorted({*s.fold, 1}):
+            net = own.build(size=size, classes=classes, fold=fold)
+            cost = NetworkCost(fold, "dense", module_costs(net, (3 * fold, *size)))
             yield Row(cost.name, "dense", cost)

@@ -1,4 +1,4 @@
-"""Training tasks and their data: a game's data set, live crops of a game, or a folder of the user's own crops."""
+"""Training tasks and their data: crops of a game, a folder of the user's own crops, frames of a video, CIFAR."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ import torch
 
 from textgen.common.errors import UserError
 from textgen.dataset.build import ensure_dataset
+from textgen.dataset.cifar import import_cifar
 from textgen.dataset.import_folder import import_folder, load_test_folder
 from textgen.dataset.store import Dataset, StoredSplit
+from textgen.frames.build import ensure_frames, open_frames_dataset
+from textgen.frames.settings import FrameTask
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 from textgen.spec.parser import Spec
+from train.config.recipe import Kind
 from train.config.settings import DataKind, RealSettings
+from train.config.tasks import CifarTask, Task
+from train.data.augmented import AugmentedSource
 from train.data.real import MixedSource, RealData, load_real_data
 from train.data.sources import DeviceSplit, LiveSource, Source, to_device
 
@@ -26,7 +32,8 @@ from train.data.sources import DeviceSplit, LiveSource, Source, to_device
 class TrainingTask:
     """A classification task for crops of `size` (H, W), with `train_images` training images per epoch.
 
-    `definition` is None for a folder without a game; `imported`, the data set of a folder, is None for a game.
+    `arch` is the network's in the paper's notation, "" where the task does not name it. `definition` is None without a
+    game; `imported`, the data set of what is no game, is None for a game. `augment` moves and mirrors training images.
     """
 
     kind: DataKind
@@ -37,6 +44,12 @@ class TrainingTask:
     train_images: int
     definition: DatasetDefinition | None
     imported: Dataset | None
+    augment: CifarTask | None = None
+
+    @property
+    def recipe_kind(self) -> Kind:
+        """What the overrides of a recipe call this task."""
+        return "game" if self.kind in ("files", "live") else self.kind  # type: ignore[return-value]
 
     @property
     def per_class(self) -> list[int]:
@@ -80,13 +93,37 @@ class TaskData:
     real: RealData | None = None
 
 
+@dataclass(frozen=True)
+class Files:
+    """The user's files: `path` of a folder of crops, of CIFAR, or of the data set of a video that was built before; the
+    `source` and `labels` of a video."""
+
+    path: Path | None = None
+    source: Path | None = None
+    labels: Path | None = None
+
+
 def define_task(
-    kind: DataKind, definition: DatasetDefinition | None, path: Path | None, data_dir: Path, rebuild: bool = False
+    kind: DataKind,
+    definition: DatasetDefinition | None,
+    files: Files,
+    data_dir: Path,
+    *,
+    task: Task | None = None,
+    seed: int = 0,
+    rebuild: bool = False,
 ) -> TrainingTask:
-    """Define the task of a run: import a folder of crops, if that is the `kind`; render nothing yet.
+    """Define the task of a run: import a folder of crops or the images of a `task`, whose validation images `seed`
+    chooses; render nothing yet.
 
     Raises `UserError` for settings that are missing or do not fit the `kind`.
     """
+    path = files.path
+    if task is not None:
+        return _define_from_files(task, files, data_dir, seed, rebuild)
+    for option, value in (("source", files.source), ("labels", files.labels)):
+        if value is not None:
+            raise UserError(f"{option}={value} is for a task on video: give task=video too, or leave it out")
     if kind == "folder":
         if path is None:
             raise UserError("data=folder needs path=…, a folder with one folder of crops for each class")
@@ -104,9 +141,9 @@ def define_task(
         arch = game.arch if game else str(Game.__dataclass_fields__["arch"].default)
         return TrainingTask(kind, name, imported.classes, (size[0], size[1]), arch, count, definition, imported)
     if path is not None:
-        raise UserError(f"path={path} is for data=folder alone: give data=folder too, or leave path out")
+        raise UserError(f"path={path} is for data=folder and CIFAR: give data=folder too, or leave path out")
     if definition is None:
-        raise UserError("no game is given: give game=…, or data=folder path=… for crops of your own")
+        raise UserError("no game is given: give game=…, task=…, or data=folder path=… for crops of your own")
     game = definition.game
     if game.images.train == 0:
         raise UserError("game.images.train is 0: give the training images of each class; with data=live, per epoch")
@@ -114,6 +151,35 @@ def define_task(
     return TrainingTask(
         kind, game.name, classes, game.size, game.arch, game.images.train * len(classes), definition, None
     )
+
+
+def _define_from_files(task: Task, files: Files, data_dir: Path, seed: int, rebuild: bool) -> TrainingTask:
+    if isinstance(task, FrameTask):
+        imported = _open_frames(task, files, data_dir, rebuild)
+    else:
+        if files.path is None or files.source or files.labels:
+            raise UserError(f"task={task.name} needs path=… alone, your copy of it, such as cifar-10-batches-py")
+        imported = import_cifar(
+            files.path, data_dir, kind=task.name, validation=task.validation, seed=seed, rebuild=rebuild
+        )
+    train = imported.splits["train"]
+    size = train.images.shape[1], train.images.shape[2]
+    augment = task if isinstance(task, CifarTask) and (task.flip or task.shift) else None
+    return TrainingTask(task.kind, task.name, imported.classes, size, "", len(train.labels), None, imported, augment)
+
+
+def _open_frames(task: FrameTask, files: Files, data_dir: Path, rebuild: bool) -> Dataset:
+    given = [name for name, value in (("source", files.source), ("labels", files.labels)) if value]
+    if files.path and not given and not rebuild:
+        return open_frames_dataset(files.path, task)
+    if files.path or len(given) < 2:
+        raise UserError(
+            f"task={task.name} needs source=… and labels=…, a video and its label table, or path=… alone, the data set"
+            " that python -m textgen.frames has made of them"
+        )
+    assert files.source is not None
+    assert files.labels is not None
+    return ensure_frames(task, files.source, files.labels, data_dir, rebuild=rebuild)
 
 
 def open_data(
@@ -142,8 +208,11 @@ def open_data(
     if real is not None and not real.share:
         tests["real"] = load_test_folder(real.folder, task.classes, task.size, task.spec)
     splits = dataset.splits
+    train: Source = LiveSource(renderer, task.train_images, device) if renderer else to_device(splits["train"], device)
+    if isinstance(train, DeviceSplit) and task.augment:
+        train = AugmentedSource(train, flip=task.augment.flip, shift=task.augment.shift, seed=0)
     data = TaskData(
-        train=LiveSource(renderer, task.train_images, device) if renderer else to_device(splits["train"], device),
+        train=train,
         val=to_device(splits["val"], device),
         tests={name: to_device(split, device) for name, split in tests.items()},
         stored_test=splits["test"],

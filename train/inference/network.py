@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from textgen.common.errors import UserError
 from train.data.sources import as_tensor
-from train.inference.network_file import read_network_file, weights_path
+from train.folding.own_module import OwnModule
+from train.inference.network_file import parse_layers, read_network_file, weights_path
 from train.metrics.predict import BATCH, predict
-from train.models.notation import Layer, build, parse
+from train.models.notation import Layer, build
 
 __all__ = ["CropArray", "Network", "load", "weights_path"]
 
@@ -29,8 +31,8 @@ class Network:
     """A FoldedCNN with the notation that it was built from.
 
     `net` maps stacks (b, fold·3, H, W) to logits (b, fold·classes), see `train.data.sources.to_input` and
-    `train.folding.arithmetic`; `size` is (H, W). `arch` is "" for a network that the notation cannot express, which
-    cannot be saved.
+    `train.folding.arithmetic`; `size` is (H, W). `arch` and `pool` are "" for a network that the notation cannot
+    express; `own` says what that is built from, and without it, it cannot be saved.
     """
 
     net: nn.Module
@@ -39,13 +41,12 @@ class Network:
     size: tuple[int, int]
     classes: tuple[str, ...]
     fold: int
+    own: OwnModule | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers in the notation. Raises `UserError` for a network that the notation cannot express."""
-        if not self.arch:
-            raise UserError("the notation cannot express this network: run it with another engine")
-        return parse(self.arch, self.pool)
+        return parse_layers(self.arch, self.pool)
 
     def classify(self, images: Tensor | CropArray | Iterable[CropArray | Tensor]) -> list[str]:
         """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n, 0 too; consecutive crops share a stack.
@@ -82,16 +83,28 @@ class Network:
         return [self.classes[i] for i in predict(self.net, images, stacks).argmax(1).tolist()]
 
     def to_bytes(self) -> bytes:
-        """The safetensors file: weights, and the notation as metadata."""
+        """The safetensors file: weights, and the notation, or the name of the module, as metadata."""
+        if not self.arch and self.own is None:
+            raise ValueError("a network without a notation and a module has nothing that it could be loaded with")
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.net.state_dict().items()}
         notation = {"arch": self.arch, "pool": self.pool, "size": self.size, "classes": self.classes, "fold": self.fold}
+        if self.own:
+            notation |= {"module": self.own.name, "arguments": dict(self.own.arguments)}
         return save(weights, {"network": json.dumps(notation)})
 
 
 def load(path: str | Path) -> Network:
-    """Load a `model.safetensors`, or that of a run's folder. Raises `UserError` for a missing or damaged file."""
+    """Load a `model.safetensors`, or that of a run's folder.
+
+    Raises `UserError` for a missing or damaged file, and for a network that is code (`train.folding.own_module`) which
+    the command has not named.
+    """
     file = read_network_file(path)
-    net = build(file.layers, size=file.size, classes=len(file.classes), fold=file.fold)
-    net.load_state_dict({name: torch.from_numpy(weight) for name, weight in file.weights.items()})
+    sizes: dict[str, Any] = {"size": file.size, "classes": len(file.classes), "fold": file.fold}
+    net = file.own.build(**sizes) if file.own else build(file.layers, **sizes)
+    try:
+        net.load_state_dict({name: torch.from_numpy(weight) for name, weight in file.weights.items()})
+    except RuntimeError as error:  # of another version of the user's module
+        raise UserError(f"network {path} does not fit its module: {' '.join(str(error).split())}") from None
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(net.eval(), file.arch, file.pool, file.size, file.classes, file.fold)
+    return Network(net.eval(), file.arch, file.pool, file.size, file.classes, file.fold, file.own)

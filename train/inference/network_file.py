@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from textgen.common.errors import UserError
+from train.folding.own_module import OwnModule
 from train.models.notation import Conv, Layer, Linear, SizedLayer, parse, size_layers
 
 Parameters = Mapping[str, NDArray[Any]]
@@ -20,7 +21,10 @@ Parameters = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network as it is stored: the notation that it is built from, and its weights by name. `size` is (H, W)."""
+    """A network as it is stored: the notation that it is built from, and its weights by name. `size` is (H, W).
+
+    `arch` and `pool` are "" where the notation cannot express it: then it is built from `own`.
+    """
 
     arch: str
     pool: str
@@ -28,15 +32,24 @@ class NetworkFile:
     classes: tuple[str, ...]
     fold: int
     weights: Parameters
+    own: OwnModule | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        return parse(self.arch, self.pool)
+        """The layers in the notation. Raises `UserError` for a network that the notation cannot express."""
+        return parse_layers(self.arch, self.pool)
 
     def size_layers(self, slot_of: int = 1) -> tuple[SizedLayer, ...]:
         """The layers with their sizes, or those of the narrow network that fills one of `slot_of` slots."""
         fold = 1 if slot_of > 1 else self.fold
         return size_layers(self.layers, size=self.size, classes=len(self.classes), fold=fold, slot_of=slot_of)
+
+
+def parse_layers(arch: str, pool: str) -> tuple[Layer, ...]:
+    """The layers of a network in the notation. Raises `UserError` for `arch` "", a network that is none of it."""
+    if not arch:
+        raise UserError("the notation cannot express this network: run it with another engine")
+    return parse(arch, pool)
 
 
 def weights_path(path: Path) -> Path:
@@ -52,8 +65,10 @@ def read_network_file(path: str | Path) -> NetworkFile:
             notation = json.loads(file.metadata()["network"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         size, classes = tuple(notation["size"]), tuple(notation["classes"])
-        network = NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights)
-        check_weights(network)
+        own = OwnModule(str(notation["module"]), dict(notation["arguments"])) if "module" in notation else None
+        network = NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights, own)
+        if own is None:
+            check_weights(network)
     except OSError as error:
         raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -81,7 +96,7 @@ def slot_parameters(network: NetworkFile) -> Parameters | None:
     None for fold=1, and for weights that are not copies of one narrow network.
     """
     f, weights = network.fold, network.weights
-    if f == 1:
+    if f == 1 or network.own:
         return None
     try:
         narrow = network.size_layers(slot_of=f)

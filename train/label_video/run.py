@@ -275,10 +275,16 @@ def _summary(s: Settings, counts: Counts, new: int, seconds: float) -> str:
         lines.append(f"and {len(names) - SHOWN} other objects, see {about_path(s.out)}")
     if not names:
         return "\n".join([*lines, "no object was found: try a lower confidence, or another detector"])
-    source, labels, name = (shlex.quote(f"{key}={value}") for key, value in _next_settings(s, names[0][0]))
-    return "\n".join([*lines, f"next: python -m train task=video {name} {source} {labels}"])
+    given = " ".join(shlex.quote(setting) for setting in _next_settings(s, counts, names[0][0]))
+    return "\n".join([*lines, f"next: python -m train task=video {given}"])
 
 
-def _next_settings(s: Settings, name: str) -> list[tuple[str, str]]:
+def _next_settings(s: Settings, counts: Counts, name: str) -> list[str]:
+    """What the table means to training: only labelled frames have a label."""
     quoted = name if re.fullmatch(r"[A-Za-z]\w*", name) else quote(name)
-    return [("source", s.source), ("labels", str(s.out)), ("task.object", quoted)]
+    given = [f"task.object={quoted}", f"source={s.source}", f"labels={s.out}"]
+    if s.every > 1:
+        given.append(f"task.step={s.every}")
+    if (s.start is not None or s.end is not None) and counts.first is not None and counts.last is not None:
+        given.append(f"task.range=[{counts.first},{counts.last + 1}]")
+    return given

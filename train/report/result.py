@@ -12,6 +12,7 @@ from train.config.recipe import Recipe
 from train.metrics.evaluate import Evaluation
 from train.trainer.loop import Trained
 
+SYNTHETIC = ("files", "live")  # of the kinds of data: crops that were drawn
 COPIES = "copies of a narrow network"  # the method of a network that was not trained on stacks
 
 
@@ -127,7 +128,7 @@ def summary(result: Mapping[str, Any], folder: Path) -> str:
         epochs += f" of {images:,} images".replace(",", " ")
     how = f"{method(result)}: " if result["fold"] > 1 else "trained "
     lines.append(f"{how}{epochs} in {result['train_seconds']:.0f} s; see {folder}")
-    if "real" not in result["tests"] and result.get("data") != "folder":
+    if "real" not in result["tests"] and result.get("data", "files") in SYNTHETIC:
         lines.append(
             "not tested on real footage: these figures are for synthetic crops; give real=…, or use foldtext adapt"
         )

@@ -221,7 +221,9 @@ def _seen_and_asked(run: Run) -> tuple[int | None, int | None]:
             {**own, **length},
             game=run["game"],
             fold=run["fold"],
+            kind=run["data"] if run.get("data") in ("folder", "video", "cifar") else "game",
             width=run["width"],
+            module="network" in settings,
             teacher=bool(settings.get("teacher")),
             train_images=run["train_images"],
         )

@@ -5,19 +5,24 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
 from textgen.common.errors import UserError
 from textgen.dataset.import_folder import list_test_folder
 from textgen.dataset.text_files import to_nfc
+from textgen.schema.definition import DatasetDefinition
 from train.config.recipe import Recipe
 from train.config.settings import Settings
+from train.config.tasks import Task
 from train.data.tasks import TrainingTask
+from train.folding.own_module import OwnModule
 from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
-from train.models.architecture import resolve_architecture
-from train.models.notation import Conv, Layer, Linear, build, parse, size_layers
+from train.models.architecture import resolve_architecture, resolve_network
+from train.models.notation import Conv, Layer, Linear, build, size_layers
 from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
 
@@ -30,10 +35,14 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     Prints the classes that the validation or test images of a folder lack.
     """
     arch, pool = resolve_architecture(settings, task.arch, task.size)
-    layers = parse(arch, pool)
-    build(layers, size=task.size, classes=len(task.classes), fold=settings.fold)
-    if recipe.slots or recipe.shared_block:
-        check_slots(layers, task.size, len(task.classes), settings.fold)
+    network = resolve_network(settings, task.arch, task.size)
+    sizes: dict[str, Any] = {"size": task.size, "classes": len(task.classes)}
+    if isinstance(network, OwnModule):
+        _check_module(network, settings.fold, sizes)
+    else:
+        build(network, fold=settings.fold, **sizes)
+    if (recipe.slots or recipe.shared_block) and not isinstance(network, OwnModule):
+        check_slots(network, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
     loggers.check(settings.log)
     _check_real_crops(settings, task)
@@ -44,7 +53,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
             f"recipe={recipe.name} goes on from a trained network: give start=…, a run's folder or a model.safetensors"
         )
     if settings.start:
-        check_start(settings.start, task, arch=arch, pool=pool, fold=settings.fold, recipe=recipe)
+        check_start(settings.start, task, network, arch=arch, pool=pool, fold=settings.fold, recipe=recipe)
         if recipe.distill and not settings.teacher:
             raise UserError(f"start={settings.start}: who is to teach? give teacher=…, or recipe.distill=null")
     _check_out(settings)
@@ -53,6 +62,39 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
         print(
             f"{split} of {settings.path} has no images of {len(names)} of the {len(task.classes)} classes: {shown}",
             file=sys.stderr,
+        )
+
+
+def check_task(settings: Settings, definition: DatasetDefinition | None, task: Task | None) -> None:
+    """Raise `UserError` for settings of data that contradict each other, before any file is read."""
+    if task is None:
+        return
+    given = {
+        "game=": definition,
+        "data=": settings.data,
+        "real=": settings.real,
+        "real_test=": settings.real_test,
+    }
+    if wrong := next((option for option, value in given.items() if value is not None), None):
+        raise UserError(f"{wrong}… and task={task.name} are two kinds of images: give one of them")
+
+
+def _check_module(network: OwnModule, fold: int, sizes: dict[str, Any]) -> None:
+    """Raise `UserError` for a module that cannot be built or folded, or does not give logits for all classes."""
+    size, classes = sizes["size"], sizes["classes"]
+    net = network.build(fold=fold, **sizes).to("meta").eval()
+    with torch.no_grad():
+        try:
+            shape = tuple(net(torch.empty(2, 3 * fold, *size, device="meta")).shape)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"network={network.name} does not take images (b, 3, {size[0]}, {size[1]}):"
+                f" {' '.join(str(error).split())}"
+            ) from None
+    if shape != (2, fold * classes):
+        raise UserError(
+            f"network={network.name} gives {shape[1:]} for a stack of {fold}: it has to give {fold * classes} logits,"
+            f" {classes} classes for each image, as Net(classes={classes})"
         )
 
 
@@ -90,11 +132,25 @@ def check_teacher(path: Path, task: TrainingTask) -> None:
     _check_fits(f"teacher={path}", load(path), task, fold=1)
 
 
-def check_start(path: Path, task: TrainingTask, *, arch: str, pool: str, fold: int, recipe: Recipe) -> None:
-    """Raise `UserError` unless a training with these settings can begin from the network at `path`."""
+def check_start(
+    path: Path,
+    task: TrainingTask,
+    needed: tuple[Layer, ...] | OwnModule,
+    *,
+    arch: str,
+    pool: str,
+    fold: int,
+    recipe: Recipe,
+) -> None:
+    """Raise `UserError` unless training `needed`, the network of `arch` and `pool`, can begin from that at `path`."""
     network = load(path)
     _check_fits(f"start={path}", network, task, fold)
-    if network.layers != parse(arch, pool):
+    if isinstance(needed, OwnModule):
+        if network.own != needed:
+            has = network.own.describe() if network.own else network.arch
+            raise UserError(f"start={path} is {has}; this run is {needed.describe()}")
+        return
+    if network.layers != needed:
         raise UserError(f"start={path} is {network.arch}, pools {network.pool}; this run is {arch}, pools {pool}")
     if layers := [key for key in ("norm", "characters", "auxiliary") if getattr(recipe, key)]:
         raise UserError(
@@ -103,7 +159,7 @@ def check_start(path: Path, task: TrainingTask, *, arch: str, pool: str, fold: i
         )
     if fold == 1:
         return
-    narrow = build(parse(arch, pool), size=task.size, classes=len(task.classes), slot_of=fold)
+    narrow = build(needed, size=task.size, classes=len(task.classes), slot_of=fold)
     try:
         extract_slot(network.net, narrow, fold)
     except ValueError as error:

@@ -18,7 +18,8 @@ from textgen.common.errors import UserError
 from textgen.common.validation import Seed, UserPath, validate
 from textgen.schema.definition import DatasetDefinition, parse_definition
 from train.config.settings import DataKind
-from train.data.tasks import TaskData, define_task, open_data
+from train.config.tasks import parse_task
+from train.data.tasks import Files, TaskData, define_task, open_data
 from train.inference.network import Network
 
 SHOWN = 6  # runs that a message names
@@ -32,6 +33,8 @@ class _DataSettings:
     path: UserPath | None
     data_dir: UserPath
     data_seed: Seed
+    source: UserPath | None = None
+    labels: UserPath | None = None
 
 
 def load_result(run: Path) -> dict[str, Any]:
@@ -73,15 +76,16 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
     the data have changed since. Raises `UserError`.
     """
     config = load_config(run)
-    settings = validate(_DataSettings, config)
+    settings, from_files = validate(_DataSettings, config), parse_task(config)
     recipes_data = config["recipe"].get("data", "files")  # "files": the default of older versions
     kind = settings.data or validate(DataKind, recipes_data, "recipe.data")  # type: ignore[arg-type]
     assert kind is not None
-    if path and kind != "folder":
+    if path and kind != "folder" and from_files is None:
         raise UserError(f"path={path} is for runs with data=folder, this one has data={kind}: leave it out")
     definition = load_run_definition(run)
     folder = data_dir or settings.data_dir
-    task = define_task(kind, definition, path or settings.path, folder)
+    files = Files(path) if path else Files(settings.path, settings.source, settings.labels)
+    task = define_task(kind, definition, files, folder, task=from_files, seed=settings.data_seed)
     if (task.size, task.classes) != (network.size, network.classes):
         raise UserError(
             f"the crops of {task.name} are {task.size[0]}×{task.size[1]} of {len(task.classes)} classes, those of {run}"

@@ -26,6 +26,7 @@ TRAINER = 6  # raise it when the same settings train another network, so that no
 
 def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: TaskData, teacher: str | None) -> str:
     """The SHA-256 of all that decides a run's result; `teacher` is its identity or the digest of its file."""
+    left_out = ("needs_start",) if recipe.step_decay else ("needs_start", "step_decay")
     decides = {
         "trainer": TRAINER,
         "data": [task.kind, data.hash, task.train_images, *task.classes],
@@ -34,8 +35,9 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
             for name, split in data.tests.items()
         },
         **({"real": digest_real(data.real, settings.real_share)} if data.real else {}),
-        "network": [*resolve_architecture(settings, task.arch, task.size), settings.fold],
-        "recipe": {key: value for key, value in asdict(recipe).items() if key != "needs_start"},
+        "network": [*resolve_architecture(settings, task.arch, task.size), settings.fold, *_describe_module(settings)],
+        "recipe": {key: value for key, value in asdict(recipe).items() if key not in left_out},
+        **({"augment": [task.augment.flip, task.augment.shift]} if task.augment else {}),
         "teacher": teacher,
         "start": settings.start and sha256(weights_path(settings.start)),
         "autocast": settings.autocast,
@@ -43,6 +45,12 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
         "groupings": settings.groupings,
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _describe_module(settings: Settings) -> list[Any]:
+    """The module that a network is, if the notation cannot express it; its code is the user's, and not part of it."""
+    own = settings.network.own if settings.network else None
+    return [own.name, dict(own.arguments)] if own else []
 
 
 def compared_settings(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> dict[str, Any]:
@@ -57,6 +65,7 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
         **{f"model.{key}": value for key, value in config["model"].items()},
         **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align")},
         "align_to": settings.align and settings.align_to,
+        **({"network": _describe_module(settings)} if _describe_module(settings) else {}),
         **({"real_share": settings.real_share} if settings.real and settings.real_share else {}),
         **{key: path and sha256(weights_path(path))[:8] for key, path in files.items()},
         "data": task.kind,

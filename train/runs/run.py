@@ -23,21 +23,23 @@ from torch import nn
 from textgen.assets.catalogue import sha256
 from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.errors import UserError
+from textgen.frames.preparation import MEAN
 from textgen.schema.definition import parse_definition
 from train.common import machine
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
 from train.config.settings import Settings
+from train.config.tasks import parse_task
 from train.data.real import RealData, describe_real
-from train.data.tasks import TaskData, TrainingTask, define_task, open_data
+from train.data.tasks import Files, TaskData, TrainingTask, define_task, open_data
+from train.folding.own_module import OwnModule, permit
 from train.inference.network import Network, load, weights_path
 from train.metrics.confidence import unsure_below
 from train.metrics.evaluate import Evaluation, evaluate
-from train.models.architecture import resolve_architecture
-from train.models.notation import parse
+from train.models.architecture import resolve_architecture, resolve_network
 from train.report import page, plots
 from train.report.result import hash_settings, measured_result, name_method, summary
-from train.runs.checks import check_run
+from train.runs.checks import check_run, check_task
 from train.runs.identity import compared_settings, digest_tensors, run_identity
 from train.trainer import checkpoint, loggers
 from train.trainer.loop import Trained, train
@@ -56,11 +58,23 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
 def run_validated(config: Mapping[str, Any], settings: Settings) -> tuple[Path, dict[str, Any]]:
     """`run`, where `settings` are those of `config`, validated already; also returns the run's folder."""
     recipes_data = parse_recipe(config["recipe"]).data  # validates the recipe before anything is imported
+    from_files = parse_task(config)
     kind = settings.data or recipes_data
+    if settings.network and settings.network.module:
+        permit(settings.network.module)
     device = machine.select_device(settings.device)
     definition = parse_definition(config, settings.data_seed) if "game" in config else None
-    task = define_task(kind, definition, settings.path, settings.data_dir, settings.rebuild)
-    if kind == "live":
+    check_task(settings, definition, from_files)
+    task = define_task(
+        kind,
+        definition,
+        Files(settings.path, settings.source, settings.labels),
+        settings.data_dir,
+        task=from_files,
+        seed=settings.data_seed,
+        rebuild=settings.rebuild,
+    )
+    if task.kind == "live":
         task = _with_live_epoch(config, settings, task)
     recipe = _fit(config, settings, task)
     check_run(settings, recipe, task)
@@ -163,6 +177,7 @@ class _Run:
         s = self.settings
         config = yaml.safe_dump(_plain(self.config), sort_keys=False).encode()
         write_atomic(folder / "config.yaml", config, OTHER_RUNS_FOLDER)
+        self._keep_mean(folder)
         with loggers.open_loggers(s.log, folder, s.runs, self.config) as log:
             with machine.torch_threads(s.threads, rendering=self.task.kind == "live"):
                 device = machine.device_name(self.device)
@@ -174,18 +189,28 @@ class _Run:
         write_atomic(folder / "result.json", json.dumps(result, indent=1).encode(), OTHER_RUNS_FOLDER)
         return result
 
+    def _keep_mean(self, folder: Path) -> None:
+        """A network of a video task that is given frames without their mean needs that mean wherever it runs."""
+        mean = self.task.imported.path / MEAN if self.task.imported else None
+        if mean and mean.exists():
+            write_atomic(folder / MEAN, mean.read_bytes(), OTHER_RUNS_FOLDER)
+        else:
+            (folder / MEAN).unlink(missing_ok=True)  # of another run in this folder
+
     def _train(self, folder: Path, teacher: nn.Module | None, log: loggers.Log) -> Trained:
         s, task = self.settings, self.task
         arch, pool = resolve_architecture(s, task.arch, task.size)
+        network_or_module = resolve_network(s, task.arch, task.size)
+        own = network_or_module if isinstance(network_or_module, OwnModule) else None
 
         def keep(net: nn.Module) -> None:
-            network = Network(net, arch, pool, task.size, task.classes, s.fold)
+            network = Network(net, arch, pool, task.size, task.classes, s.fold, own)
             write_atomic(folder / "model.safetensors", network.to_bytes(), OTHER_RUNS_FOLDER)
 
         setup = TrainingSetup(
             self.data.train,
             self.data.val,
-            layers=parse(arch, pool),
+            network=network_or_module,
             classes=task.classes,
             fold=s.fold,
             recipe=self.recipe,
@@ -240,6 +265,7 @@ class _Run:
         """The contents of result.json."""
         s, task = self.settings, self.task
         settings = _plain(compared_settings(self.config, s, task))
+        module = s.network.module if s.network else None
         start = evaluations.get("start")
         tests = {name: of for name, of in evaluations.items() if name != "start"}
         return {
@@ -248,8 +274,8 @@ class _Run:
             "width": s.width,
             "scaling": s.scaling,
             "align": s.align,
-            "arch": resolve_architecture(s, task.arch, task.size)[0],
-            "original_arch": s.model.arch or task.arch,
+            "arch": resolve_architecture(s, task.arch, task.size)[0] or module,
+            "original_arch": s.model.arch or task.arch or module,
             "model.arch": s.model.arch,
             "train_images": task.train_images,
             "val_accuracy": trained.val_accuracy,
@@ -295,7 +321,9 @@ def _fit(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> R
         config["recipe"],
         game=task.name,
         fold=settings.fold,
+        kind=task.recipe_kind,
         width=settings.width,
+        module=settings.network is not None and settings.network.module is not None,
         teacher=settings.teacher is not None,
         train_images=task.train_images,
         epochs=settings.epochs,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from train.config.recipe import Recipe
+from train.folding.own_module import OwnModule
 from train.folding.slots import assemble_slots, extract_slot
 from train.models.notation import Conv, Layer, build, initialise
 from train.models.training_layers import AuxiliaryHead, SharedBlock, reparameterise, shared_characters
@@ -26,7 +27,7 @@ class TrainingNetworks:
     come second, and shared blocks (`train.models.training_layers`). With slots it is the narrow network of one slot,
     and `stack` is 1. `averaged` is an exponential moving average of it. `plain` is the same network without
     training-only layers. `folded` is the result of the training, for stacks of `f` images; without slots it is `plain`
-    itself.
+    itself. A module, which has no training-only layers, is `plain` itself, or its moving average is.
     """
 
     trained: nn.Module
@@ -39,7 +40,7 @@ class TrainingNetworks:
     @classmethod
     def build(
         cls,
-        layers: tuple[Layer, ...],
+        network: tuple[Layer, ...] | OwnModule,
         *,
         size: tuple[int, int],
         classes: Sequence[str],
@@ -52,6 +53,10 @@ class TrainingNetworks:
 
         Raises `ValueError` if `start` does not consist of slots and the recipe trains them.
         """
+        if isinstance(network, OwnModule):
+            net = network.build(size=size, classes=len(classes), fold=f)
+            return cls._of_module(net, f, recipe, device, start)
+        layers = network
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
         shape = partial(build, size=size, classes=len(classes))
         with_training_layers = partial(
@@ -78,10 +83,19 @@ class TrainingNetworks:
             _begin_with(net, plain)
         for variant in (trained, plain, folded):
             variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        averaged = None
-        if recipe.ema_decay:
-            averaged = AveragedModel(trained, avg_fn=partial(_moving_average, recipe.ema_decay), use_buffers=True)
-        return cls(trained, averaged, plain, folded, stack, f)
+        return cls(trained, _average(trained, recipe), plain, folded, stack, f)
+
+    @classmethod
+    def _of_module(
+        cls, net: nn.Module, f: int, recipe: Recipe, device: torch.device, start: nn.Module | None
+    ) -> TrainingNetworks:
+        initialise(net, recipe.init)
+        if start is not None:
+            net.load_state_dict(start.state_dict())
+        net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaged = _average(net, recipe)
+        plain = net if averaged is None else averaged.module
+        return cls(net, averaged, plain, plain, f, f)
 
     def update_average(self) -> None:
         """To be called after every step of the optimisers."""
@@ -90,13 +104,21 @@ class TrainingNetworks:
 
     def fuse(self) -> None:
         """Give `plain` the current weights, with batch norms fused into the convolutions before them."""
-        reparameterise(self.trained if self.averaged is None else self.averaged.module, self.plain)
+        trained = self.trained if self.averaged is None else self.averaged.module
+        if trained is not self.plain:
+            reparameterise(trained, self.plain)
 
     def assemble(self) -> nn.Module:
         """`folded`, with the weights of `plain`."""
         if self.folded is not self.plain:
             assemble_slots(self.plain, self.folded, self.f)
         return self.folded
+
+
+def _average(net: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    if not recipe.ema_decay:
+        return None
+    return AveragedModel(net, avg_fn=partial(_moving_average, recipe.ema_decay), use_buffers=True)
 
 
 def _begin_with(net: nn.Module, start: nn.Module) -> None:

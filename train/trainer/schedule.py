@@ -70,6 +70,8 @@ def learning_rate_factor(recipe: Recipe, progress: float) -> float:
     """The factor on the learning rate at `progress`, 0 to 1, of the run."""
     if recipe.schedule == "constant":
         return 1.0
+    if recipe.step_decay:
+        return recipe.step_decay.factor ** int(progress * recipe.step_decay.of / recipe.step_decay.every)
     if progress < recipe.warmup:
         return max(progress / recipe.warmup, 0.01)
     return 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))

@@ -15,6 +15,7 @@ from torch.nn import functional
 from train.config.recipe import Recipe
 from train.data.sources import DeviceSplit, Source
 from train.folding.arithmetic import fold, unfold
+from train.folding.own_module import OwnModule
 from train.models.notation import Layer
 from train.trainer import checkpoint
 from train.trainer.distillation import Distiller
@@ -26,7 +27,8 @@ from train.trainer.schedule import Schedule
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What is trained: a network of `layers` that reads stacks of `fold` images of `source`, validated on `val`.
+    """What is trained: a `network`, layers or a module, that reads stacks of `fold` images of `source`, validated on
+    `val`.
 
     `teacher` is a network for single images from whose logits the network learns as well; `start` is a network for
     stacks of `fold` images with whose weights training begins. With `later_if_equal`, of epochs with the same
@@ -36,7 +38,7 @@ class TrainingSetup:
 
     source: Source
     val: DeviceSplit
-    layers: tuple[Layer, ...]
+    network: tuple[Layer, ...] | OwnModule
     classes: tuple[str, ...]
     fold: int
     recipe: Recipe
@@ -113,7 +115,7 @@ class TrainingState:
         p, recipe, device = setup, setup.recipe, setup.source.labels.device
         size, f = p.source.size, p.fold
         networks = TrainingNetworks.build(
-            p.layers, size=size, classes=p.classes, f=f, recipe=recipe, device=device, start=p.start
+            p.network, size=size, classes=p.classes, f=f, recipe=recipe, device=device, start=p.start
         )
         net = networks.trained
         optimizers = build_optimizers(net, recipe)

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 import textgen.cut.main
 import textgen.export.main
+import textgen.frames.main
 import textgen.label.main
 import textgen.main
 import textgen.preview.main
 import textgen.regions.main
 import textgen.stream.main
 import train.adapt.settings
+import train.cascade.settings
 import train.cost.settings
 import train.evaluate.settings
 import train.export.settings
+import train.label_video.settings
 import train.predict.settings
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
@@ -114,10 +117,14 @@ def test_every_path_of_every_command_is_known() -> None:
         textgen.stream.main.Settings,
         train.adapt.settings.Settings,
         train.predict.settings.Settings,
+        textgen.frames.main.Settings,
+        train.label_video.settings.Settings,
+        train.cascade.settings.Settings,
     )
     all_settings = (*settings, *more, *footage)
     names = {f.name for cls in all_settings for f in cls.__dataclass_fields__.values() if "Path" in str(f.type)}
-    assert names | {"source", "regions", "run"} == {*PATHS}  # these are paths, or something else
+    or_something_else = {"source", "regions", "run", "detector", "reference"}
+    assert names | or_something_else == {*PATHS}
 
 
 def test_what_has_the_name_of_a_path_elsewhere_is_a_number() -> None:
@@ -125,7 +132,7 @@ def test_what_has_the_name_of_a_path_elsewhere_is_a_number() -> None:
     for command, needed in {"adapt": [], "cut": ["out=a"], "predict": ["run=a"], "regions": []}.items():
         more = ["source=a.mp4", *([] if command == "regions" else ["regions=b.yaml"]), *needed]
         assert compose_config(command, *more, "start=20")["start"] == 20
-    assert {"game", "augment", "recipe", "model", "network", "experiment"} == {*GROUPS}
+    assert {"game", "augment", "recipe", "model", "network", "task", "experiment"} == {*GROUPS}
 
 
 @pytest.mark.parametrize(

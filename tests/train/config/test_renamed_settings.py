@@ -78,4 +78,4 @@ def test_a_recipe_that_lacks_a_setting_is_refused_with_a_way_out() -> None:
 def test_an_override_of_null_stays_where_the_command_sets_a_part() -> None:
     recipe = composed("game=sot_time", "recipe=paper", "recipe.curriculum.every=30")["recipe"]
     kept = without_overridden(recipe, ["curriculum.every"])
-    assert fit_recipe(kept, game="coral", fold=2, train_images=100).curriculum is None
+    assert fit_recipe(kept, game="coral", kind="video", fold=2, train_images=100).curriculum is None

@@ -100,12 +100,13 @@ def test_a_table_without_objects(clip: Path, tmp_path: Path) -> None:
 
 def test_a_part_of_the_frames_and_objects(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.csv"
-    label_video(settings(source=clip, out=out, every=4, start=1, end=5, objects=("green",), batch=3))
+    summary = label_video(settings(source=clip, out=out, every=4, start=1, end=5, objects=("green",), batch=3))
     chosen = [n for n in range(0, COUNT, 4) if 25 <= n < 125]
     assert names_in(out) == [(n, "green") for n in chosen if n // 11 % 4 == 2]
     told = about(out)
     assert (told["first"], told["last"], told["labelled"]) == (chosen[0], chosen[-1], len(chosen))
     assert told["decoded"] is None
+    assert summary.endswith(f"labels={out} task.step=4 'task.range=[{chosen[0]},{chosen[-1] + 1}]'")
 
 
 @pytest.mark.parametrize("region", [(0, 48, 160, 48), (0.0, 0.5, 1.0, 0.5)])
