@@ -525,6 +525,17 @@ def test_metadata_that_name_no_classes_are_passed_over(text: str, tmp_path: Path
     assert made(path).classes == CLASSES["cifar10"]
 
 
+def test_hugging_faces_slip_in_a_name_is_mended(tmp_path: Path) -> None:
+    names = ["cra" if name == "crab" else name for name in CLASSES["cifar100"]]
+    metadata = {"huggingface": json.dumps({"info": {"features": {"fine_label": {"names": names}}}})}
+    (tmp_path / "mine").mkdir()
+    for split, each in (("train", 2), ("test", 1)):
+        images, labels = draw("cifar100", each)
+        columns = {"img": [{"bytes": png(image)} for image in images], "fine_label": labels}
+        table(tmp_path / "mine" / f"{split}-0.parquet", columns, metadata)
+    assert made(tmp_path / "mine", "cifar100").classes == CLASSES["cifar100"]
+
+
 def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     path = Copy("cifar10").write(write_parquet, tmp_path / "mine")
     file = path / "test-00000-of-00001.parquet"
