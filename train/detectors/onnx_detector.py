@@ -161,13 +161,13 @@ def _read_model(path: Path) -> bytes:
         model.Clear()
     if not model.graph.node:
         raise UserError(f"detector={path} is no ONNX model: export the detector again")
-    if _has_external_data(model, onnx.TensorProto):
+    if _has_external_data(model, onnx.TensorProto, message.Message):
         raise UserError(f"detector={path} keeps its weights in another file: export it as one file")
     return content
 
 
-def _has_external_data(model: Any, tensor: Any) -> bool:
-    """Whether any tensor in the model, however deep, names another file."""
+def _has_external_data(model: Any, tensor: Any, single: Any) -> bool:
+    """Whether any tensor in the model, however deep, names another file. `single` is the class of all messages."""
     open_messages = [model]
     while open_messages:
         message = open_messages.pop()
@@ -177,7 +177,7 @@ def _has_external_data(model: Any, tensor: Any) -> bool:
             continue
         for field, value in message.ListFields():
             if field.message_type is not None:
-                open_messages += value if field.is_repeated else [value]
+                open_messages += [value] if isinstance(value, single) else value
     return False
 
 

@@ -63,7 +63,7 @@ class PeopleDetector:
             frame = _resize(frame, (round(height * scale), round(width * scale)))
         boxes, scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
         for level, smaller in _pyramid(frame):
-            margins = self._margins(smaller)
+            margins = self.margins(smaller)
             found = 1 / (1 + np.exp(-margins.astype(np.float64)))
             rows, columns = np.nonzero(found >= self._confidence)
             corners = np.stack([columns, rows], 1) * STRIDE - MARGIN
@@ -76,8 +76,8 @@ class PeopleDetector:
         every = Candidates(joined, np.concatenate(scores), np.zeros(len(joined), np.int64))
         return as_detections(suppress(every, self._overlap), self.objects or ())
 
-    def _margins(self, frame: U8) -> F32:
-        """The margin of each window of a frame with its margins around, (rows, columns)."""
+    def margins(self, frame: U8) -> F32:
+        """The margin of each window, every 8 pixels, of a frame with 16 pixels around it, float32 (rows, columns)."""
         blocks = self.blocks(_with_border(frame, MARGIN))
         scores: F32 = (functional.conv2d(blocks[None], self._window)[0, 0] + self._bias).numpy()
         return scores

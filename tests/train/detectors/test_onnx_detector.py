@@ -96,7 +96,7 @@ def test_boxes_scores_and_labels_by_name(tmp_path: Path, batch: bool, fractions:
 
 def test_boxes_as_tensorflow_names_them(tmp_path: Path) -> None:
     upright = BOXES[:, [1, 0, 3, 2]] / np.array([SIZE[0], SIZE[1]] * 2, np.float32)
-    outputs = {
+    outputs: dict[str, Any] = {
         "num_detections": np.array([4], np.float32),
         "raw_detection_boxes": np.zeros((1, 9, 4), np.float32),
         "detection_boxes": upright[None],

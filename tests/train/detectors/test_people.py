@@ -79,6 +79,20 @@ def test_the_direction_of_gradients() -> None:
     assert torch.equal(detector.blocks(np.zeros((48, 48, 3), np.uint8)), torch.zeros(36, 5, 5))
 
 
+def test_histograms_and_margin_are_those_of_opencv() -> None:
+    """Figures of OpenCV 4.12, of `HOGDescriptor.compute` at (16, 16) and the product with its coefficients."""
+    y, x, c = np.mgrid[:160, :96, :3]
+    frame = ((x * x * 3 + y * y * 5 + x * y * (c + 1) + 40 * c) // 16 % 256).astype(np.uint8)
+    detector = PeopleDetector(None, 0.5, 0.45, 1)
+    window = detector.blocks(frame)[:, 2:17, 2:9].permute(2, 1, 0).reshape(-1)
+    wanted = [0.0, 0.0098, 0.16178, 0.0, 0.00881, 0.28325, 0.05792, 0.05142, 0.03282]
+    assert window[::420].tolist() == pytest.approx(wanted, abs=1e-4)
+    with torch.inference_mode():
+        assert float(detector.margins(frame)[4, 4]) == pytest.approx(
+            -3.4917, abs=1e-3
+        )  # with 16 pixels around
+
+
 def test_settings_of_other_detectors_are_refused() -> None:
     with pytest.raises(UserError, match="leave names out"):
         load_detector("people", names=("person",))
