@@ -88,9 +88,7 @@ def test_histograms_and_margin_are_those_of_opencv() -> None:
     wanted = [0.0, 0.0098, 0.16178, 0.0, 0.00881, 0.28325, 0.05792, 0.05142, 0.03282]
     assert window[::420].tolist() == pytest.approx(wanted, abs=1e-4)
     with torch.inference_mode():
-        assert float(detector.margins(frame)[4, 4]) == pytest.approx(
-            -3.4917, abs=1e-3
-        )  # with 16 pixels around
+        assert float(detector.margins(frame)[4, 4]) == pytest.approx(-3.4917, abs=1e-3)  # with 16 pixels around
 
 
 def test_settings_of_other_detectors_are_refused() -> None:
