@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.common.atomic import OTHER_OUT, atomic_path
+from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.footage.frames import Frame, FrameReader
 from train.cascade.networks import CascadeNetwork
@@ -94,6 +95,8 @@ def measure_footage(
             progress.update(len(rows))
             if write:
                 write(rows)
+        if not cascade.counts.frames:
+            raise UserError(f"{s.source} was stopped before its first frame was answered: let it run for longer")
     elapsed = time.perf_counter() - started + before
     found = _describe(s, reader, reference, cascade.counts, clock, elapsed, specialised, general)
     return found, general

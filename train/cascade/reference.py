@@ -102,8 +102,15 @@ def parse_delay(reference: str) -> float | None:
 
 
 def load_delay(delay: float, labels: Path | None, task: FrameTask) -> DelayReference:
-    """A `DelayReference` that answers as the label table `labels` does, read as the `task` reads it."""
-    return DelayReference(delay, read_label_table(labels, task) if labels else None, task.window)
+    """A `DelayReference` that answers as the label table `labels` does, read as the `task` reads it.
+
+    Raises `UserError` for a table that cannot be read or lacks the object.
+    """
+    try:
+        table = read_label_table(labels, task) if labels else None
+    except UserError as error:
+        raise UserError(str(error).replace("task.object=", "object=")) from None
+    return DelayReference(delay, table, task.window)
 
 
 def load_detector_reference(

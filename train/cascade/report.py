@@ -96,7 +96,8 @@ def _format_latency(report: Mapping[str, Any]) -> list[str]:
         lines[0] += f", {_ms(latency['original_T_s'])} of the original"
     if latency["T_g"] is None:
         return lines
-    lines[0] += f"; T_g = {_ms(latency['T_g'])}, {latency['ratio']:.4g}x T_s"
+    than = "T_s" if latency["original_T_s"] is None else "the original's T_s"
+    lines[0] += f"; T_g = {_ms(latency['T_g'])}, {latency['ratio']:.4g}x {than}"
     lines.append(
         f"E[T] = T_s + u·T_g = {_ms(latency['expected'])} with the u of the test frames: {1 / latency['expected']:.1f}"
         f" frames/s, {latency['T_g'] / latency['expected']:.2f} times those of the reference alone"
@@ -113,6 +114,7 @@ def _format_footage(found: Mapping[str, Any]) -> list[str]:
         f"E[T]: {_ms(found['predicted'])} predicted with this u, {_ms(found['measured'])} measured"
         f" ({found['measured'] / found['predicted'] - 1:+.1%}): {1 / found['measured']:.1f} frames/s by networks only,"
         f" {found['frames_per_second']:.1f} with everything",
+        f"while frames were decoded: T_s = {_ms(found['T_s'])}, T_g = {_ms(found['T_g']) if found['T_g'] else '-'}",
         f"time: {spent}",
     ]
     if compared := found["comparison"]:
