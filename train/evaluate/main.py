@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from textgen.common import hydra_app
 from textgen.common.validation import validate
+from train.config.networks import permit_network
 from train.evaluate.report import write_evaluation
 from train.evaluate.settings import Settings
 
@@ -14,7 +15,9 @@ from train.evaluate.settings import Settings
 @hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="evaluate")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
-    print(write_evaluation(validate(Settings, hydra_app.to_plain(config))), flush=True)
+    c = hydra_app.to_plain(config)
+    permit_network(c)
+    print(write_evaluation(validate(Settings, c)), flush=True)
 
 
 def main() -> None:

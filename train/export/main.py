@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from textgen.common import hydra_app
 from textgen.common.validation import validate
+from train.config.networks import permit_network
 from train.export.deploy import export, format_summary
 from train.export.settings import Settings
 
@@ -14,7 +15,9 @@ from train.export.settings import Settings
 @hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="deploy")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
-    s = validate(Settings, hydra_app.to_plain(config))
+    c = hydra_app.to_plain(config)
+    permit_network(c)
+    s = validate(Settings, c)
     print(format_summary(export(s), s.file), flush=True)
 
 

@@ -33,7 +33,7 @@ class OwnModule:
     """
 
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def describe(self) -> str:
         """As a call."""

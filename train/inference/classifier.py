@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from textgen.common.errors import UserError
 from train.data.sources import to_input
 from train.folding.arithmetic import Form, fold, unfold
 from train.inference.grouped import grouped_network, narrow_network, slot_network
@@ -68,15 +69,22 @@ def export_onnx(network: Network, form: Form) -> bytes:
 def export_program(module: CropClassifier, example: Tensor, files: Mapping[str, str]) -> bytes:
     """The .pt2 file of `module` for inputs (n, …) with any n, 0 included; `torch.export.load` reads it.
 
-    `example` holds at least two stacks; `files` are texts, by name, that are stored in the archive too.
+    `example` holds at least two stacks; `files` are texts, by name, that are stored in the archive too. Raises
+    `UserError` for a module of the user's own that works only for some n.
     """
     with silence_exporters():
-        program = torch.export.export(
-            module,
-            (example,),
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
+        try:
+            program = torch.export.export(
+                module,
+                (example,),
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+        except torch._dynamo.exc.UserError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"torch.export cannot write this network for any number of crops: {reason}: give format=onnx"
+            ) from None
         # Tracing adds assertions against zero stacks and one, whose tensors have other strides. The operations are
         # correct for both, so the assertions are removed.
         graph = program.graph_module.graph

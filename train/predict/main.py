@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from textgen.common import hydra_app
 from textgen.common.validation import validate
+from train.config.networks import permit_network
 from train.predict.readouts import check_repeated_names
 from train.predict.run import predict
 from train.predict.settings import Settings
@@ -16,7 +17,9 @@ from train.predict.settings import Settings
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     check_repeated_names(hydra_app.given_settings())
-    print(predict(validate(Settings, hydra_app.to_plain(config))), flush=True)
+    c = hydra_app.to_plain(config)
+    permit_network(c)
+    print(predict(validate(Settings, c)), flush=True)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -124,7 +124,7 @@ def _prepare(
 ) -> tuple[str, Callable[[U8], F32]]:
     """The name of the engine, and a function from crops to logits, or to logarithms of probabilities."""
     if device == "cpu" and engine in ("auto", "fused"):
-        if isinstance(file.layers[0], Conv) or engine == "fused":
+        if engine == "fused" or (file.own is None and isinstance(file.layers[0], Conv)):
             slot = slot_parameters(file)
             network = CompiledNetwork(
                 file.layers,
@@ -137,10 +137,12 @@ def _prepare(
             )
             return "fused", network
         engine = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "eager"
-    return _prepare_with_torch(run, engine, device, threads)
+    return _prepare_with_torch(file, run, engine, device, threads)
 
 
-def _prepare_with_torch(run: Path, engine: Engine, device: str, threads: int) -> tuple[str, Callable[[U8], F32]]:
+def _prepare_with_torch(
+    file: NetworkFile, run: Path, engine: Engine, device: str, threads: int
+) -> tuple[str, Callable[[U8], F32]]:
     """The engines of `train.inference.engines`, which need PyTorch, at least to write the ONNX file."""
     import torch  # noqa: PLC0415, a slow import that the fused code does without
 
@@ -148,9 +150,11 @@ def _prepare_with_torch(run: Path, engine: Engine, device: str, threads: int) ->
     from train.inference import engines, network  # noqa: PLC0415
 
     chosen = select_device(device)
-    candidates: Sequence[Literal["fused", "onnxruntime", "eager"]] = (
-        ("fused", "eager") if engine == "auto" else (engine,)
-    )
+    candidates: tuple[Literal["fused", "onnxruntime", "eager"], ...] = ("fused", "eager")
+    if engine != "auto":
+        candidates = (engine,)
+    elif file.own:  # which the kernel cannot run
+        candidates = ("eager",)
     name = next((each for each in candidates if engines.reason_missing(each, chosen) is None), candidates[-1])
     if reason := engines.reason_missing(name, chosen):
         raise UserError(f"engine={name} is not available: {reason}; or give engine=auto")

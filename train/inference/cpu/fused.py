@@ -34,8 +34,8 @@ class FusedCPU(CompiledNetwork):
 
     `calibration`, crops uint8 (n, H, W, 3) as the network will read, determines the range of activations; `fp32` needs
     none. A FoldedCNN of slots runs as its narrow network, image by image. `threads` share the images of a call.
-    Raises `UserError` for a network that does not begin with a convolution, an unknown precision, and less than one
-    thread; `ValueError` for integers without calibration.
+    Raises `UserError` for a network that the notation cannot express or that does not begin with a convolution, an
+    unknown precision, and less than one thread; `ValueError` for integers without calibration.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FusedCPU(CompiledNetwork):
     ):
         if precision not in (known := get_args(Precision)):
             raise UserError(f"precision={precision}: on a CPU the fused code computes in {', '.join(known)}")
-        slot = slot_network(network)
+        layers, slot = network.layers, slot_network(network)
         net, stack = (network.net, network.fold) if slot is None else (slot, 1)
         largest: list[float] = []
         if precision != "fp32":
@@ -57,7 +57,7 @@ class FusedCPU(CompiledNetwork):
                 raise ValueError(f"{precision} needs calibration crops, {stack} or more")
             largest = _measure_largest_outputs(net, check_crops(calibration, (*network.size, 3)), stack)
         super().__init__(
-            network.layers,
+            layers,
             {name: tensor.numpy(force=True) for name, tensor in net.state_dict().items()},
             size=network.size,
             classes=len(network.classes),
