@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from textgen.common import hydra_app
 from textgen.common.errors import UserError
+from train.config.compose import with_network
 from train.config.recipe import without_overridden
 from train.config.renamed_settings import RENAMED
 from train.config.settings import Settings
@@ -29,7 +30,7 @@ def _main(config: DictConfig) -> float | None:
     _check_direction()
     c = hydra_app.to_plain(config)
     _check_data(c)
-    _choose_network(c)
+    c = with_network(c)
     given = [setting.lstrip("+~").partition("=")[0] for setting in hydra_app.given_settings()]
     recipe = [name.removeprefix("recipe.") for name in given if name.startswith("recipe.")]
     c["recipe"] = without_overridden(c["recipe"], recipe)  # a setting of the command has priority over overrides
@@ -64,20 +65,6 @@ def _check_data(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"which game? give game=… ({games}), task=… ({tasks}), or data=folder path=… for crops of your own"
         )
-
-
-def _choose_network(config: dict[str, Any]) -> None:
-    """A task names its network, a file of conf/network, if the command names none."""
-    task = config.get("task") or {}
-    if "network" in config or config["model"]["arch"] or not isinstance(task, Mapping) or "network" not in task:
-        return
-    if task["network"] not in hydra_app.group_options("network"):
-        known = ", ".join(hydra_app.group_options("network"))
-        raise UserError(
-            f"task.network={task['network']}: it is one of {known}; for a module give network=my.module:Net"
-        )
-    chosen = hydra_app.compose_config("train", f"network={task['network']}")
-    config |= {"network": chosen["network"], "model": chosen["model"]}
 
 
 def main() -> None:

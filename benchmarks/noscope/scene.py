@@ -1,10 +1,11 @@
 """Draw a clip of a fixed camera with people and cars that pass, and its label table, as NoScope's tasks need them.
 
-    python -m benchmarks.noscope.scene out=scene.mp4 frames=12000
+    python -m benchmarks.noscope.scene out=coral/scene.mp4 kinds=person,car [frames=12000] [seed=0] [light=1]
 
 NoScope's videos are in no registry. The clip has what makes their tasks work: a still background with noise and slowly
-changing light, objects of a kind that counts and of one that does not, and labels with a confidence, some of them wrong
-at a low one. `labels.csv` beside the clip has NoScope's columns. The same seed gives the same clip.
+changing light, objects of a kind that counts and of one that does not (person, car, bus), and labels with a confidence,
+some of them wrong at a low one. `labels.csv` beside the clip has NoScope's columns. `light` below 1 makes it night. The
+same seed gives the same clip.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from textgen.render.video_writer import open_video_writer
 
 SIZE = (120, 160)  # height and width of the frames
 RATE = Fraction(25)
-ENTER = {"person": 1 / 40, "car": 1 / 50}  # the chance that one appears in a frame
+ENTER = {"person": 1 / 40, "car": 1 / 50, "bus": 1 / 60}  # the chance that one appears in a frame
+HEIGHT = {"person": (50, 72), "car": (24, 40), "bus": (40, 60)}
+WIDTH = {"person": 1 / 3, "car": 2.0, "bus": 2.2}  # in heights
 HEADER = ("frame", "object_name", "confidence", "xmin", "ymin", "xmax", "ymax")
 
 
@@ -45,6 +48,14 @@ class Passer:
     def draw(self, picture: U8, frame: int) -> None:
         x, y, h, w = round(self.x), round(self.y), self.height, self.width
         body, other = (tuple(map(int, colour)) for colour in self.colours)
+        if self.kind == "bus":
+            cv2.rectangle(picture, (x, y - h), (x + w, y - h // 6), body, -1)
+            for window in range(5):
+                left = x + w * (4 + window * 18) // 100
+                cv2.rectangle(picture, (left, y - h * 9 // 10), (left + w * 14 // 100, y - h * 11 // 20), other, -1)
+            for wheel in (w // 5, w * 4 // 5):
+                cv2.circle(picture, (x + wheel, y - h // 6), h // 6, (20, 20, 20), -1)
+            return
         if self.kind == "car":
             cv2.rectangle(picture, (x, y - h * 2 // 3), (x + w, y - h // 5), body, -1)
             cv2.rectangle(picture, (x + w // 5, y - h), (x + w * 4 // 5, y - h // 2), body, -1)
@@ -71,37 +82,37 @@ class Passer:
         return right - left > self.width / 2
 
 
-def draw_scene(frames: int, seed: int) -> Iterator[tuple[U8, list[Passer]]]:
+def draw_scene(frames: int, seed: int, kinds: tuple[str, ...], light: float) -> Iterator[tuple[U8, list[Passer]]]:
     """Yield the frames, RGB uint8 (H, W, 3), with the objects that are visible in each."""
     rng = np.random.default_rng(seed)
     background = _draw_background(rng)
     passers: list[Passer] = []
-    light = 0.0
+    drift = 0.0
     for frame in range(frames):
         passers = [each for each in passers if -each.width < each.x < SIZE[1]]
-        passers += [_enter(kind, rng) for kind, chance in ENTER.items() if rng.random() < chance]
-        light = 0.995 * light + rng.normal(0, 1.0)
+        passers += [_enter(kind, rng) for kind in kinds if rng.random() < ENTER[kind]]
+        drift = 0.995 * drift + rng.normal(0, 1.0)
         picture = background.copy()
         for each in sorted(passers, key=lambda each: each.y):
             each.x += each.speed
             each.draw(picture, frame)
-        noisy = picture + light + rng.normal(0, 6, (*SIZE, 1)).astype(np.float32)
+        noisy = picture * light + drift + rng.normal(0, 6, (*SIZE, 1)).astype(np.float32)
         yield noisy.clip(0, 255).astype(np.uint8), [each for each in passers if each.is_visible]
 
 
-def write_scene(out: Path, frames: int, seed: int) -> None:
-    """Write the clip, and labels.csv beside it."""
+def write_scene(out: Path, frames: int, seed: int, kinds: tuple[str, ...], light: float) -> None:
+    """Write the clip, and labels.csv beside it. The first of `kinds` is what labels are wrong about."""
     rng = np.random.default_rng([seed, 1])
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(HEADER)
     with open_video_writer(out, SIZE, RATE) as writer:
-        for number, (picture, visible) in enumerate(draw_scene(frames, seed)):
+        for number, (picture, visible) in enumerate(draw_scene(frames, seed, kinds, light)):
             writer.write(picture)
             for each in visible:
                 table.writerow([number, each.kind, f"{rng.uniform(0.6, 1):.3f}", *(f"{side:.1f}" for side in each.box)])
             if rng.random() < 0.05:  # what a detector sees in nothing
-                table.writerow([number, "person", f"{rng.uniform(0.1, 0.4):.3f}", 0, 0, 10, 20])
+                table.writerow([number, kinds[0], f"{rng.uniform(0.1, 0.4):.3f}", 0, 0, 10, 20])
     write_atomic(out.with_name("labels.csv"), text.getvalue().encode(), OTHER_OUT)
 
 
@@ -116,8 +127,8 @@ def _draw_background(rng: Rng) -> U8:
 
 
 def _enter(kind: str, rng: Rng) -> Passer:
-    height = int(rng.integers(50, 72) if kind == "person" else rng.integers(24, 40))
-    width = height // 3 if kind == "person" else height * 2
+    height = int(rng.integers(*HEIGHT[kind]))
+    width = int(height * WIDTH[kind])
     speed = float(rng.uniform(5, 9)) * float(rng.choice([-1, 1]))
     x = -width + 1.0 if speed > 0 else SIZE[1] - 1.0
     dark = kind == "person"  # as most clothes are, beside most cars
@@ -130,7 +141,8 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     out = Path(given.get("out", "scene.mp4"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_scene(out, int(given.get("frames", 12_000)), int(given.get("seed", 0)))
+    kinds = tuple(given.get("kinds", "person,car").split(","))
+    write_scene(out, int(given.get("frames", 12_000)), int(given.get("seed", 0)), kinds, float(given.get("light", 1)))
     print(out)
 
 

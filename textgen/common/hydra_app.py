@@ -146,7 +146,7 @@ def _without_running_command() -> Iterator[None]:
     try:
         yield
     finally:
-        known.hydra = command
+        GlobalHydra.instance().hydra = command  # composing leaves another instance behind
 
 
 @contextmanager

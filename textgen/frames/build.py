@@ -61,7 +61,9 @@ def ensure_frames(task: FrameTask, source: Path, labels: Path, out: Path, *, reb
         raise UserError(
             f"labels={labels} has every {table.every}th frame labelled: give task.step={table.every}, or a multiple"
         )
-    identity, pixels = _identify(task, source, labels, table.every)
+    if task.range:
+        table.labelled.check(labels, task.range[0], task.range[1])
+    identity, pixels = _identify(task, source, labels, table)
     target = out.expanduser() / task.name / identity["hash"][:16]
     partial = target.with_name(f".{pixels}.partial")  # with other labels the same frames are decoded
     with os_errors_as_user_errors(target, OTHER_DATA_FOLDER):
@@ -69,6 +71,7 @@ def ensure_frames(task: FrameTask, source: Path, labels: Path, out: Path, *, reb
         with file_lock(target.with_name(f".{pixels}.lock"), f"another process builds {target}"):
             if rebuild or not target.exists():
                 decoded = decode_frames(task, source, partial)
+                table.labelled.check(labels, *(task.range or (0, decoded.decoded)))
                 with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
                     _write_dataset(folder, identity, task, table, decoded)
                 shutil.rmtree(partial, ignore_errors=True)
@@ -205,21 +208,21 @@ def _mean_frame(decoded: DecodedFrames) -> U8:
     return mean
 
 
-def _identify(task: FrameTask, source: Path, labels: Path, every: int) -> tuple[dict[str, Any], str]:
+def _identify(task: FrameTask, source: Path, labels: Path, read: LabelTable) -> tuple[dict[str, Any], str]:
     """The part of the manifest that decides the arrays, with its hash, and the hash of what decides the pixels."""
     video, table = _digest(source), _digest(labels)
     versions = {library: version(library) for library in LIBRARIES}
     settings = {key: value for key, value in asdict(task).items() if key != "network"}
     of_pixels = {key: settings[key] for key in ("split", "size", "range", "step")}
     pixels = _hash({"builder": BUILDER, "source": video, "versions": versions, **of_pixels})
-    decides = {"format": FORMAT, "pixels": pixels, "labels": [table, every], "task": settings}
+    decides = {"format": FORMAT, "pixels": pixels, "labels": [table, read.every], "task": settings}
     identity = {
         "format": FORMAT,
         "builder": BUILDER,
         "name": task.name,
         "task": settings,
         "source": {"name": source.name, "xxh3": video},
-        "labels": {"name": labels.name, "xxh3": table, "every": every},
+        "labels": {"name": labels.name, "xxh3": table, "every": read.every},
         "versions": versions,
         "hash": _hash(decides),
     }

@@ -25,19 +25,42 @@ ROWS = 65_536  # of a Parquet file, read at once
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Every `every`-th frame from `first` to `last` (None: to the end of the video) was labelled."""
+
+    every: int = 1
+    first: int = 0
+    last: int | None = None
+
+    def check(self, path: Path, first: int, end: int) -> None:
+        """Raise `UserError` unless frames `first` to `end` - 1 of a video were labelled, which no row could tell."""
+        if first < self.first or (self.last is not None and end > self.last + self.every):
+            last = end if self.last is None else min(self.last + 1, end)
+            raise UserError(
+                f"labels={path} is about frames {self.first:,} to {last - 1:,}, and the task takes {first:,} to"
+                f" {end - 1:,}: give task.range=[{max(self.first, first)},{last}]"
+            )
+
+
+@dataclass(frozen=True)
 class LabelTable:
     """The rows of a table that count.
 
     `frames` int64 (m,) are the frames with the object, in order, each once. `rows` counts all rows, `below` those of
-    the object under the threshold. `objects` counts the rows of each object. `every` is the distance of the frames that
-    were labelled at all.
+    the object under the threshold. `objects` counts the rows of each object. `labelled` are the frames that were
+    labelled at all: those that a detector was given.
     """
 
     frames: NDArray[np.int64]
     rows: int
     below: int
     objects: dict[str, int]
-    every: int = 1
+    labelled: Labelled
+
+    @property
+    def every(self) -> int:
+        """The distance of labelled frames."""
+        return self.labelled.every
 
     def presence(self, frames: int, window: int) -> NDArray[np.bool_]:
         """Whether the object is in each of the first `frames` frames of the video, (frames,).
@@ -102,7 +125,7 @@ def _collect(rows: Iterator[tuple[int | str, Sequence[Any]]], path: Path, task: 
         else:
             frames.append(int(frame))
     present = np.unique(np.frombuffer(frames, np.int64)) if frames else np.empty(0, np.int64)
-    return LabelTable(present, count, below, dict(objects), _labelled_every(path))
+    return LabelTable(present, count, below, dict(objects), _read_labelled(path))
 
 
 def _number(given: Any) -> float | None:
@@ -114,18 +137,23 @@ def _number(given: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _labelled_every(path: Path) -> int:
-    """The distance of labelled frames, which `train.label_video` writes beside its table; 1 without such a file."""
+def _read_labelled(path: Path) -> Labelled:
+    """What the file beside a table says that `train.label_video` wrote; all frames without such a file."""
     about = path.with_name(f"{path.name}.json")
     if not about.exists():
-        return 1
+        return Labelled()
     try:
-        every = json.loads(about.read_text(encoding="utf-8"))["every"]
-    except (ValueError, KeyError, TypeError):
-        every = None
-    if not isinstance(every, int) or not 1 <= every < MAX_FRAME:
-        raise UserError(f"{about} does not say which frames were labelled (every): write the table again, or remove it")
-    return every
+        found = json.loads(about.read_text(encoding="utf-8"))
+        labelled = Labelled(found["every"], found.get("first") or 0, found.get("last"))
+        if not isinstance(labelled.every, int) or not 1 <= labelled.every < MAX_FRAME:
+            raise ValueError
+        if not all(isinstance(frame, int) for frame in (labelled.first, labelled.last or 0)):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{about} does not say which frames were labelled (every): write the table again, or remove it"
+        ) from None
+    return labelled
 
 
 def _read_csv(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:

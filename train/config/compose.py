@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from textgen.common.hydra_app import compose_config
@@ -16,3 +17,16 @@ def compose(*overrides: str) -> dict[str, Any]:
     (4, 'N')
     """
     return compose_config("train", *overrides, renamed=RENAMED)
+
+
+def with_network(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with the network that its task names, a file of conf/network, if it says nothing else of a network.
+
+    Raises `UserError` for a name that is no file.
+    """
+    task, model = config.get("task"), config.get("model")
+    named = task.get("network") if isinstance(task, Mapping) else None
+    if named is None or "network" in config or not isinstance(model, Mapping) or model.get("arch"):
+        return {**config}
+    chosen = compose(f"network={named}")
+    return {**config, "network": chosen["network"], "model": chosen["model"]}

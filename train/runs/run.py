@@ -27,6 +27,7 @@ from textgen.frames.preparation import MEAN
 from textgen.schema.definition import parse_definition
 from train.common import machine
 from train.config.advice import OTHER_RUNS_FOLDER
+from train.config.compose import with_network
 from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
 from train.config.settings import Settings
 from train.config.tasks import parse_task
@@ -52,6 +53,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns what `result.json` holds. Raises `UserError` for wrong settings before anything is rendered; a folder of
     crops is imported before some of the checks, because these need its classes and sizes.
     """
+    config = with_network(config)
     return run_validated(config, Settings.from_config(config))[1]
 
 

@@ -269,6 +269,12 @@ def test_a_table_of_every_fifth_frame_needs_the_step(clip: Path, tmp_path: Path)
     assert "give task.step=5, or a multiple" in refused(clip, table, tmp_path / "data")
     dataset = ensure_frames(task(step=5), clip, table, tmp_path / "data")
     assert dataset.splits["train"].labels.tolist() == [int(f in PRESENT) for f in range(155, 183, 5)]
+    table.with_name("t.csv.json").write_text('{"every": 5, "first": 100, "last": 180}')
+    assert "about frames 100 to 180, and the task takes 0 to 243: give task.range=[100,181]" in refused(
+        clip, table, tmp_path / "part", step=5
+    )
+    part = ensure_frames(task(step=5, range=(100, 181)), clip, table, tmp_path / "part")
+    assert numbers_of(part, "test") == [170, 175, 180]
     table.with_name("t.csv.json").write_text('{"every": 0}')
     assert "does not say which frames were labelled" in refused(clip, table, tmp_path / "other", step=5)
 
