@@ -213,7 +213,7 @@ def _identify(task: FrameTask, source: Path, labels: Path, read: LabelTable) -> 
     video, table = _digest(source), _digest(labels)
     versions = {library: version(library) for library in LIBRARIES}
     settings = {key: value for key, value in asdict(task).items() if key != "network"}
-    of_pixels = {key: settings[key] for key in ("split", "size", "range", "step")}
+    of_pixels = {key: settings[key] for key in ("split", "size", "region", "range", "step")}
     pixels = _hash({"builder": BUILDER, "source": video, "versions": versions, **of_pixels})
     decides = {"format": FORMAT, "pixels": pixels, "labels": [table, read.every], "task": settings}
     identity = {

@@ -105,7 +105,7 @@ def _decode(task: FrameTask, reader: FrameReader, folder: Path, state: _State) -
     """Decode from `state.next` on, which is changed as frames are stored; without a total, only count."""
     chunks = list_chunks(task, state.total) if state.total is not None else []
     last = _last_needed(task, state.total) if task.range else None
-    prepare, resumed_at, saved_at = Preparation(_size(task)), state.next, time.perf_counter()
+    prepare, resumed_at, saved_at = Preparation(_size(task), region=task.region), state.next, time.perf_counter()
     name = task.name if chunks else f"{task.name}, counting frames"
     with ExitStack() as stack:
         files = {split: stack.enter_context(_SplitFiles(folder, split, state.stored[split])) for split in FRAME_SPLITS}
@@ -123,7 +123,7 @@ def _decode(task: FrameTask, reader: FrameReader, folder: Path, state: _State) -
                 if last is not None and frame.index >= last:
                     break
                 if chunk := _find_chunk(chunks, frame.index, task.step):
-                    files[chunk.split].add(frame.index, prepare(frame.rgb()))
+                    files[chunk.split].add(frame.index, prepare(frame))
                     state.stored[chunk.split] += 1
                 state.next, state.time = frame.index + 1, frame.time
                 bar.update(1)

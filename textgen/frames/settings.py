@@ -47,7 +47,8 @@ class Split:
 class FrameTask:
     """Whether an `object` is in a frame of a video (paper, App. A.2).
 
-    Frames are scaled to `size` (H, W). The video is divided by `split`; `range` are the first frame and the one after
+    Of a frame the `region` is taken, [left, top, width, height] in pixels or in fractions of the frame, and scaled to
+    `size` (H, W). The video is divided by `split`; `range` are the first frame and the one after
     the last that belong to it, null for the whole video as it is decoded. Of the frames every `step`-th is taken. A row
     of the label table counts from the confidence `threshold` on. With `window` frames, a frame has the object if at
     least half of the frames around it have it by the table. `subtract_mean` subtracts the mean training frame.
@@ -63,6 +64,7 @@ class FrameTask:
         50,
         50,
     )
+    region: Annotated[tuple[StrictInt | float, ...], Field(min_length=4, max_length=4)] | None = None
     range: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=2, max_length=2)] | None = None
     step: Positive = 1
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -31,6 +31,7 @@ from train.data.tasks import TaskData
 from train.inference.network_file import weights_path
 from train.metrics.binomial import upper_bound
 from train.predict.predictor import Engine, Predictor
+from train.runs.finished_runs import load_config
 
 ROUNDS = 9  # in which the latencies of networks are measured in turns
 SECONDS = 0.02  # that a network has in each round, at least
@@ -71,7 +72,9 @@ class CascadeNetwork:
                 f" cascade needs a run of a video task, which has {' and '.join(CLASSES)}"
             )
         self.size = self._predictor.size
-        self.prepare = Preparation.of_run(weights_path(run).parent, self.size)
+        folder = weights_path(run).parent
+        region = (load_config(folder).get("task") or {}).get("region")
+        self.prepare = Preparation.of_run(folder, self.size, region)
         self.set_batch(batch)
 
     def set_batch(self, batch: int) -> None:

@@ -86,7 +86,7 @@ class Cascade:
         group: list[_Waiting] = []
         for frame in frames:
             with self._clock.measure(PREPARING):
-                prepared[len(group)] = self.network.prepare(frame.rgb())
+                prepared[len(group)] = self.network.prepare(frame)
             kept = frame if self.reference.needs_pixels else None
             group.append(_Waiting(frame.index, frame.time, 0.0, FORWARDED, kept))
             del frame, kept  # its pixels are needed no more, unless they are kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from textgen.common.atomic import OTHER_OUT, atomic_file, write_atomic
 from textgen.common.errors import UserError
+from textgen.frames.preparation import MEAN
 from train.common import machine
 from train.export.runners import (
     Runner,
@@ -54,6 +56,8 @@ def export(s: Settings) -> dict[str, Any]:
     file = s.file
     _check_settings(s)
     network = load(s.run)
+    if (mean := s.run / MEAN).exists():
+        print(f"note: this network takes frames without their mean, {mean}: subtract it and add 128", file=sys.stderr)
     with machine.torch_threads(s.threads), atomic_file(file, OTHER_OUT) as write:
         data = load_run_data(s.run, network, data_dir=s.data_dir, path=s.path)
         test, truth = data.tests["test"].images.numpy(), data.tests["test"].labels.numpy()

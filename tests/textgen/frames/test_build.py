@@ -20,6 +20,8 @@ from PIL import Image
 
 from textgen.common.errors import UserError
 from textgen.dataset.store import Dataset
+from textgen.footage.frames import Frame
+from textgen.footage.pixels import RgbPixels
 from textgen.frames.build import ensure_frames, open_frames_dataset
 from textgen.frames.preparation import MEAN, Preparation
 from textgen.frames.settings import Split
@@ -118,8 +120,19 @@ def test_step_range_and_mean(clip: Path, table: Path, tmp_path: Path) -> None:
         expected = (plain.splits[split].images.astype(int) - mean + 128).clip(0, 255)
         assert np.array_equal(dataset.splits[split].images, expected)
     prepare = Preparation.of_run(dataset.path, SIZE)
-    assert np.array_equal(prepare(plain.splits["val"].images[0]), dataset.splits["val"].images[0])
+    first = Frame(0, 0.0, RgbPixels(plain.splits["val"].images[0]))
+    assert np.array_equal(prepare(first), dataset.splits["val"].images[0])
     assert not (plain.path / MEAN).exists()
+
+
+def test_a_region_alone_is_seen(clip: Path, table: Path, tmp_path: Path) -> None:
+    whole = ensure_frames(task(size=SIZE), clip, table, tmp_path)
+    for region in ((40, 0, 80, 48), (0.25, 0.0, 0.5, 0.5)):
+        dataset = ensure_frames(task(size=(48, 80), region=region), clip, table, tmp_path / str(region[2]))
+        assert np.array_equal(dataset.splits["test"].images, whole.splits["test"].images[:, :48, 40:120])
+    assert "is not within the frame, which has 160×96" in refused(
+        clip, table, tmp_path / "out", region=(100, 0, 80, 48)
+    )
 
 
 def test_a_window_decides_by_its_majority(clip: Path, tmp_path: Path) -> None:
