@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from textgen.common import hydra_app
 from textgen.common.errors import UserError
 from train.config.compose import with_network
-from train.config.recipe import without_overridden
+from train.config.networks import permit_network
+from train.config.recipe import LAYERS, without_overridden
 from train.config.renamed_settings import RENAMED
 from train.config.settings import Settings
 from train.runs.run import run_validated
@@ -30,9 +31,11 @@ def _main(config: DictConfig) -> float | None:
     _check_direction()
     c = hydra_app.to_plain(config)
     _check_data(c)
-    c = with_network(c)
+    permit_network(c, hydra_app.given_settings())
+    c = with_network(c, hydra_app.given_settings())
     given = [setting.lstrip("+~").partition("=")[0] for setting in hydra_app.given_settings()]
     recipe = [name.removeprefix("recipe.") for name in given if name.startswith("recipe.")]
+    _check_layers(c, recipe)
     c["recipe"] = without_overridden(c["recipe"], recipe)  # a setting of the command has priority over overrides
     settings = Settings.from_config(c)
     results = []
@@ -65,6 +68,14 @@ def _check_data(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"which game? give game=… ({games}), task=… ({tasks}), or data=folder path=… for crops of your own"
         )
+
+
+def _check_layers(config: Mapping[str, Any], given: Sequence[str]) -> None:
+    """A module is trained as it is: refuse what the command sets of layers, or of weights, that it cannot be given."""
+    network = config.get("network") or {}
+    wrong = [name for name in given if name in LAYERS and config["recipe"].get(name) not in (False, 0, "torch")]
+    if wrong and network.get("module"):
+        raise UserError(f"recipe.{wrong[0]} is for networks of the notation, not for {network['module']}: leave it out")
 
 
 def main() -> None:

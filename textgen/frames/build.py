@@ -61,8 +61,8 @@ def ensure_frames(task: FrameTask, source: Path, labels: Path, out: Path, *, reb
         raise UserError(
             f"labels={labels} has every {table.every}th frame labelled: give task.step={table.every}, or a multiple"
         )
-    if task.range:
-        table.labelled.check(labels, task.range[0], task.range[1])
+    first, end = task.range or (0, (table.labelled.last or 0) + 1)  # the true end is known when it is decoded
+    table.labelled.check(labels, first, end)
     identity, pixels = _identify(task, source, labels, table)
     target = out.expanduser() / task.name / identity["hash"][:16]
     partial = target.with_name(f".{pixels}.partial")  # with other labels the same frames are decoded
@@ -89,9 +89,13 @@ def open_frames_dataset(path: Path, task: FrameTask) -> Dataset:
     dataset = open_dataset(path.expanduser())
     if "video" not in dataset.manifest or dataset.classes != CLASSES:
         raise UserError(f"path={path} is no data set of a video task: give what python -m textgen.frames printed")
-    if dataset.splits["train"].images.shape[1:3] != tuple(task.size):
-        height, width = dataset.splits["train"].images.shape[1:3]
-        raise UserError(f"path={path} has frames of {height}×{width} pixels: give task.size=[{height},{width}]")
+    built = {**dataset.manifest["task"], "name": task.name}
+    given = json.loads(json.dumps({key: value for key, value in asdict(task).items() if key != "network"}))
+    if differs := [key for key in given if built.get(key) != given[key]]:
+        had = json.dumps(built.get(differs[0]))
+        raise UserError(
+            f"path={path} was built with task.{differs[0]}={had}, and this is another: give the same settings"
+        )
     return dataset
 
 
@@ -143,6 +147,7 @@ def _write_dataset(
     video = {
         "declared": decoded.declared,
         "decoded": decoded.decoded,
+        "rate": decoded.rate,
         "range": task.range,
         "problem": decoded.problem,
         "labels": {

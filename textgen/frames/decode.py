@@ -52,13 +52,14 @@ class DecodedFrames:
     """The scaled frames of a video task in raw files in `folder`.
 
     `declared` is the number of frames that the container names, `decoded` the number that there are (up to the end of
-    the task's range); `problem` tells what was wrong with the video.
+    the task's range), at `rate` frames a second; `problem` tells what was wrong with the video.
     """
 
     folder: Path
     size: tuple[int, int]
     declared: int | None
     decoded: int
+    rate: float | None
     problem: str | None
 
     def read(self, split: str, count: int) -> Iterator[tuple[NDArray[np.int64], U8]]:
@@ -82,6 +83,8 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = _load_state(folder)
+    if not _is_stored(folder, state, _size(task)):
+        state = _State()
     while True:
         start = state.time if state.next else None
         with open_frames(source, start=start) as reader:
@@ -90,9 +93,9 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
                 known = task.range[1] if task.range else declared
                 state = replace(state, total=state.total if state.total is not None else known)
             _decode(task, reader, folder, state)
-            problem = reader.problem
+            rate, problem = reader.frame_rate, reader.problem
         if state.total == state.next or (task.range and state.next >= _last_needed(task, state.total)):
-            return DecodedFrames(folder, _size(task), declared, state.next, problem)
+            return DecodedFrames(folder, _size(task), declared, state.next, rate, problem)
         if task.range and task.range[1] > state.next:
             raise UserError(f"task.range ends at frame {task.range[1]:,}, and {source} has {state.next:,}: change it")
         if state.total is not None:
@@ -192,6 +195,15 @@ class _SplitFiles:
         for file in (self._pixels, self._numbers):
             file.flush()
             os.fsync(file.fileno())
+
+
+def _is_stored(folder: Path, state: _State, size: tuple[int, int]) -> bool:
+    """Whether the files hold the frames that the state counts, and perhaps more, which a killed process has written."""
+    for split, count in state.stored.items():
+        for path, each in ((_pixels_file(folder, split), size[0] * size[1] * 3), (_numbers_file(folder, split), 8)):
+            if count and (not path.exists() or path.stat().st_size < count * each):
+                return False
+    return True
 
 
 def _load_state(folder: Path) -> _State:

@@ -72,6 +72,11 @@ class FrameTask:
     subtract_mean: StrictBool = False
     columns: Columns = Columns()
 
+    @property
+    def classes(self) -> tuple[str, str]:
+        """The names of the classes."""
+        return CLASSES
+
     def __post_init__(self) -> None:
         if self.range and self.range[0] >= self.range[1]:
             raise ValueError(f"range: the first frame, {self.range[0]}, is not before the end, {self.range[1]}")

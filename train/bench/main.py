@@ -15,8 +15,7 @@ from train.bench import plots, table
 from train.bench.report import build_report
 from train.bench.settings import Settings
 from train.common.figures import OTHER_PLACE
-from train.config.networks import permit_network
-from train.folding.own_module import permit
+from train.config.networks import permit_network, take_network
 
 
 @hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="bench")
@@ -26,10 +25,9 @@ def _main(config: DictConfig) -> None:
     for group in ("game", "network"):
         hydra_app.check_choice(group, c)
     if c["runs"]:
-        permit_network(c)
+        take_network(c, hydra_app.given_settings())
     s = validate(Settings, {key: value for key, value in c.items() if key != "game"})
-    if s.network and s.network.module:
-        permit(s.network.module)
+    permit_network(c, hydra_app.given_settings())
     given = dict(setting.split("=", 1) for setting in hydra_app.given_settings() if setting.startswith("model"))
     if s.runs and {*given.values()} - {"null"}:
         raise UserError("runs=… determine the networks: leave out model=…, model.arch=… and model.pool=…")

@@ -12,14 +12,14 @@ from textgen.common import cli, hydra_app
 from textgen.common.validation import validate
 from train.cascade.settings import Settings
 from train.cascade.tradeoff import Tradeoff
-from train.config.networks import permit_network
+from train.config.networks import take_network
 
 
 @hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="cascade")
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)
-    permit_network(c)
+    take_network(c, hydra_app.given_settings())
     s = validate(Settings, c)
     s.check()
     if s.run is None:

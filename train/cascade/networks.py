@@ -63,7 +63,7 @@ class CascadeNetwork:
 
     def __init__(self, run: Path, *, engine: Engine, device: str, threads: int, batch: int):
         """Raises `UserError` for what is no run of a video task, and a `batch` of less than one stack."""
-        self._predictor = Predictor.load(run, engine=engine, device=device, threads=threads, threshold=0)
+        self._predictor = Predictor.load(run, engine=engine, device=device, threads=threads, threshold=0, prepared=True)
         self.run, self.fold, self.engine = run, self._predictor.fold, self._predictor.engine
         if self._predictor.classes != CLASSES:
             shown = ", ".join(self._predictor.classes[:4])

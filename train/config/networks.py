@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -59,14 +59,25 @@ class NetworkSettings:
         return self.size, self.classes
 
 
-def permit_network(config: dict[str, Any]) -> None:
-    """Take the group `network` out of a command's settings, and permit its module: that of runs with such a network.
+def permit_network(config: Mapping[str, Any], given: Sequence[str]) -> None:
+    """Permit the module of the group `network`, if one of the settings `given` in the command chose it.
+
+    A module that only a file names, such as that of a task or a run, is not permitted. Raises `UserError`.
+    """
+    chosen = {setting.lstrip("+").partition("=")[0] for setting in given}
+    if chosen & {"network", "network.module"} and isinstance(config.get("network"), Mapping):
+        module = config["network"].get("module")
+        if isinstance(module, str):
+            permit(module)
+
+
+def take_network(config: dict[str, Any], given: Sequence[str]) -> None:
+    """Take the group `network` out of the settings of a command about runs, and permit its module.
 
     Raises `UserError` for a network of the notation, which runs hold themselves.
     """
-    if "network" not in config:
-        return
-    network = validate(NetworkSettings, config.pop("network"), "network")
-    if network.module is None:
-        raise UserError(f"network={network.name} is what runs hold themselves: leave it out")
-    permit(network.module)
+    permit_network(config, given)
+    if "network" in config:
+        network = validate(NetworkSettings, config.pop("network"), "network")
+        if network.module is None:
+            raise UserError(f"network={network.name} is what runs hold themselves: leave it out")

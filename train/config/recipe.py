@@ -20,6 +20,7 @@ from train.folding.arithmetic import whole_stacks
 _STRICT = ConfigDict(extra="forbid")
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LAYERS = ("norm", "characters", "auxiliary", "shared_block", "init")  # of networks of the notation alone
 DataSource = Literal["files", "live"]
 Kind = Literal["game", "folder", "video", "cifar"]  # what a run learns: crops of a game, of a folder, or a task
 
@@ -66,7 +67,8 @@ class Override:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """The settings of a recipe, with values in conf/recipe/*.yaml; only `distill` and `curriculum` have defaults here.
+    """The settings of a recipe, with values in conf/recipe/*.yaml; only `distill`, `curriculum` and `step_decay` have
+    defaults here.
 
     Length: either `epochs` or `images` (seen in training, rounded to whole epochs). `images` is for the original's
     arithmetic: a narrower network sees more, `fold` times as many with slots and 1/width² times with `width`, at most
@@ -215,14 +217,18 @@ def _images_of_run(recipe: Recipe, fold: int, width: float) -> float:
 
 
 def _without_layers(recipe: Recipe) -> Recipe:
-    """The recipe without layers that only networks of the notation can be given. Raises `UserError` for slots."""
+    """The recipe without layers, and initial weights, that only networks of the notation can be given.
+
+    Raises `UserError` for slots and dropout.
+    """
     if recipe.slots or recipe.dropout:
         wrong = "slots" if recipe.slots else "dropout"
         raise UserError(
             f"recipe.{wrong} is for networks of the notation, and this one is a module: give recipe=default, or set"
             f" recipe.{wrong}={'false' if recipe.slots else '0'}"
         )
-    return replace(recipe, norm=False, characters=False, auxiliary=0.0, shared_block=False, free_lr=1.0)
+    off: dict[str, Any] = {"norm": False, "characters": False, "auxiliary": 0.0, "shared_block": False}
+    return replace(recipe, **off, free_lr=1.0, init="torch")
 
 
 def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
+from textgen.dataset.cifar_files import CLASSES, SIDE
 from textgen.frames.settings import FrameTask
 
 
@@ -27,6 +28,16 @@ class CifarTask:
     shift: Annotated[StrictInt, Field(ge=0, le=16)]
     kind: Literal["cifar"] = "cifar"
     network: str = "resnet18"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images."""
+        return SIDE, SIDE
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The usual names of the classes; a copy may have others."""
+        return CLASSES[self.name]
 
 
 KINDS: dict[str, type[FrameTask] | type[CifarTask]] = {"video": FrameTask, "cifar": CifarTask}

@@ -11,10 +11,10 @@ from textgen.common import cli, hydra_app
 from textgen.common.validation import validate
 from textgen.schema.game import Game
 from train.common.figures import OTHER_PLACE
+from train.config.networks import permit_network
 from train.cost import plots, table
 from train.cost.report import build_report
 from train.cost.settings import Settings
-from train.folding.own_module import permit
 
 
 @hydra.main(version_base="1.3", config_path=hydra_app.CONFIG_PATH, config_name="cost")
@@ -24,8 +24,7 @@ def _main(config: DictConfig) -> None:
     for group in ("game", "network"):
         hydra_app.check_choice(group, c)
     s = validate(Settings, {key: value for key, value in c.items() if key != "game"})
-    if s.network and s.network.module:
-        permit(s.network.module)
+    permit_network(c, hydra_app.given_settings())
     game = validate(Game, c["game"], "game") if "game" in c else None
     with cli.open_report(s.out, s.plots, OTHER_PLACE, overwrite=s.overwrite) as write:
         report = build_report(s, game)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from train.config.tasks import CifarTask, Task
 from train.data.augmented import AugmentedSource
 from train.data.real import MixedSource, RealData, load_real_data
 from train.data.sources import DeviceSplit, LiveSource, Source, to_device
+
+CIFAR_TRAINING_IMAGES = 50_000  # of CIFAR-10 and of CIFAR-100
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,14 @@ def define_task(
     )
 
 
+def task_of_dataset(task: Task, imported: Dataset) -> TrainingTask:
+    """A `task` whose data set is open."""
+    train = imported.splits["train"]
+    size = train.images.shape[1], train.images.shape[2]
+    augment = task if isinstance(task, CifarTask) and (task.flip or task.shift) else None
+    return TrainingTask(task.kind, task.name, imported.classes, size, "", len(train.labels), None, imported, augment)
+
+
 def _define_from_files(task: Task, files: Files, data_dir: Path, seed: int, rebuild: bool) -> TrainingTask:
     if isinstance(task, FrameTask):
         imported = _open_frames(task, files, data_dir, rebuild)
@@ -162,10 +173,10 @@ def _define_from_files(task: Task, files: Files, data_dir: Path, seed: int, rebu
         imported = import_cifar(
             files.path, data_dir, kind=task.name, validation=task.validation, seed=seed, rebuild=rebuild
         )
-    train = imported.splits["train"]
-    size = train.images.shape[1], train.images.shape[2]
-    augment = task if isinstance(task, CifarTask) and (task.flip or task.shift) else None
-    return TrainingTask(task.kind, task.name, imported.classes, size, "", len(train.labels), None, imported, augment)
+        if (given := imported.manifest["given"]["train"]) != CIFAR_TRAINING_IMAGES:
+            whole = f"{CIFAR_TRAINING_IMAGES:,}"
+            print(f"note: path={files.path} holds {given:,} of the {whole} training images", file=sys.stderr)
+    return task_of_dataset(task, imported)
 
 
 def _open_frames(task: FrameTask, files: Files, data_dir: Path, rebuild: bool) -> Dataset:
@@ -190,8 +201,9 @@ def open_data(
     workers: int | None,
     rebuild: bool,
     real: RealSettings | None,
+    seed: int = 0,
 ) -> TaskData:
-    """Load the images of `task`, and build the data set where it is missing.
+    """Load the images of `task`, and build the data set where it is missing. `seed` moves and mirrors images.
 
     Raises `UserError` for real crops that do not fit the task.
     """
@@ -210,7 +222,7 @@ def open_data(
     splits = dataset.splits
     train: Source = LiveSource(renderer, task.train_images, device) if renderer else to_device(splits["train"], device)
     if isinstance(train, DeviceSplit) and task.augment:
-        train = AugmentedSource(train, flip=task.augment.flip, shift=task.augment.shift, seed=0)
+        train = AugmentedSource(train, flip=task.augment.flip, shift=task.augment.shift, seed=seed)
     data = TaskData(
         train=train,
         val=to_device(splits["val"], device),

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from textgen.common import hydra_app
 from textgen.common.validation import validate
-from train.config.networks import permit_network
+from train.config.networks import take_network
 from train.evaluate.report import write_evaluation
 from train.evaluate.settings import Settings
 
@@ -16,7 +16,7 @@ from train.evaluate.settings import Settings
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)
-    permit_network(c)
+    take_network(c, hydra_app.given_settings())
     print(write_evaluation(validate(Settings, c)), flush=True)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from textgen.common.atomic import OTHER_OUT, atomic_folder
 from textgen.common.errors import UserError
+from textgen.frames.preparation import MEAN
 from train.common import machine
 from train.evaluate.crops import (
     LabelledCrops,
@@ -65,6 +66,8 @@ def choose_crops(s: Settings) -> dict[str, LabelledCrops]:
     if s.dataset is not None:
         return {"test": load_dataset_crops(s.dataset, s.split)}
     network = load(s.run)
+    if s.real is not None and (s.run / MEAN).exists():
+        raise UserError(f"{s.run} takes frames without their mean: real={s.real} has it; leave real= out")
     if s.real is not None:
         definition = load_run_definition(s.run)
         return {"test": load_real_crops(s.real, network, definition.game.parse_spec() if definition else None)}

@@ -24,7 +24,7 @@ from train.export.runners import (
 from train.export.settings import Settings
 from train.folding.arithmetic import Form
 from train.inference.classifier import available_forms, build_classifier, example_crops, export_onnx, export_program
-from train.inference.network import CropArray, Network, load
+from train.inference.network import CropArray, Network, load, weights_path
 from train.inference.onnx_file import OPSET, require, with_metadata, with_opset
 from train.inference.quantize import Calibration, mean_divergence, quantize_onnx, whole_batches
 from train.runs.finished_runs import calibration_crops, load_result, load_run_data
@@ -56,7 +56,7 @@ def export(s: Settings) -> dict[str, Any]:
     file = s.file
     _check_settings(s)
     network = load(s.run)
-    if (mean := s.run / MEAN).exists():
+    if (mean := weights_path(s.run).parent / MEAN).exists():
         print(f"note: this network takes frames without their mean, {mean}: subtract it and add 128", file=sys.stderr)
     with machine.torch_threads(s.threads), atomic_file(file, OTHER_OUT) as write:
         data = load_run_data(s.run, network, data_dir=s.data_dir, path=s.path)

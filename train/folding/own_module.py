@@ -6,6 +6,7 @@ because a file says so.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 import sys
@@ -14,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textgen.common.cli import FILE_ERRORS
 from textgen.common.errors import UserError
 
 if TYPE_CHECKING:  # PyTorch is imported where networks are built
     from torch import nn
 
 BUILT_IN = {"resnet18": "train.models.resnet:resnet18"}
-DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _permitted: set[str] = set(BUILT_IN)  # the names that the command line has given
 
 
@@ -49,10 +51,25 @@ class OwnModule:
 
         from train.folding.fold_model import fold_model  # noqa: PLC0415
 
-        net = self._load()(classes, **self.arguments)
+        create = self._load()
+        try:
+            net = create(classes, **self.arguments)
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                raise  # within the user's code
+            raise UserError(f"network={self.describe()} cannot be called so: {error}") from None
         if not isinstance(net, nn.Module):
             raise UserError(f"network={self.name} gives {type(net).__name__}: it has to give a torch.nn.Module")
         return net if fold == 1 else fold_model(net, fold, (3, *size))
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the file that the class or function is written in, so that a changed one is another network.
+
+        None for built-in networks and for modules without a file. Raises `UserError` as `build` does.
+        """
+        module = sys.modules.get(self._load().__module__)
+        file = getattr(module, "__file__", None)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and self.name not in BUILT_IN else None
 
     def _load(self) -> Callable[..., Any]:
         if self.name not in _permitted:
@@ -69,23 +86,35 @@ def permit(name: str) -> None:
 
 
 def import_dotted(name: str, option: str) -> Callable[..., Any]:
-    """What "my.module:thing" names, imported as Python finds it from the current folder. Raises `UserError`.
+    """What "my.module:thing" or "my.module:Class.thing" names, imported as Python finds it from the current folder.
 
-    What goes wrong within the module is the user's, with its traceback.
+    `option` is the setting, for messages. Raises `UserError`. What goes wrong within the module is the user's, with its
+    traceback.
     """
     if not DOTTED.fullmatch(name):
-        raise UserError(f"{option}={name}: write a module and a name in it, such as my.module:Net")
-    module, _, attribute = name.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
+        raise UserError(f"{option}={name}: write a module and a name in it, such as my.module:thing")
+    module, _, attributes = name.partition(":")
+    here = str(Path.cwd())
+    if not {here, ""} & {*sys.path}:
         sys.path.insert(0, here)  # as python -m has it, and a console script has not
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        found = call_users_code(f"{option}={name}", importlib.import_module, module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # a module that the user's own module imports
         raise UserError(
-            f"{option}={name}: there is no module {error.name}; give its folder as PYTHONPATH, or run this there"
+            f"{option}={name}: there is no module {error.name} in {here}, PYTHONPATH or the environment"
         ) from None
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute, None)
     if not callable(found):
-        raise UserError(f"{option}={name}: module {module} has no class or function {attribute}")
+        raise UserError(f"{option}={name}: module {module} has no class or function {attributes}")
     return found  # type: ignore[no-any-return]
+
+
+def call_users_code(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of the user's. Errors that a command tells in one line become others, with their traceback."""
+    try:
+        return function(*arguments)
+    except (*FILE_ERRORS, BrokenPipeError, UserError) as error:
+        raise RuntimeError(f"{what} failed: {type(error).__name__}: {error}") from error

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from textgen.common.errors import UserError
 from train.data.sources import as_tensor
-from train.folding.own_module import OwnModule
-from train.inference.network_file import parse_layers, read_network_file, weights_path
+from train.folding.own_module import BUILT_IN, OwnModule
+from train.inference.network_file import NetworkFile, parse_layers, read_network_file, weights_path
 from train.metrics.predict import BATCH, predict
 from train.models.notation import Layer, build
 
@@ -101,6 +101,8 @@ def load(path: str | Path) -> Network:
     """
     file = read_network_file(path)
     sizes: dict[str, Any] = {"size": file.size, "classes": len(file.classes), "fold": file.fold}
+    if file.own and file.own.name in BUILT_IN:
+        _check_shapes(path, file, sizes)
     net = file.own.build(**sizes) if file.own else build(file.layers, **sizes)
     try:
         net.load_state_dict({name: torch.from_numpy(weight) for name, weight in file.weights.items()})
@@ -108,3 +110,21 @@ def load(path: str | Path) -> Network:
         raise UserError(f"network {path} does not fit its module: {' '.join(str(error).split())}") from None
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Network(net.eval(), file.arch, file.pool, file.size, file.classes, file.fold, file.own)
+
+
+def _check_shapes(path: str | Path, file: NetworkFile, sizes: dict[str, Any]) -> None:
+    """Raise `UserError` unless the weights have the shapes of the network that the file claims to be.
+
+    They are compared before any memory is taken: a file may claim any width.
+    """
+    assert file.own is not None
+    try:
+        with torch.device("meta"):
+            net = file.own.build(**sizes)
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"network {path} is damaged: {' '.join(str(error).split())}") from None
+    needed = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(weight.shape) for name, weight in file.weights.items()}
+    if needed != found:
+        differs = sorted(name for name in {*found, *needed} if found.get(name) != needed.get(name))
+        raise UserError(f"network {path} is damaged: {differs[0]} has another size than {file.own.describe()}")

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from textgen.common import hydra_app
 from textgen.common.validation import validate
-from train.config.networks import permit_network
+from train.config.networks import take_network
 from train.predict.readouts import check_repeated_names
 from train.predict.run import predict
 from train.predict.settings import Settings
@@ -18,7 +18,7 @@ from train.predict.settings import Settings
 def _main(config: DictConfig) -> None:
     check_repeated_names(hydra_app.given_settings())
     c = hydra_app.to_plain(config)
-    permit_network(c)
+    take_network(c, hydra_app.given_settings())
     print(predict(validate(Settings, c)), flush=True)
 
 

@@ -21,6 +21,7 @@ import yaml
 from textgen.common.array_types import F32, U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import resize
+from textgen.frames.preparation import MEAN
 from textgen.spec.parser import Spec
 from train.inference.cpu.compiled import CompiledNetwork
 from train.inference.network_file import NetworkFile, read_network_file, slot_parameters, weights_path
@@ -67,15 +68,20 @@ class Predictor:
         device: str = "cpu",
         threads: int = 1,
         threshold: float | None = None,
+        prepared: bool = False,
     ) -> Predictor:
         """Load a run's folder, or a `model.safetensors`.
 
         `engine` is "fused" (machine code for this processor, or one kernel on a GPU), "onnxruntime", "eager" (PyTorch)
         or "auto": the fused code, where it can run the network. `device` is "cpu", "cuda" or "cuda:1". `threshold` None
         is that of the run's validation crops (`unsure_below` in its result.json), 0 if it has none. Raises `UserError`
-        for what is no run, and for an engine that is not installed or cannot run the network.
+        for what is no run, and for an engine that is not installed or cannot run the network; and for a network of a
+        task on video that takes frames without their mean, unless crops come `prepared`
+        (`textgen.frames.preparation.Preparation`).
         """
         path = Path(run).expanduser()
+        if not prepared and (mean := weights_path(path).parent / MEAN).exists():
+            raise UserError(f"{run} takes frames without their mean, {mean}: give such a run to foldtext cascade")
         return cls(read_network_file(path), path, engine, device, threads, threshold)
 
     def __call__(self, crops: U8 | Iterable[U8]) -> list[Prediction]:

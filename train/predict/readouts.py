@@ -18,9 +18,7 @@ import yaml
 from textgen.common.errors import UserError
 from textgen.footage.regions import NAME, Region
 from textgen.footage.smoothing import Kind, guess_kind
-from textgen.frames.preparation import MEAN
 from textgen.spec.values import OTHER
-from train.inference.network_file import weights_path
 from train.predict.predictor import UNSURE, Predictor
 from train.predict.settings import Settings, Smoothing
 
@@ -99,8 +97,6 @@ def load_readouts(settings: Settings, regions: Sequence[Region]) -> list[Readout
     readouts = []
     for name, region, run in named:
         if run not in loaded:
-            if (mean := weights_path(run).parent / MEAN).exists():
-                raise UserError(f"{run} reads frames without their mean, {mean}: give such a run to foldtext cascade")
             loaded[run] = Predictor.load(
                 run,
                 engine=settings.engine,

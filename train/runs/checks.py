@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -35,12 +35,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     Prints the classes that the validation or test images of a folder lack.
     """
     arch, pool = resolve_architecture(settings, task.arch, task.size)
-    network = resolve_network(settings, task.arch, task.size)
-    sizes: dict[str, Any] = {"size": task.size, "classes": len(task.classes)}
-    if isinstance(network, OwnModule):
-        _check_module(network, settings.fold, sizes)
-    else:
-        build(network, fold=settings.fold, **sizes)
+    network = check_network(settings, task.arch, task.size, len(task.classes))
     if (recipe.slots or recipe.shared_block) and not isinstance(network, OwnModule):
         check_slots(network, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
@@ -49,9 +44,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     if settings.teacher:
         check_teacher(settings.teacher, task)
     if recipe.needs_start and not settings.start:
-        raise UserError(
-            f"recipe={recipe.name} goes on from a trained network: give start=…, a run's folder or a model.safetensors"
-        )
+        raise UserError(_needs_start(recipe))
     if settings.start:
         check_start(settings.start, task, network, arch=arch, pool=pool, fold=settings.fold, recipe=recipe)
         if recipe.distill and not settings.teacher:
@@ -65,8 +58,8 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
         )
 
 
-def check_task(settings: Settings, definition: DatasetDefinition | None, task: Task | None) -> None:
-    """Raise `UserError` for settings of data that contradict each other, before any file is read."""
+def check_task(settings: Settings, recipe: Recipe, definition: DatasetDefinition | None, task: Task | None) -> None:
+    """Raise `UserError` for whatever can be known to be wrong before the files of a task are read, which takes long."""
     if task is None:
         return
     given = {
@@ -77,19 +70,37 @@ def check_task(settings: Settings, definition: DatasetDefinition | None, task: T
     }
     if wrong := next((option for option, value in given.items() if value is not None), None):
         raise UserError(f"{wrong}… and task={task.name} are two kinds of images: give one of them")
+    check_network(settings, "", (task.size[0], task.size[1]), len(task.classes))
+    loggers.check(settings.log)
+    if recipe.needs_start and not settings.start:
+        raise UserError(_needs_start(recipe))
 
 
-def _check_module(network: OwnModule, fold: int, sizes: dict[str, Any]) -> None:
+def check_network(settings: Settings, arch: str, size: tuple[int, int], classes: int) -> tuple[Layer, ...] | OwnModule:
+    """The network of a run, which is known before any image is. Raises `UserError` for one that cannot be built."""
+    network = resolve_network(settings, arch, size)
+    if isinstance(network, OwnModule):
+        _check_module(network, settings.fold, size, classes)
+    else:
+        build(network, fold=settings.fold, size=size, classes=classes)
+    return network
+
+
+def _needs_start(recipe: Recipe) -> str:
+    return f"recipe={recipe.name} goes on from a trained network: give start=…, a run's folder or a model.safetensors"
+
+
+def _check_module(network: OwnModule, fold: int, size: tuple[int, int], classes: int) -> None:
     """Raise `UserError` for a module that cannot be built or folded, or does not give logits for all classes."""
-    size, classes = sizes["size"], sizes["classes"]
-    net = network.build(fold=fold, **sizes).to("meta").eval()
+    net = network.build(size=size, classes=classes, fold=fold).eval()
     with torch.no_grad():
         try:
-            shape = tuple(net(torch.empty(2, 3 * fold, *size, device="meta")).shape)
+            shape = tuple(net(torch.zeros(2, 3 * fold, *size)).shape)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
             raise UserError(
                 f"network={network.name} does not take images (b, 3, {size[0]}, {size[1]}):"
-                f" {' '.join(str(error).split())}"
+                f" {' '.join(str(error).split())} ({place.filename}, line {place.lineno})"
             ) from None
     if shape != (2, fold * classes):
         raise UserError(

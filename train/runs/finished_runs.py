@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from pydantic import dataclasses as checked
 
 from textgen.common.errors import UserError
 from textgen.common.validation import Seed, UserPath, validate
+from textgen.dataset.store import Dataset, open_dataset
 from textgen.schema.definition import DatasetDefinition, parse_definition
 from train.config.settings import DataKind
-from train.config.tasks import parse_task
-from train.data.tasks import Files, TaskData, define_task, open_data
+from train.config.tasks import Task, parse_task
+from train.data.tasks import Files, TaskData, define_task, open_data, task_of_dataset
 from train.inference.network import Network
 
 SHOWN = 6  # runs that a message names
@@ -84,8 +86,12 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
         raise UserError(f"path={path} is for runs with data=folder, this one has data={kind}: leave it out")
     definition = load_run_definition(run)
     folder = data_dir or settings.data_dir
-    files = Files(path) if path else Files(settings.path, settings.source, settings.labels)
-    task = define_task(kind, definition, files, folder, task=from_files, seed=settings.data_seed)
+    if from_files and not path and (own := _own_dataset(run, from_files, folder)):
+        task = task_of_dataset(from_files, own)  # without reading a video again
+    else:
+        files = Files(path) if path else Files(settings.path, settings.source, settings.labels)
+        task = define_task(kind, definition, files, folder, task=from_files, seed=settings.data_seed)
+    task = replace(task, augment=None)
     if (task.size, task.classes) != (network.size, network.classes):
         raise UserError(
             f"the crops of {task.name} are {task.size[0]}×{task.size[1]} of {len(task.classes)} classes, those of {run}"
@@ -100,6 +106,12 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
             file=sys.stderr,
         )
     return data
+
+
+def _own_dataset(run: Path, task: Task, data_dir: Path) -> Dataset | None:
+    """The data set that a run of a task was trained on, if it is still there."""
+    path = data_dir / task.name / str(load_result(run).get("dataset_hash"))[:16]
+    return open_dataset(path) if path.is_dir() else None
 
 
 def load_config(run: Path) -> dict[str, Any]:

@@ -48,9 +48,9 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
 
 
 def _describe_module(settings: Settings) -> list[Any]:
-    """The module that a network is, if the notation cannot express it; its code is the user's, and not part of it."""
+    """The module that a network is, if the notation cannot express it, with the digest of its code."""
     own = settings.network.own if settings.network else None
-    return [own.name, dict(own.arguments)] if own else []
+    return [own.name, dict(own.arguments), own.digest()] if own else []
 
 
 def compared_settings(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from train.config.settings import Settings
 from train.config.tasks import parse_task
 from train.data.real import RealData, describe_real
 from train.data.tasks import Files, TaskData, TrainingTask, define_task, open_data
-from train.folding.own_module import OwnModule, permit
+from train.folding.own_module import OwnModule
 from train.inference.network import Network, load, weights_path
 from train.metrics.confidence import unsure_below
 from train.metrics.evaluate import Evaluation, evaluate
@@ -53,20 +53,18 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns what `result.json` holds. Raises `UserError` for wrong settings before anything is rendered; a folder of
     crops is imported before some of the checks, because these need its classes and sizes.
     """
-    config = with_network(config)
+    config = with_network(config, ())
     return run_validated(config, Settings.from_config(config))[1]
 
 
 def run_validated(config: Mapping[str, Any], settings: Settings) -> tuple[Path, dict[str, Any]]:
     """`run`, where `settings` are those of `config`, validated already; also returns the run's folder."""
-    recipes_data = parse_recipe(config["recipe"]).data  # validates the recipe before anything is imported
+    parsed = parse_recipe(config["recipe"])  # validates the recipe before anything is imported
     from_files = parse_task(config)
-    kind = settings.data or recipes_data
-    if settings.network and settings.network.module:
-        permit(settings.network.module)
+    kind = settings.data or parsed.data
     device = machine.select_device(settings.device)
     definition = parse_definition(config, settings.data_seed) if "game" in config else None
-    check_task(settings, definition, from_files)
+    check_task(settings, parsed, definition, from_files)
     task = define_task(
         kind,
         definition,
@@ -89,6 +87,7 @@ def run_validated(config: Mapping[str, Any], settings: Settings) -> tuple[Path, 
             workers=settings.workers,
             rebuild=settings.rebuild,
             real=settings.real_settings,
+            seed=settings.seed,
         )
         try:
             training = _Run.of(config, settings, recipe, task, data, device)

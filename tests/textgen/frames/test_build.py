@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from clips import HEADER, SIZE, coded, decoded, rows_of, task, write_clip, write_table
+from coded_clips import HEADER, SIZE, coded, decoded, rows_of, task, write_clip, write_table
 from PIL import Image
 
 from textgen.common.errors import UserError
@@ -216,7 +216,7 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None
     table = write_table(tmp_path / "labels.csv", rows_of(range(0, 1500, 2)))
     script = (
         "import textgen.frames.decode as decode; decode.SAVE_EVERY = 0.02;"
-        "from pathlib import Path; from clips import task; from textgen.frames.build import ensure_frames;"
+        "from pathlib import Path; from coded_clips import task; from textgen.frames.build import ensure_frames;"
         f"print(ensure_frames(task(size=(96, 160)), Path({str(clip)!r}), Path({str(table)!r}), Path('killed')).hash)"
     )
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path.cwd()}"}
@@ -283,7 +283,7 @@ def test_a_table_of_every_fifth_frame_needs_the_step(clip: Path, tmp_path: Path)
     dataset = ensure_frames(task(step=5), clip, table, tmp_path / "data")
     assert dataset.splits["train"].labels.tolist() == [int(f in PRESENT) for f in range(155, 183, 5)]
     table.with_name("t.csv.json").write_text('{"every": 5, "first": 100, "last": 180}')
-    assert "about frames 100 to 180, and the task takes 0 to 243: give task.range=[100,181]" in refused(
+    assert "about frames 100 to 180, and the task takes 0 to 180: give task.range=[100,181]" in refused(
         clip, table, tmp_path / "part", step=5
     )
     part = ensure_frames(task(step=5, range=(100, 181)), clip, table, tmp_path / "part")
@@ -299,7 +299,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
         clip = write_clip(tmp_path / f"{frames}.mp4", frames)
         table = write_table(tmp_path / f"{frames}.csv", rows_of(range(0, frames, 2)))
         script = (
-            "import re, sys; from pathlib import Path; from clips import task;"
+            "import re, sys; from pathlib import Path; from coded_clips import task;"
             "from textgen.frames.build import ensure_frames; from textgen.frames.settings import Split;"
             f"ensure_frames(task(size=(96, 160), split=Split(3, (1,), (2,), (3,))), Path({str(clip)!r}),"
             f" Path({str(table)!r}), Path('out'));"

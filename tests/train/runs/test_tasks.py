@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from cifar_copies import CLASSES, Sample, write_python
-from conftest import Ended, Run, composed
+from conftest import Ended, Run
 from torch import nn
 
 from textgen.common.errors import UserError
+from train.config.compose import compose
 from train.config.recipe import fit_recipe
 from train.data.augmented import AugmentedSource
 from train.data.sources import DeviceSplit
@@ -25,7 +26,7 @@ from train.runs.run import run
 from train.trainer.schedule import learning_rate_factor
 
 sys.path.append(str(Path(__file__).parents[2] / "textgen" / "frames"))
-from clips import coded, rows_of, write_table
+from coded_clips import coded, rows_of, write_table
 from videos import write_video
 
 MODULE = """
@@ -110,16 +111,29 @@ def test_a_video_task_trains_and_its_run_finds_its_frames_again(here: Path, prog
     (here / "clip.mp4").unlink()  # as on a machine that has the data set alone
     moved = next((here / "data" / "video").glob("[0-9a-f]*"))
     assert load_run_data(here / "run", network, path=moved).hash == data.hash
-    sweep = program("train", "-m", "task=video", f"path={moved}", "fold=1,2", "epochs=1", "threads=1")
+    sweep = program(
+        "train", "-m", "task=video", "task.subtract_mean=true", f"path={moved}", "fold=1,2", "epochs=1", "threads=1"
+    )
     assert (sweep.code, sweep.out.count("test accuracy")) == (0, 2), sweep.err
-    again = program("train", "task=video", f"path={moved}", "recipe=paper", "epochs=1", "threads=1", "out=run2")
+    other = program("train", "task=video", "task.object=car", f"path={moved}", "epochs=1")
+    assert 'was built with task.object="person"' in other.err
+    again = program(
+        "train",
+        "task=video",
+        "task.subtract_mean=true",
+        f"path={moved}",
+        "recipe=paper",
+        "epochs=1",
+        "threads=1",
+        "out=run2",
+    )
     assert again.code == 0, again.err
 
 
 def test_what_does_not_belong_to_a_task_is_refused(here: Path) -> None:
     def refused(*given: str) -> str:
         with pytest.raises(UserError) as error:
-            run(composed(*given))
+            run(compose(*given))
         return error.value.summary
 
     assert "task=video needs source=… and labels=…" in refused("task=video", "source=a.mp4")
@@ -133,7 +147,7 @@ def test_what_does_not_belong_to_a_task_is_refused(here: Path) -> None:
 
 
 def test_recipe_paper_has_noscopes_settings_and_the_codes_for_cifar() -> None:
-    paper = composed("task=coral", "recipe=paper")["recipe"]
+    paper = compose("task=coral", "recipe=paper")["recipe"]
     video = fit_recipe(paper, game="mine", kind="video", fold=4, train_images=1000)
     assert (video.optimizer, video.lr, video.dropout, video.batch, video.epochs) == ("rmsprop", 6.6e-4, 0.25, 128, 50)
     folder = fit_recipe(paper, game="night", kind="folder", fold=1, train_images=1000)
@@ -164,7 +178,7 @@ def test_a_module_trains_on_cifar_folded_with_its_teacher(cifar: Path, program: 
     for name, fold in (("f1", 1), ("f2", 2)):
         result = json.loads((runs[name] / "result.json").read_text())
         assert (result["arch"], result["fold"]) == ("ownnets:Net", fold)
-        assert result["val_accuracy"] > 0.3 or fold == 2
+        assert result["val_accuracy"] > {"f1": 0.3, "f2": 0.12}[name]  # a tenth by chance
         losses = [json.loads(line)["train_loss"] for line in (runs[name] / "metrics.jsonl").read_text().splitlines()]
         assert losses[-1] < losses[0]
 
@@ -172,6 +186,17 @@ def test_a_module_trains_on_cifar_folded_with_its_teacher(cifar: Path, program: 
 def test_a_file_cannot_have_a_module_imported(cifar: Path, program: Run) -> None:
     marker = cifar.parent / "imported"
     (cifar.parent / "hostile.py").write_text(f"open({str(marker)!r}, 'w').close()\nfrom ownnets import Net\n")
+    (cifar.parent / "mine" / "task").mkdir(parents=True)
+    file = "defaults: [cifar10, _self_]\nnetwork: 'hostile:Net'\n"
+    (cifar.parent / "mine" / "task" / "theirs.yaml").write_text(file)
+    ended = program("train", "--config-dir=mine", "task=theirs", f"path={cifar}", "epochs=1")
+    assert (ended.code, "task.network=hostile:Net: it is one of coral" in ended.err) == (2, True)
+    (cifar.parent / "mine" / "task" / "theirs.yaml").write_text(
+        "# @package _global_\ndefaults: [cifar10@task, _self_]\n"
+        "network: {name: a, module: 'hostile:Net', arguments: {}}\n"
+    )
+    ended = program("train", "--config-dir=mine", "task=theirs", f"path={cifar}", "task.validation=100", "epochs=1")
+    assert (ended.code, "add network=hostile:Net if you trust it" in ended.err) == (2, True)
     net = import_dotted("ownnets:Net", "network")(10)
     network = Network(net, "", "", (32, 32), tuple(CLASSES["cifar10"]), 1, OwnModule("hostile:Net"))
     (cifar.parent / "model.safetensors").write_bytes(network.to_bytes())
@@ -199,11 +224,49 @@ def test_runs_of_a_module_are_evaluated_exported_and_read_with_if_named(cifar: P
     assert json.loads(cost.out)["networks"][0]["layers"][0]["channels"] == [3, 4]
 
 
+def test_a_changed_module_is_another_network(cifar: Path, program: Run) -> None:
+    given = ["task=cifar10", f"path={cifar}", "task.validation=100", "network=ownnets:Net", "epochs=1", "threads=1"]
+    assert "done before" not in program("train", *given).out
+    assert "done before" in program("train", *given).out
+    changed = (cifar.parent / "ownnets.py").read_text().replace("width=4", "width=6")
+    (cifar.parent / "ownnets.py").write_text(changed)
+    ended = program("train", *given)
+    assert (ended.code, "done before" in ended.out) == (0, False), ended.err
+    wider = program("train", *given, "+network.arguments.width=5")
+    assert (wider.code, len(list(Path("runs").glob("cifar10*")))) == (0, 3), wider.err
+    ended = program("train", *given, "+network.arguments.depth=5")
+    assert "cannot be called so" in ended.err
+    ended = program("train", *given, "recipe.norm=true")
+    assert "recipe.norm is for networks of the notation" in ended.err
+    small = program("train", *[s for s in given if "network" not in s], "+network.arguments.width=2")
+    assert (small.code, "width" in (sorted(Path("runs").glob("cifar10*"))[0] / "config.yaml").read_text()) == (0, True)
+
+
+def test_settings_of_the_network_of_a_task_are_heard(here: Path) -> None:
+    config = compose("task=coral", "model.pool=2x2 stride 1")
+    assert (config["model"]["arch"], config["model"]["pool"]) == ("C16 C16 M F128 F", "2x2 stride 1")
+    with pytest.raises(UserError, match="model=padded is for games"):
+        compose("task=coral", "model=padded")
+    with pytest.raises(UserError, match="network=nothere: it is one of coral"):
+        compose("task=coral", "task.network=nothere")
+    assert compose("task=coral", "task.network=taipei")["model"]["arch"] == "C64 C64 M F32 F"
+    assert compose("task=coral", "network=taipei")["model"]["arch"] == "C64 C64 M F32 F"
+
+
+def test_a_file_that_claims_a_huge_resnet_takes_no_memory(here: Path) -> None:
+    net = OwnModule("resnet18", {"width": 4}).build(size=(32, 32), classes=10)
+    lying = OwnModule("resnet18", {"width": 100_000})
+    network = Network(net, "", "", (32, 32), tuple("0123456789"), 1, lying)
+    (here / "model.safetensors").write_bytes(network.to_bytes())
+    with pytest.raises(UserError, match="has another size than resnet18"):
+        load(here)
+
+
 def test_modules_that_are_none_are_refused(cifar: Path) -> None:
     def refused(name: str, *more: str) -> str:
         given = ["task=cifar10", f"path={cifar}", "task.validation=100", "epochs=1", f"network={name}", *more]
         with pytest.raises(UserError) as error:
-            run(composed(*given))
+            run(compose(*given))
         return error.value.summary
 
     assert "does not take images (b, 3, 32, 32)" in refused("ownnets:no_images")
