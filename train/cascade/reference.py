@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
-from textgen.footage.regions import Region, parse_regions
+from textgen.footage.regions import Region
 from textgen.frames.label_table import LabelTable, read_label_table
 from textgen.frames.settings import FrameTask
 from train.detectors.detection import Detection, Detector
-from train.detectors.load import load_detector
+from train.detectors.options import DetectorOptions
 
 DELAY = "delay:"
 MAX_DELAY = 60.0  # seconds a frame
@@ -58,33 +58,25 @@ class DelayReference:
 class DetectorReference:
     """A detector: "present" where it finds an object `wanted` with at least a `confidence`.
 
-    With a `region` (left, top, width, height), in pixels or fractions of a frame, only objects whose centre is in it
-    count.
+    Of `options` the region counts.
     """
 
     needs_pixels = True
 
-    def __init__(
-        self, name: str, detector: Detector, wanted: str, confidence: float, region: Sequence[float] | None = None
-    ):
-        self.name = name
-        self._detector, self._wanted, self._confidence, self._region = detector, wanted, confidence, region
-        self._place: Region | None = None
+    def __init__(self, detector: Detector, wanted: str, confidence: float, options: DetectorOptions):
+        self.name = detector.name
+        self._detector, self._wanted, self._confidence, self._options = detector, wanted, confidence, options
 
     def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
         """Raises `UserError` for a region that is not within the frames, which are all of one size."""
-        if self._region is not None and self._place is None:
-            height, width = frames[0].shape[:2]
-            self._place = parse_regions({"region": self._region}, (height, width))[0]
-        return [any(map(self._counts, of_frame)) for of_frame in self._detector(frames)]
+        height, width = frames[0].shape[:2]
+        region = self._options.find_region((height, width))
+        return [any(self._counts(found, region) for found in of_frame) for of_frame in self._detector(frames)]
 
-    def _counts(self, found: Detection) -> bool:
+    def _counts(self, found: Detection, region: Region | None) -> bool:
         if found.object_name != self._wanted or found.confidence < self._confidence:
             return False
-        if self._place is None:
-            return True
-        x, y = (found.xmin + found.xmax) / 2 - self._place.left, (found.ymin + found.ymax) / 2 - self._place.top
-        return 0 <= x < self._place.width and 0 <= y < self._place.height
+        return region is None or found.has_centre_in(region)
 
 
 def parse_delay(reference: str) -> float | None:
@@ -114,19 +106,17 @@ def load_delay(delay: float, labels: Path | None, task: FrameTask) -> DelayRefer
 
 
 def load_detector_reference(
-    text: str, wanted: str, confidence: float, *, threads: int, options: Mapping[str, Any]
+    text: str, wanted: str, confidence: float, *, threads: int, options: DetectorOptions
 ) -> DetectorReference:
-    """The reference of a detector of `train.detectors`, by its `text`; `options` are those of `load_detector`, and
-    "region".
+    """The reference of a detector of `train.detectors`, by its `text`.
 
     Raises `UserError`, also for an object that the detector does not know.
     """
-    of_detector = {name: value for name, value in options.items() if name != "region"}
     try:
-        detector = load_detector(text, threads=threads, confidence=confidence, **of_detector)
+        detector = options.load(text, threads=threads, confidence=confidence)
     except UserError as error:
         raise UserError(str(error).replace("detector=", "reference=")) from None
     if detector.objects is not None and wanted not in detector.objects:
         shown = ", ".join(detector.objects[:8])
         raise UserError(f"object={wanted}: reference={text} knows {shown}; give object=…, one of them")
-    return DetectorReference(detector.name, detector, wanted, confidence, options.get("region"))
+    return DetectorReference(detector, wanted, confidence, options)

@@ -23,6 +23,7 @@ from train.cascade.thresholds import Promise
 from train.common.lines import find_format
 from train.config.tasks import parse_task
 from train.data.tasks import TaskData
+from train.detectors.options import DetectorOptions
 from train.inference.network import load
 from train.runs.finished_runs import load_config, load_result, load_run_data
 
@@ -88,8 +89,7 @@ def _load_reference(s: Settings, task: FrameTask) -> Reference | None:
     wanted = replace(task, object=s.object or task.object, threshold=threshold)
     if (delay := parse_delay(s.reference)) is not None:
         return load_delay(delay, s.labels, wanted)
-    given = asdict(s.reference_options) if s.reference_options else {}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = s.reference_options or DetectorOptions()
     return load_detector_reference(s.reference, wanted.object, threshold, threads=s.threads, options=options)
 
 

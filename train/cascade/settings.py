@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic import dataclasses as checked
 
 from textgen.common.errors import UserError
 from textgen.common.validation import Positive, UserPath
 from train.cascade.reference import parse_delay
-from train.detectors.detection import Channels, Pixels
+from train.detectors.options import DetectorOptions, Seconds
 from train.predict.predictor import Engine
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Side = Annotated[StrictInt, Field(ge=32, le=8192)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FIGURES = ("x", "a", "u")  # which are measured where there is a run
@@ -25,21 +23,6 @@ OF_RUN = (
 )
 OF_SOURCE = ("labels", "start", "end", "rate", "out")
 OF_REFERENCE = ("object", "reference_confidence", "reference_options")
-
-
-@checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ReferenceOptions:
-    """What a detector is given beside its name, as the settings of `train.label_video` of the same names.
-
-    With a `region`, only objects whose centre is in it count.
-    """
-
-    region: Annotated[tuple[StrictInt | float, ...], Field(min_length=4, max_length=4)] | None = None
-    size: Annotated[tuple[Side, ...], Field(min_length=2, max_length=2)] | None = None
-    names: tuple[str, ...] | None = None
-    pixels: Pixels | None = None
-    channels: Channels | None = None
-    overlap: Share | None = None
 
 
 def _as_text(value: Any) -> Any:
@@ -62,7 +45,7 @@ class Settings:
     labels: UserPath | None
     object: Annotated[str, Field(min_length=1)] | None
     reference_confidence: Annotated[float, Field(ge=0, le=1)] | None
-    reference_options: ReferenceOptions | None
+    reference_options: DetectorOptions | None
     fn: Share
     fp: Share
     confidence: Share

@@ -66,6 +66,17 @@ def _digest_end(lines: Path, offset: int) -> str:
         return hashlib.sha256(file.read(min(CHECKED, offset))).hexdigest()
 
 
+def find_state(out: Path, lines: Path, identity: Mapping[str, str], *, overwrite: bool) -> SavedState | None:
+    """The state of `load_state`; with `overwrite`, one that cannot go on is removed: the command begins again."""
+    try:
+        return load_state(out, lines, identity)
+    except UserError:
+        if not overwrite:
+            raise
+        state_path(out).unlink(missing_ok=True)
+        return None
+
+
 def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedState | None:
     """The state beside `out`, None if there is none or its file `lines` is gone.
 

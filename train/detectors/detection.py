@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from textgen.common.array_types import U8
+from textgen.footage.regions import Region
 
 Channels = Literal["rgb", "bgr"]  # the order that a model takes
 Pixels = Literal[1, 255]  # the largest value of a pixel that a model takes
@@ -20,6 +21,11 @@ class Detection(NamedTuple):
     ymin: float
     xmax: float
     ymax: float
+
+    def has_centre_in(self, region: Region) -> bool:
+        """Whether the centre of the box is within the `region`."""
+        x, y = (self.xmin + self.xmax) / 2 - region.left, (self.ymin + self.ymax) / 2 - region.top
+        return 0 <= x < region.width and 0 <= y < region.height
 
 
 class Detector(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textgen.common.errors import UserError
 from train.detectors.detection import Channels, Detector, Pixels
-from train.detectors.user_function import DOTTED
+from train.folding.own_module import DOTTED
 
 PEOPLE = "people"
 OVERLAP = 0.45

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
-import re
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from textgen.common.array_types import U8
-from textgen.common.cli import FILE_ERRORS
 from textgen.common.errors import UserError
 from train.detectors.detection import Detection
+from train.folding.own_module import call_users_code, import_dotted
 
-DOTTED = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 WANTED = "a list with, for each frame, a list of (object_name, confidence, xmin, ymin, xmax, ymax)"
 
 
@@ -32,11 +27,11 @@ class UserDetector:
 
     def __init__(self, text: str, confidence: float = 0.0):
         self.name, self._confidence = text, confidence
-        self._function = _import(text)
+        self._function = _load(text)
 
     def __call__(self, frames: Sequence[U8]) -> list[list[Detection]]:
         """The objects in each frame, RGB uint8 (H, W, 3). Raises `UserError` for a result of another form."""
-        results = _call(self.name, self._function, list(frames))
+        results = call_users_code(f"detector={self.name}", self._function, list(frames))
         try:
             results = [list(each) for each in results]
         except TypeError:
@@ -63,33 +58,14 @@ class UserDetector:
         return found
 
 
-def _import(text: str) -> Callable[..., Any]:
-    match = DOTTED.fullmatch(text)
-    if match is None:
-        raise UserError(f"detector={text}: write my.module:function")
-    module_name, name = match.groups()
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where the user's files are, as with python -m
-    try:
-        found: Any = _call(text, importlib.import_module, module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
-        raise UserError(
-            f"detector={text}: there is no module {error.name} in {Path.cwd()}, PYTHONPATH or the environment"
-        ) from None
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UserError(f"detector={text}: {module_name} has no {part}; give my.module:function")
-        found = getattr(found, part)
-    if not callable(found):
-        raise UserError(f"detector={text} is {_shorten(found)}: give a function of frames, or a class that has one")
-    if inspect.isclass(found) or _takes_nothing(found):
-        found = _call(text, found)
-        if not callable(found):
-            raise UserError(f"detector={text} gave {_shorten(found)}, which cannot be called with frames")
-    function: Callable[..., Any] = found
-    return function
+def _load(text: str) -> Callable[..., Any]:
+    found = import_dotted(text, "detector")
+    if not inspect.isclass(found) and not _takes_nothing(found):
+        return found
+    function = call_users_code(f"detector={text}", found)
+    if not callable(function):
+        raise UserError(f"detector={text} gave {_shorten(function)}, which cannot be called with frames")
+    return function  # type: ignore[no-any-return]
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:
@@ -100,14 +76,6 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
         return False
     takes = [each for each in parameters if each.kind is not each.KEYWORD_ONLY and each.kind is not each.VAR_KEYWORD]
     return all(each.default is not each.empty for each in takes)
-
-
-def _call(text: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call the user's code. Errors that a command tells in one line become others, which keep their traceback."""
-    try:
-        return function(*arguments)
-    except (*FILE_ERRORS, BrokenPipeError, UserError) as error:
-        raise RuntimeError(f"detector={text} failed: {type(error).__name__}: {error}") from error
 
 
 def _shorten(value: Any) -> str:

@@ -19,11 +19,10 @@ from textgen.common.errors import UserError
 from textgen.common.hydra_arguments import quote
 from textgen.common.progress import progress_bar
 from textgen.footage.frames import FrameReader, open_frames
-from textgen.footage.regions import Region, parse_regions
+from textgen.footage.regions import Region
 from train.common.lines import find_format, lines_path
-from train.common.resume import SavedState, identify_source, is_resumable, load_state, save_state, state_path
+from train.common.resume import SavedState, find_state, identify_source, is_resumable, save_state, state_path
 from train.detectors.detection import Detection, Detector
-from train.detectors.load import load_detector
 from train.label_video.settings import Settings
 from train.label_video.table import FORMATS, Counts, TableFile, about_path, write_about
 
@@ -31,7 +30,6 @@ SAVE_EVERY = 5.0  # seconds between two states on the disk
 BATCH_BYTES = 256 << 20  # of frames in memory, which limits a batch of large ones
 FORMAT = 1  # of the file beside the table
 VERSION = 1  # raised with every change of what the same command writes
-MAX_NAMES = 1 << 20  # bytes of a file of names
 SHOWN = 8  # objects that the last lines name
 
 
@@ -49,9 +47,9 @@ def label_video(settings: Settings) -> str:
             raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     detector = _load_detector(s)
     with open_frames(s.source, start=s.start, end=s.end) as reader:
-        region = _find_region(s, reader.size)
+        region = s.find_region(reader.size)
         identity = _identify(s, detector, region)
-        saved = _find_state(s, lines_path(s.out, form, hidden=True), identity)
+        saved = find_state(s.out, lines_path(s.out, form, hidden=True), identity, overwrite=s.overwrite)
         if saved is None:
             return _label(s, reader, detector, region, identity, None)
     print(f"{s.out} goes on at {saved.time:.2f} s, behind frame {saved.frame}", file=sys.stderr)
@@ -60,46 +58,13 @@ def label_video(settings: Settings) -> str:
 
 
 def _load_detector(s: Settings) -> Detector:
-    names = _read_names(s.names) if isinstance(s.names, Path) else s.names
-    detector = load_detector(
-        s.detector,
-        threads=s.threads,
-        confidence=s.confidence,
-        overlap=s.overlap,
-        size=None if s.size is None else (s.size[0], s.size[1]),
-        names=names,
-        pixels=s.pixels,
-        channels=s.channels,
-    )
+    detector = s.load(s.detector, threads=s.threads, confidence=s.confidence)
     known = detector.objects
     if known is not None and (unknown := [name for name in s.objects or () if name not in known]):
         raise UserError(
             f"objects=[{unknown[0]}]: detector={s.detector} knows {', '.join(known[:80])}{', …' * (len(known) > 80)}"
         )
     return detector
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    """The lines of a text file: the names of classes 0, 1, …"""
-    try:
-        if path.stat().st_size > MAX_NAMES:
-            raise UserError(f"names={path} has more than {MAX_NAMES:,} bytes: give a name in each line")
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-    except OSError as error:
-        raise UserError(f"names={path} cannot be read: {error.strerror}; give a list, or a file of names") from None
-    except UnicodeDecodeError:
-        raise UserError(f"names={path} is no text in UTF-8: give a name in each line") from None
-    while names and not names[-1]:
-        names = names[:-1]
-    if not names or not all(names):
-        raise UserError(f"names={path} has an empty line: give a name in each line")
-    return names
-
-
-def _find_region(s: Settings, size: tuple[int, int]) -> Region | None:
-    if s.region is None:
-        return None
-    return parse_regions({"region": s.region}, size)[0]
 
 
 def _identify(s: Settings, detector: Detector, region: Region | None) -> dict[str, str]:
@@ -112,17 +77,6 @@ def _identify(s: Settings, detector: Detector, region: Region | None) -> dict[st
         "region": repr(region),
         **{key: repr(getattr(s, key)) for key in (*settings, "batch")},
     }
-
-
-def _find_state(s: Settings, lines: Path, identity: dict[str, str]) -> SavedState | None:
-    """Where the same command was stopped; with overwrite=true, one that cannot go on begins again."""
-    try:
-        return load_state(s.out, lines, identity)
-    except UserError:
-        if not s.overwrite:
-            raise
-        state_path(s.out).unlink(missing_ok=True)
-        return None
 
 
 class _Labelling:
@@ -234,10 +188,7 @@ def _batches(s: Settings, frames: FrameReader, labelling: _Labelling, behind: in
 def _is_wanted(found: Detection, s: Settings, region: Region | None) -> bool:
     if s.objects is not None and found.object_name not in s.objects:
         return False
-    if region is None:
-        return True
-    x, y = (found.xmin + found.xmax) / 2 - region.left, (found.ymin + found.ymax) / 2 - region.top
-    return 0 <= x < region.width and 0 <= y < region.height
+    return region is None or found.has_centre_in(region)
 
 
 def _about(

@@ -15,7 +15,7 @@ from textgen.common.progress import progress_bar
 from textgen.footage.frames import Frame, FrameReader, open_frames
 from textgen.footage.regions import load_regions
 from train.common.lines import find_format, lines_path
-from train.common.resume import SavedState, is_resumable, load_state, save_state, state_path
+from train.common.resume import SavedState, find_state, is_resumable, save_state, state_path
 from train.predict.annotate import annotate, check_annotate
 from train.predict.predictor import UNSURE
 from train.predict.reading import Clock, FootageReader
@@ -48,7 +48,7 @@ def predict(settings: Settings) -> str:
         readouts = load_readouts(s, regions)
         joined = parse_join(s.join, readouts)
         identity = identify(s, readouts, joined)
-        saved = _find_state(s, lines, identity) if is_resumable(s.source) else None
+        saved = find_state(s.out, lines, identity, overwrite=s.overwrite) if is_resumable(s.source) else None
         if saved is None:
             summary = _read_all(s, reader, readouts, joined, identity, None)
     if saved is not None:
@@ -59,17 +59,6 @@ def predict(settings: Settings) -> str:
         annotate(s, readouts, joined)
         summary += f"\n{s.annotate}: the footage with boxes and values"
     return summary
-
-
-def _find_state(s: Settings, lines: Path, identity: dict[str, str]) -> SavedState | None:
-    """Where the same command was stopped; with overwrite=true, one that cannot go on begins again."""
-    try:
-        return load_state(s.out, lines, identity)
-    except UserError:
-        if not s.overwrite:
-            raise
-        state_path(s.out).unlink(missing_ok=True)
-        return None
 
 
 def _read_all(

@@ -74,8 +74,9 @@ def test_a_module_is_imported_only_when_it_is_named(write: Write, tmp_path: Path
     [
         ("", "own.other:found", "there is no module own.other in"),
         ("", "missing.detect:found", "there is no module missing in"),
-        ("", "own.detect:found", "own.detect has no found"),
-        ("found = 3", "own.detect:found", "own.detect:found is 3: give a function"),
+        ("", "own.detect:found", "module own.detect has no class or function found"),
+        ("", "own.detect:A.found", "module own.detect has no class or function A.found"),
+        ("found = 3", "own.detect:found", "module own.detect has no class or function found"),
         ("def found():\n    return 3", "own.detect:found", "gave 3, which cannot be called"),
     ],
 )
