@@ -129,7 +129,9 @@ def _collect(rows: Iterator[tuple[int | str, Sequence[Any]]], path: Path, task: 
 
 
 def _number(given: Any) -> float | None:
-    """A finite number; None for anything else."""
+    """A finite number; None for anything else, also for true and false."""
+    if isinstance(given, bool):
+        return None
     try:
         number = float(given)
     except (TypeError, ValueError, OverflowError):
@@ -167,8 +169,12 @@ def _read_csv(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Seq
                     yield reader.line_num, [row[place].strip() for place in places]
                 elif row:
                     raise UserError(f"labels={path}, line {reader.line_num} has {len(row)} of {len(header)} columns")
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"labels={path}, line {reader.line_num + 1} is no CSV in UTF-8: {error}") from None
+        except csv.Error as error:
+            raise UserError(f"labels={path}, line {reader.line_num + 1} is no CSV: {error}") from None
+        except UnicodeDecodeError as error:  # of a block that is read ahead: the line is not known
+            raise UserError(
+                f"labels={path} is no CSV in UTF-8 ({error.reason}): save it so, or name a Parquet file .parquet"
+            ) from None
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:
@@ -190,6 +196,10 @@ def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str,
 
 
 def _find_columns(header: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
+    if len(header) == 1 and (other := next((sign for sign in ";\t" if sign in header[0]), None)):
+        raise UserError(f"labels={path} has columns between {other!r}: separate them by commas")
+    if twice := [name for name in names if header.count(name) > 1]:
+        raise UserError(f"labels={path} has {header.count(twice[0])} columns {twice[0]!r}: leave one of them")
     if missing := [name for name in names if name not in header]:
         raise UserError(
             f"labels={path} has no column {missing[0]!r}; it has {', '.join(header) or 'none'}: give task.columns.…"
