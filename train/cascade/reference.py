@@ -71,7 +71,11 @@ class DetectorReference:
         """Raises `UserError` for a region that is not within the frames, which are all of one size."""
         height, width = frames[0].shape[:2]
         region = self._options.find_region((height, width))
-        return [any(self._counts(found, region) for found in of_frame) for of_frame in self._detector(frames)]
+        try:
+            answers = self._detector(frames)
+        except UserError as error:
+            raise UserError(str(error).replace("detector=", "reference=")) from None
+        return [any(self._counts(found, region) for found in of_frame) for of_frame in answers]
 
     def _counts(self, found: Detection, region: Region | None) -> bool:
         if found.object_name != self._wanted or found.confidence < self._confidence:
