@@ -30,6 +30,7 @@ from textgen.dataset.store import (
     open_dataset,
 )
 from textgen.footage.frames import URL
+from textgen.footage.picture_files import find_pattern
 from textgen.footage.video import NEEDS_PYAV
 from textgen.frames.chunks import Chunk, list_chunks
 from textgen.frames.decode import DecodedFrames, decode_frames
@@ -46,12 +47,12 @@ WRITTEN = 4096  # frames that are labelled and written at once
 def ensure_frames(task: FrameTask, source: Path, labels: Path, out: Path, *, rebuild: bool = False) -> Dataset:
     """The data set of `task` in `<out>/<name>/<hash>/`, built unless it exists, and verified.
 
-    `source` is a video file or a folder of pictures. Classes are "absent" and "present"; the text of a sample is the
-    number of its frame. Memory is bounded; the frames of a build that was stopped are kept beside the data set. Raises
-    `UserError` for a source, a table or settings that are wrong.
+    `source` is a video file, a folder of pictures or a pattern such as "shot_%05d.png". Classes are "absent" and
+    "present"; the text of a sample is the number of its frame. Memory is bounded; the frames of a build that was
+    stopped are kept beside the data set. Raises `UserError` for a source, a table or settings that are wrong.
     """
     source, labels = source.expanduser(), labels.expanduser()
-    if URL.match(str(source)) or not source.exists():
+    if URL.match(str(source)) or not (source.exists() or "%" in source.name):
         raise UserError(f"source={source} is no file or folder: give the video that labels={labels} is about")
     if not labels.is_file():
         raise UserError(f"labels={labels} is no file: give a table of {task.columns.frame}, … in CSV or Parquet")
@@ -239,7 +240,7 @@ def _hash(decides: dict[str, Any]) -> str:
 
 
 def _digest(path: Path) -> str:
-    """The xxh3 of a file, or of the files of a folder with their names."""
+    """The xxh3 of a file, or of the files of a folder or a pattern with their names."""
     digest = xxhash.xxh3_128()
     for file in _list_files(path):
         if file != path:
@@ -251,4 +252,6 @@ def _digest(path: Path) -> str:
 
 
 def _list_files(path: Path) -> Iterator[Path]:
-    return iter(sorted(file for file in path.iterdir() if file.is_file())) if path.is_dir() else iter([path])
+    if path.is_dir():
+        return iter(sorted(file for file in path.iterdir() if file.is_file()))
+    return iter([path] if path.exists() else find_pattern(path))

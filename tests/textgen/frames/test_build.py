@@ -211,6 +211,21 @@ def test_pictures_are_frames_too(table: Path, tmp_path: Path) -> None:
     assert [decoded(image) for image in dataset.splits["val"].images] == list(range(48, 56))
 
 
+def test_pictures_of_a_pattern_are_frames_too(table: Path, tmp_path: Path) -> None:
+    """As label_video takes them, whose last line names the command that trains on them."""
+    for index in range(64):
+        Image.fromarray(coded(index)).save(tmp_path / f"shot_{index:03}.png")
+    (tmp_path / "other_001.png").write_bytes(b"no picture")
+    pattern = tmp_path / "shot_%03d.png"
+    dataset = ensure_frames(task(size=SIZE), pattern, table, tmp_path / "data")
+    assert [decoded(image) for image in dataset.splits["val"].images] == list(range(48, 56))
+    Image.fromarray(coded(0)).save(tmp_path / "shot_048.png")
+    changed = ensure_frames(task(size=SIZE), pattern, table, tmp_path / "data")
+    assert decoded(changed.splits["val"].images[0]) == 0
+    with pytest.raises(UserError, match=r"no file fits the pattern .*none_%d\.png"):
+        ensure_frames(task(size=SIZE), tmp_path / "none_%d.png", table, tmp_path / "data")
+
+
 def test_a_killed_build_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "long.mp4", 1500)
     table = write_table(tmp_path / "labels.csv", rows_of(range(0, 1500, 2)))
