@@ -86,8 +86,9 @@ class _Labelling:
         self._s, self._identity = s, identity
         self.counts, self.decoded = Counts(), 0
         if saved is None:
-            for path in (state_path(s.out), about_path(s.out)):  # of rows that are gone
-                path.unlink(missing_ok=True)
+            state_path(s.out).unlink(missing_ok=True)  # of rows that are gone
+            if not s.out.exists():  # a table that is to be replaced keeps the file that says which frames it is about
+                about_path(s.out).unlink(missing_ok=True)
         else:
             try:
                 self.counts = Counts.from_json(saved.arrays["counts"].tobytes())
@@ -114,13 +115,14 @@ class _Labelling:
         self._saved = time.perf_counter()
 
     def close(self) -> None:
-        """Close the table; nothing is left of one without a whole batch."""
+        """Close the table; nothing is left of one that cannot go on."""
         self._table.close()
-        if self._state is None:
+        if not state_path(self._s.out).exists():
             self._table.path.unlink(missing_ok=True)
 
     def finish(self, about: dict[str, Any]) -> None:
-        """Put the table and the file beside it in their places."""
+        """Put the table and the file beside it in their places: at no time is there a table with another's file."""
+        self._s.out.unlink(missing_ok=True)
         write_about(self._s.out, about)
         self._table.finish()
         state_path(self._s.out).unlink(missing_ok=True)
@@ -157,6 +159,11 @@ def _label(
         labelling.save()
         again = "goes on" if state_path(s.out).exists() else "begins again"
         raise KeyboardInterrupt(f"stopped; the same command {again}") from None
+    except UserError:
+        raise
+    except Exception:  # of the user's detector
+        labelling.save()
+        raise
     else:
         if not labelling.counts.frames:
             raise UserError(f"no frame of {s.source} is chosen: change start={s.start}, end={s.end} or every={s.every}")

@@ -210,7 +210,7 @@ def test_a_stopped_command_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_an_existing_table_is_kept(clip: Path, tmp_path: Path) -> None:
+def test_an_existing_table_is_kept(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "a.csv"
     out.write_text("mine")
     with pytest.raises(UserError, match="exists: choose"):
@@ -218,6 +218,36 @@ def test_an_existing_table_is_kept(clip: Path, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     label_video(settings(source=clip, out=out, overwrite=True, every=50))
     assert names_in(out) == [(n, name) for n in range(0, COUNT, 50) for name, _ in boxes_of(n)]
+    before = about(out)
+    (tmp_path / "failing.py").write_text("def find(frames):\n    raise KeyError('broken')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(KeyError, match="broken"):
+        label_video(settings(source=clip, out=out, overwrite=True, detector="failing:find"))
+    assert about(out) == before  # without it, frames between the labelled ones would count as labelled
+    assert before["every"] == 50
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_an_error_early_in_a_video_leaves_what_is_labelled(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first state is due."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "early.py").write_text(
+        "import pathlib, blobs\nseen = []\n"
+        "def find(frames):\n"
+        "    seen.append(1)\n"
+        "    if len(seen) == 3 and not pathlib.Path('mended').exists():\n        raise KeyError('broken')\n"
+        "    return blobs.find_blobs(frames)\n"
+    )
+    again = settings(source=clip, out=tmp_path / "a.csv", detector="early:find")
+    with pytest.raises(KeyError, match="broken"):
+        label_video(again)
+    (tmp_path / "mended").touch()
+    label_video(again)
+    assert "goes on at" in capsys.readouterr().err
+    assert names_in(tmp_path / "a.csv") == [(n, name) for n in range(COUNT) for name, _ in boxes_of(n)]
 
 
 @pytest.mark.parametrize(
