@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import json
 import math
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
@@ -139,19 +141,49 @@ def _number(given: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _read_labelled(path: Path) -> Labelled:
-    """What the file beside a table says that `train.label_video` wrote; all frames without such a file."""
-    about = path.with_name(f"{path.name}.json")
-    if not about.exists():
-        return Labelled()
+def about_path(table: Path) -> Path:
+    """The file beside a table that `train.label_video` writes: what was labelled, and by what."""
+    return table.with_name(f"{table.name}.json")
+
+
+def digest_table(path: Path) -> str:
+    """The xxh3 of a table, by which the file beside it tells it from another one."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """What the file beside the table `path` says; None without one. Raises `UserError` for one that is damaged."""
+    about = about_path(path)
     try:
         found = json.loads(about.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{about} is damaged: write the table again, or remove it")
+    return found
+
+
+def _read_labelled(path: Path) -> Labelled:
+    """The frames of the file beside a table; all frames without such a file, or one that names no table."""
+    found = read_about(path)
+    if found is None:
+        return Labelled()
+    about = about_path(path)
+    if found.get("table", "") not in ("", digest_table(path)):
+        raise UserError(
+            f"{about} is about another table than labels={path}: write the table again, or remove {about.name} if every"
+            " frame was labelled"
+        )
+    try:
         labelled = Labelled(found["every"], found.get("first") or 0, found.get("last"))
         if not isinstance(labelled.every, int) or not 1 <= labelled.every < MAX_FRAME:
             raise ValueError
         if not all(isinstance(frame, int) for frame in (labelled.first, labelled.last or 0)):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{about} does not say which frames were labelled (every): write the table again, or remove it"
         ) from None

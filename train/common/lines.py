@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -65,16 +65,22 @@ class LineFile:
     def close(self) -> None:
         self._file.close()
 
-    def finish(self, types: Mapping[str, str]) -> None:
-        """Close the file and put it in place; for Parquet, convert it. `types` names Arrow's type of each column."""
+    def finish(self, types: Mapping[str, str], before: Callable[[Path], None] = lambda path: None) -> None:
+        """Close the file and put it in place; for Parquet, convert it. `types` names Arrow's type of each column.
+
+        `before` is called with the path of the complete file right before it takes the place of `out`.
+        """
         self.sync()
         self.close()
         if self._form == "parquet":
-            _convert_to_parquet(self.path, self._out, types)
+            _convert_to_parquet(self.path, self._out, types, before)
             self.path.unlink()
         elif self.path != self._out:
             with os_errors_as_user_errors(self._out, OTHER_OUT):
+                before(self.path)
                 self.path.replace(self._out)
+        else:
+            before(self.path)
 
 
 def lines_path(out: Path, form: Format, *, hidden: bool = False) -> Path:
@@ -82,7 +88,7 @@ def lines_path(out: Path, form: Format, *, hidden: bool = False) -> Path:
     return out.with_name(f".{out.name}.rows.csv") if hidden or form == "parquet" else out
 
 
-def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str]) -> None:
+def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str], before: Callable[[Path], None]) -> None:
     """Convert block by block."""
     arrow, csv_reader, parquet = (importlib.import_module(f"pyarrow{name}") for name in ("", ".csv", ".parquet"))
     arrow_types: dict[str, Any] = {name: arrow.type_for_alias(text) for name, text in types.items()}
@@ -94,3 +100,4 @@ def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str]) -> Non
         with parquet.ParquetWriter(temporary, reader.schema) as writer:
             for batch in reader:
                 writer.write_batch(batch)
+        before(temporary)

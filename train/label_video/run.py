@@ -20,11 +20,12 @@ from textgen.common.hydra_arguments import quote
 from textgen.common.progress import progress_bar
 from textgen.footage.frames import FrameReader, open_frames
 from textgen.footage.regions import Region
+from textgen.frames.label_table import about_path
 from train.common.lines import find_format, lines_path
 from train.common.resume import SavedState, find_state, identify_source, is_resumable, save_state, state_path
 from train.detectors.detection import Detection, Detector
 from train.label_video.settings import Settings
-from train.label_video.table import FORMATS, Counts, TableFile, about_path, write_about
+from train.label_video.table import FORMATS, Counts, TableFile
 
 SAVE_EVERY = 5.0  # seconds between two states on the disk
 BATCH_BYTES = 256 << 20  # of frames in memory, which limits a batch of large ones
@@ -121,10 +122,8 @@ class _Labelling:
             self._table.path.unlink(missing_ok=True)
 
     def finish(self, about: dict[str, Any]) -> None:
-        """Put the table and the file beside it in their places: at no time is there a table with another's file."""
-        self._s.out.unlink(missing_ok=True)
-        write_about(self._s.out, about)
-        self._table.finish()
+        """Put the table and the file beside it in their places."""
+        self._table.finish(about)
         state_path(self._s.out).unlink(missing_ok=True)
 
 

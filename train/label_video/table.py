@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from textgen.common.atomic import OTHER_OUT, write_atomic
+from textgen.frames.label_table import about_path, digest_table
 from train.common.lines import Format, LineFile
 from train.detectors.detection import Detection
 
@@ -25,6 +26,7 @@ class TableFile:
 
     def __init__(self, out: Path, form: Format, offset: int | None) -> None:
         """Start a new table, or go on at `offset` bytes. Raises `UserError` for a place that cannot be written."""
+        self._out = out
         self._lines = LineFile(out, form, f"{','.join(COLUMNS)}\n".encode(), offset=offset, hidden=True)
         self.path = self._lines.path
 
@@ -44,9 +46,10 @@ class TableFile:
     def close(self) -> None:
         self._lines.close()
 
-    def finish(self) -> None:
-        """Put the table in its place."""
-        self._lines.finish(TYPES)
+    def finish(self, about: Mapping[str, Any]) -> None:
+        """Put the table in its place, and before it the file beside it, which names it: a command that is killed
+        between the two leaves a file that is about no table."""
+        self._lines.finish(TYPES, lambda table: _write_about(self._out, {**about, "table": digest_table(table)}))
 
 
 @dataclass
@@ -77,11 +80,6 @@ class Counts:
         return cls(int(given["frames"]), given["first"], given["last"], *counters)
 
 
-def about_path(out: Path) -> Path:
-    """The file beside the table `out` that says what was labelled."""
-    return out.with_name(f"{out.name}.json")
-
-
-def write_about(out: Path, about: dict[str, Any]) -> None:
+def _write_about(out: Path, about: dict[str, Any]) -> None:
     """Write the file beside the table `out`."""
     write_atomic(about_path(out), f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode(), OTHER_OUT)

@@ -210,6 +210,37 @@ def test_a_stopped_command_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_file_beside_a_table_is_about_no_other_one(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """A command that replaces a table of every frame is killed between the file beside the table and the table."""
+    task = FrameTask("clip", "red", Split(3, (1,), (2,), (3,)))
+    out, other = tmp_path / f"labels.{suffix}", tmp_path / f"other.{suffix}"
+    label_video(settings(source=clip, out=out))
+    again = settings(source=clip, out=out, every=5, overwrite=True)
+    replace = Path.replace
+
+    def replace_until_killed(path: Path, target: Path) -> Path:
+        if target == out:
+            raise KeyboardInterrupt("killed")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_until_killed)
+    with pytest.raises(KeyboardInterrupt, match="killed"):
+        label_video(again)
+    monkeypatch.undo()
+    assert about(out)["every"] == 5
+    with pytest.raises(UserError, match=r"is about another table than .*: write the table again, or remove labels"):
+        read_label_table(out, task)
+    label_video(again)
+    assert read_label_table(out, task).every == 5
+    label_video(settings(source=clip, out=other, every=10))
+    replace(other, out)
+    with pytest.raises(UserError, match="is about another table"):
+        read_label_table(out, task)
+
+
 def test_an_existing_table_is_kept(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "a.csv"
     out.write_text("mine")
