@@ -166,8 +166,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _name_module(setting: str) -> list[str]:
     """network=my.module:Net, which is no file of the group: the file `own`, and the module's name in it."""
-    match = re.fullmatch(r"network=['\"]?([\w.]+:\w+)['\"]?", setting)
-    return ["network=own", f"network.module={quote(match[1])}"] if match else [setting]
+    match = re.fullmatch(r"network=['\"]?([\w.]+:\w+(,[\w.]+:\w+)*)['\"]?", setting)  # several are a sweep
+    return ["network=own", f"network.module={','.join(map(quote, match[1].split(',')))}"] if match else [setting]
 
 
 def _optional_groups(config: str) -> list[str]:
