@@ -80,7 +80,7 @@ def _choose_validation(cifar: Cifar, count: int, seed: int) -> NDArray[np.bool_]
     images, labels = cifar.train
     counts = np.bincount(labels, minlength=len(cifar.classes))
     if not 1 <= count < len(labels):
-        raise UserError(f"validation={count}: give 1 to {len(labels) - 1:,}, of {len(labels):,} training images")
+        raise UserError(f"task.validation={count}: give 1 to {len(labels) - 1:,}, of {len(labels):,} training images")
     keys = _hashes(images, seed)
     rank = np.empty(len(labels), np.int64)  # of an image in its class
     for label in np.flatnonzero(counts):
@@ -95,7 +95,7 @@ def _choose_validation(cifar: Cifar, count: int, seed: int) -> NDArray[np.bool_]
     emptied = np.flatnonzero((counts > 0) & (np.bincount(labels[~chosen], minlength=len(counts)) == 0))
     if len(emptied):
         name, held = cifar.classes[emptied[0]], counts[emptied[0]]
-        raise UserError(f"validation={count} takes all {held} training images of class {name!r}: give fewer")
+        raise UserError(f"task.validation={count} takes all {held} training images of class {name!r}: give fewer")
     return chosen
 
 

@@ -136,7 +136,7 @@ def _write_dataset(
         if not chunk.count(task.step):
             raise UserError(
                 f"chunk {chunk.number} of {task.split.chunks} has no frames, the video has {decoded.decoded:,}:"
-                " give fewer task.split.chunks"
+                " give fewer task.split.chunks, or a smaller task.step"
             )
     presence = table.presence(decoded.decoded, task.window)
     _check_classes(chunks, presence, task)

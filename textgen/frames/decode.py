@@ -92,7 +92,10 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
             if not state.next:
                 known = task.range[1] if task.range else declared
                 state = replace(state, total=state.total if state.total is not None else known)
-            _decode(task, reader, folder, state)
+            try:
+                _decode(task, reader, folder, state)
+            except UserError as error:  # such as a frame of another size
+                raise UserError(f"{error.summary}; of a task, task.range=[first,end] is a part") from None
             rate, problem = reader.frame_rate, reader.problem
         if state.total == state.next or (task.range and state.next >= _last_needed(task, state.total)):
             return DecodedFrames(folder, _size(task), declared, state.next, rate, problem)

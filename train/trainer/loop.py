@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from textgen.common.atomic import os_errors_as_user_errors, write_atomic
+from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.data.sources import to_input
@@ -52,6 +54,7 @@ def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_
 
     The complete state is saved every `output.save_every` seconds, and a training with the same identity resumes from
     there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
+    Raises `UserError` for a loss that is no number.
     """
     epochs = setup.recipe.epochs
     assert epochs is not None
@@ -137,6 +140,11 @@ def _train_epoch(
 def _end_epoch(state: TrainingState, epochs: int, figures: dict[str, float]) -> dict[str, Any]:
     """Validate the epoch, keep it if it is the best, and move on to the next. Returns the epoch's line of metrics."""
     at, all_classes = state.progress, len(state.setup.classes)
+    if not math.isfinite(figures["train_loss"]):
+        raise UserError(
+            f"the loss of epoch {at.epoch + 1} is {figures['train_loss']}: give a lower recipe.lr or recipe.muon_lr,"
+            " and look whether the network gives numbers"
+        )
     count = state.schedule.class_counts[at.epoch]
     state.networks.fuse()
     accuracy, loss = validation = _validation(state)

@@ -140,7 +140,7 @@ def test_a_window_decides_by_its_majority(clip: Path, tmp_path: Path) -> None:
     wrong = {100, 150, 231}  # frames that a detector has missed, or has seen something in
     table = write_table(tmp_path / "t.csv", rows_of(sorted(clean ^ wrong)))
     dataset = ensure_frames(task(window=9, split=Split(8, (1, 2, 3, 4, 5, 6), (7,), (8,))), clip, table, tmp_path)
-    labels = {}
+    labels: dict[int, int] = {}
     for split in SPLITS:
         labels |= dict(zip(numbers_of(dataset, split), dataset.splits[split].labels.tolist(), strict=True))
     inner = {f for f in range(FRAMES) if len({g in clean for g in range(f - 5, f + 6)}) == 1}

@@ -40,6 +40,9 @@ class Net(nn.Module):
         return self.last(self.norm(self.conv(x)).relu().flatten(1))
 def no_images(classes):
     return nn.Linear(3, classes)
+class NoNumbers(Net):
+    def forward(self, x):
+        return super().forward(x) * float("nan")
 def few(classes):
     return Net(classes - 1)
 def number(classes):
@@ -275,6 +278,7 @@ def test_modules_that_are_none_are_refused(cifar: Path) -> None:
     assert "has no class or function absent" in refused("ownnets:absent")
     assert "has no class or function not_callable" in refused("ownnets:not_callable")
     assert "there is no module nowhere" in refused("nowhere.at.all:Net")
+    assert "the loss of epoch 1 is nan: give a lower recipe.lr" in refused("ownnets:NoNumbers")
     assert "recipe.slots is for networks of the notation" in refused("ownnets:Net", "recipe=slots", "fold=2")
     assert "width=0.5 is for networks of the notation" in refused("ownnets:Net", "width=0.5")
     assert "model.arch=C8 F is for networks of the notation" in refused("ownnets:Net", "model.arch='C8 F'")
