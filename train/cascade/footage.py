@@ -31,12 +31,15 @@ WRITTEN = 1024  # answers written at once
 TYPES = {"frame": "int64", "time": "double", "answer": "string", "probability": "double", "decided_by": "string"}
 
 
-def fit_batch(batch: int, reference_batch: int, size: tuple[int, int]) -> int:
-    """The largest batch up to `batch` whose frames of `size` (H, W), with those of a reference batch, fit in memory.
+def fit_batches(batch: int, reference_batch: int, size: tuple[int, int], stack: int) -> tuple[int, int]:
+    """The largest batches up to `batch` and `reference_batch` whose frames of `size` (H, W) fit in memory together.
 
-    At least one frame. Frames are kept as they are decoded; three bytes a pixel is the most that they take.
+    A `batch` is at least a `stack`, a reference batch at least a frame, however large they are; where both are too
+    large, each has half of the memory. Frames are kept as they are decoded, in at most three bytes a pixel.
     """
-    return max(min(batch, MAX_KEPT // (3 * size[0] * size[1]) - reference_batch), 1)
+    fits = MAX_KEPT // (3 * size[0] * size[1])
+    for_reference = min(reference_batch, max(fits - max(batch, stack), min(fits // 2, fits - stack), 1))
+    return max(min(batch, fits - for_reference), stack), for_reference
 
 
 def measure_reference(reference: Reference, frames: Sequence[Frame], batch: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import hydra
@@ -19,9 +20,10 @@ from train.config.networks import take_network
 @hydra_app.command
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)
-    take_network(c, hydra_app.given_settings())
+    given = hydra_app.given_settings()
+    take_network(c, given)
     s = validate(Settings, c)
-    s.check()
+    s.check([re.split(r"[.=@]", setting.lstrip("+~"), maxsplit=1)[0] for setting in given])
     if s.run is None:
         assert s.x is not None
         assert s.a is not None

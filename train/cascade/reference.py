@@ -10,7 +10,7 @@ from typing import Protocol
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.footage.regions import Region
-from textgen.frames.label_table import LabelTable, read_label_table
+from textgen.frames.label_table import Labelled, LabelTable, read_label_table
 from textgen.frames.settings import FrameTask
 from train.detectors.detection import Detection, Detector
 from train.detectors.options import DetectorOptions
@@ -29,6 +29,9 @@ class Reference(Protocol):
     name: str
     needs_pixels: bool
 
+    def check(self, index: int) -> None:
+        """Raise `UserError` if it knows nothing about the frame with this `index` in the footage."""
+
     def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
         """One answer for each of the frames with these `indices` in the footage; `frames`, RGB uint8 (H, W, 3), are
         empty for a reference that needs none."""
@@ -39,13 +42,28 @@ class DelayReference:
 
     needs_pixels = False
 
-    def __init__(self, delay: float, table: LabelTable | None, window: int):
-        """`table` None: every answer is absent."""
+    def __init__(self, delay: float, table: LabelTable | None, window: int, labels: Path | None):
+        """`table` is that of the file `labels`; None: every answer is absent."""
         self.name = f"{DELAY}{delay:g}"
-        self._delay = delay
+        self._delay, self._labels = delay, labels
+        self._labelled = table.labelled if table is not None else Labelled()
         last = int(table.frames[-1]) if table is not None and len(table.frames) else 0
         count = min(last + max(window, table.every if table else 1) + 1, MAX_FRAMES)
         self._present = table.presence(count, window) if table is not None else None
+
+    def check(self, index: int) -> None:
+        """Raises `UserError` for a frame that was not labelled: that it has no row does not mean that it is empty."""
+        every, first, last = self._labelled.every, self._labelled.first, self._labelled.last
+        if index % every:
+            raise UserError(
+                f"labels={self._labels} has every {every}th frame labelled: give every={every}, or a multiple"
+            )
+        if index < first or (last is not None and index > last):
+            until = "the last" if last is None else f"{last:,}"
+            raise UserError(
+                f"labels={self._labels} is about frames {first:,} to {until}, and the footage has frame {index:,}: give"
+                " start= and end= for a part of it"
+            )
 
     def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
         until = time.perf_counter() + self._delay * len(indices)
@@ -66,6 +84,9 @@ class DetectorReference:
     def __init__(self, detector: Detector, wanted: str, confidence: float, options: DetectorOptions):
         self.name = detector.name
         self._detector, self._wanted, self._confidence, self._options = detector, wanted, confidence, options
+
+    def check(self, index: int) -> None:
+        """It looks at every frame."""
 
     def answer(self, indices: Sequence[int], frames: Sequence[U8]) -> list[bool]:
         """Raises `UserError` for a region that is not within the frames, which are all of one size."""
@@ -106,7 +127,7 @@ def load_delay(delay: float, labels: Path | None, task: FrameTask) -> DelayRefer
         table = read_label_table(labels, task) if labels else None
     except UserError as error:
         raise UserError(str(error).replace("task.object=", "object=")) from None
-    return DelayReference(delay, table, task.window)
+    return DelayReference(delay, table, task.window, labels)
 
 
 def load_detector_reference(

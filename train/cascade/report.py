@@ -41,7 +41,7 @@ def format_report(report: Mapping[str, Any]) -> str:
             f" {by_thresholds['u'] + by_thresholds['a']:.2%}): {by_thresholds['verdict']}",
         ]
     if report["footage"]:
-        lines += ["", *_format_footage(report["footage"])]
+        lines += ["", *_format_reference(report["reference"]), *_format_footage(report["footage"])]
     return "\n".join(lines)
 
 
@@ -103,6 +103,10 @@ def _format_latency(report: Mapping[str, Any]) -> list[str]:
         f" frames/s, {latency['T_g'] / latency['expected']:.2f} times those of the reference alone"
     )
     return lines
+
+
+def _format_reference(found: Mapping[str, Any]) -> list[str]:
+    return [f"{found['name']}: objects count from confidence {found['confidence']:g}, by {found['confidence_of']}"]
 
 
 def _format_footage(found: Mapping[str, Any]) -> list[str]:

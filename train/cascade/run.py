@@ -11,9 +11,11 @@ from typing import Any
 
 from textgen.common.atomic import OTHER_OUT
 from textgen.common.errors import UserError
+from textgen.dataset.store import open_dataset
 from textgen.footage.frames import FrameReader, open_frames
+from textgen.frames.label_table import about_path, read_about
 from textgen.frames.settings import FrameTask
-from train.cascade.footage import FootageSettings, fit_batch, measure_footage, measure_reference
+from train.cascade.footage import FootageSettings, fit_batches, measure_footage, measure_reference
 from train.cascade.networks import CascadeNetwork, FittedNetwork, fit_network, measure_latencies
 from train.cascade.plots import Line
 from train.cascade.reference import Reference, load_delay, load_detector_reference, parse_delay
@@ -27,7 +29,8 @@ from train.detectors.options import DetectorOptions
 from train.inference.network import load
 from train.runs.finished_runs import load_config, load_result, load_run_data
 
-FRAME_RATE = 30.0  # frames a second of footage that does not declare it
+FRAME_RATE = 30.0  # frames a second of a video that does not declare it
+CONFIDENCE = 0.25  # from which objects count, as label_video has it
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def run_cascade(s: Settings) -> Report:
         if os.path.lexists(s.out) and not s.overwrite:
             raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     task = read_task(s.run)
-    reference = _load_reference(s, task)
+    reference, counts_from = _load_reference(s, task)
     networks = [
         CascadeNetwork(run, engine=s.engine, device=s.device, threads=s.threads, batch=s.batch)
         for run in (s.run, s.original)
@@ -64,12 +67,13 @@ def run_cascade(s: Settings) -> Report:
             source = os.path.expanduser(s.source)
             reader = stack.enter_context(open_frames(source, start=s.start, end=s.end, every=s.every, rate=s.rate))
             if reference is not None and reference.needs_pixels:
-                _limit_batches(networks, s, reader)
+                s = _limit_batches(networks, s, reader)
         promise = Promise(s.fn, s.fp, s.confidence)
-        rate = reader.frame_rate if reader is not None else None
-        thin = s.thin or max(round((rate or FRAME_RATE) / task.step), 1)
+        thin = s.thin or max(round((_find_rate(s, task, data.hash) or FRAME_RATE) / task.step), 1)
         fitted = [fit_network(network, data, promise, thin) for network in networks]
-        return _measure(s, fitted, data, promise, thin, reference, reader)
+        report = _measure(s, fitted, data, promise, thin, reference, reader)
+    report.values["reference"] = reference and {"name": reference.name, **counts_from}
+    return report
 
 
 def read_task(run: Path) -> FrameTask:
@@ -82,15 +86,43 @@ def read_task(run: Path) -> FrameTask:
     return task
 
 
-def _load_reference(s: Settings, task: FrameTask) -> Reference | None:
+def _load_reference(s: Settings, task: FrameTask) -> tuple[Reference | None, dict[str, Any]]:
+    """The reference, and from which confidence its objects count and why, for the report."""
     if s.reference is None:
-        return None
-    threshold = task.threshold if s.reference_confidence is None else s.reference_confidence
-    wanted = replace(task, object=s.object or task.object, threshold=threshold)
+        return None, {}
+    wanted = replace(task, object=s.object or task.object)
+    given = s.reference_confidence
     if (delay := parse_delay(s.reference)) is not None:
-        return load_delay(delay, s.labels, wanted)
+        threshold, why = (task.threshold, "task.threshold") if given is None else (given, "reference_confidence")
+        reference: Reference = load_delay(delay, s.labels, replace(wanted, threshold=threshold))
+        return reference, {"confidence": threshold, "confidence_of": why}
+    confidence, why = _find_confidence(s, task) if given is None else (given, "reference_confidence")
     options = s.reference_options or DetectorOptions()
-    return load_detector_reference(s.reference, wanted.object, threshold, threads=s.threads, options=options)
+    reference = load_detector_reference(s.reference, wanted.object, confidence, threads=s.threads, options=options)
+    return reference, {"confidence": confidence, "confidence_of": why}
+
+
+def _find_confidence(s: Settings, task: FrameTask) -> tuple[float, str]:
+    """From which confidence a detector's objects count, as those of the run's labels did, and what says so."""
+    assert s.run is not None
+    labels = load_config(s.run).get("labels")
+    about = read_about(Path(labels).expanduser()) if isinstance(labels, str) else None
+    found = about.get("confidence") if about is not None else None
+    if isinstance(found, int | float) and 0 <= found <= 1:
+        confidence, why = float(found), f"{about_path(Path(str(labels))).name}"
+    else:
+        confidence, why = CONFIDENCE, "label_video's default"
+    return (task.threshold, "task.threshold") if task.threshold > confidence else (confidence, why)
+
+
+def _find_rate(s: Settings, task: FrameTask, dataset: str) -> float | None:
+    """Frames a second of the video that the run's frames are of; None where its data set, with this hash, has none."""
+    assert s.run is not None
+    config = load_config(s.run)
+    built = Path(s.data_dir or config["data_dir"]).expanduser() / task.name / dataset[:16]
+    path = s.path or (built if built.is_dir() or not config.get("path") else Path(config["path"]).expanduser())
+    rate = open_dataset(path, verify=False).manifest["video"].get("rate")
+    return float(rate) if rate else None
 
 
 def _check_original(networks: list[CascadeNetwork], data: TaskData) -> None:
@@ -109,18 +141,27 @@ def _check_original(networks: list[CascadeNetwork], data: TaskData) -> None:
         )
 
 
-def _limit_batches(networks: list[CascadeNetwork], s: Settings, reader: FrameReader) -> None:
-    """Frames that the reference may need are kept until the network has decided: as many as memory allows."""
-    batch = fit_batch(s.batch, s.reference_batch, reader.size)
+def _limit_batches(networks: list[CascadeNetwork], s: Settings, reader: FrameReader) -> Settings:
+    """Frames that the reference may need are kept until it has answered: as many as memory allows.
+
+    The settings with smaller batches, if need be.
+    """
+    stack = max(network.fold for network in networks)
+    batch, reference_batch = fit_batches(s.batch, s.reference_batch, reader.size, stack)
     for network in networks:
-        network.set_batch(max(batch, network.fold))
-    if batch < s.batch:
-        height, width = reader.size
-        print(
-            f"batch={s.batch} frames of {width}×{height} do not fit in memory: {networks[0].batch} go through the"
-            " network at once",
-            file=sys.stderr,
-        )
+        network.set_batch(batch)
+    height, width = reader.size
+    for name, wanted, fits, where in (
+        ("batch", s.batch, networks[0].batch if batch < s.batch else s.batch, "network"),
+        ("reference_batch", s.reference_batch, reference_batch, "reference"),
+    ):
+        if fits < wanted:
+            print(
+                f"{name}={wanted} frames of {width}×{height} do not fit in memory: {fits} go through the {where} at"
+                " once",
+                file=sys.stderr,
+            )
+    return replace(s, batch=batch, reference_batch=reference_batch)
 
 
 def _measure(

@@ -81,10 +81,11 @@ class Cascade:
         self._forwarded: list[_Waiting] = []  # those of them that the reference has to answer
 
     def run(self, frames: Iterable[Frame]) -> Iterator[Answer]:
-        """The answers of all frames, in their order."""
+        """The answers of all frames, in their order. Raises `UserError` for one that the reference cannot answer."""
         prepared = np.empty((self.network.batch, *self.network.size, 3), np.uint8)
         group: list[_Waiting] = []
         for frame in frames:
+            self.reference.check(frame.index)
             with self._clock.measure(PREPARING):
                 prepared[len(group)] = self.network.prepare(frame)
             kept = frame if self.reference.needs_pixels else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -17,10 +18,7 @@ from train.predict.predictor import Engine
 Share = Annotated[float, Field(gt=0, lt=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FIGURES = ("x", "a", "u")  # which are measured where there is a run
-OF_RUN = (
-    *("original", "source", "reference", "labels", "object", "reference_confidence", "thin", "start", "end", "rate"),
-    *("out", "plots", "data_dir", "path", "reference_options"),
-)
+ARITHMETIC = ("x", "a", "u", "ratio", "format", "run")  # all that counts where there is no run
 OF_SOURCE = ("labels", "start", "end", "rate", "out")
 OF_REFERENCE = ("object", "reference_confidence", "reference_options")
 
@@ -67,11 +65,14 @@ class Settings:
     data_dir: UserPath | None
     path: UserPath | None
 
-    def check(self) -> None:
-        """Raise `UserError` for settings that would be ignored, and for those that lack another."""
+    def check(self, named: Collection[str]) -> None:
+        """Raise `UserError` for settings that would be ignored, and for those that lack another.
+
+        `named` are the settings that the command gives, whatever their values.
+        """
         given = [field.name for field in fields(self) if getattr(self, field.name) not in (None, False)]
         if self.run is None:
-            if useless := [name for name in OF_RUN if name in given]:
+            if useless := [name for name in named if name not in ARITHMETIC]:
                 raise UserError(f"{useless[0]}=… needs run=…, a trained run of a video task")
             if self.x is None or self.a is None:
                 raise UserError(

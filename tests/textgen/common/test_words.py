@@ -132,6 +132,8 @@ def test_what_has_the_name_of_a_path_elsewhere_is_a_number() -> None:
     for command, needed in {"adapt": [], "cut": ["out=a"], "predict": ["run=a"], "regions": []}.items():
         more = ["source=a.mp4", *([] if command == "regions" else ["regions=b.yaml"]), *needed]
         assert compose_config(command, *more, "start=20")["start"] == 20
+    for command, more in {"label_video": ["source=a.mp4", "detector=people"], "cascade": []}.items():
+        assert compose_config(command, *more, "start=20")["start"] == 20
     assert {"game", "augment", "recipe", "model", "network", "task", "experiment"} == {*GROUPS}
 
 

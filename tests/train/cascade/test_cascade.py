@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,11 @@ from textgen.common.hydra_app import compose_config
 from textgen.common.validation import validate
 from textgen.footage.frames import Footage, Frame, FrameReader, open_frames
 from textgen.footage.pixels import RgbPixels
-from train.cascade.footage import MAX_KEPT, FootageSettings, fit_batch, measure_footage
+from train.cascade.footage import MAX_KEPT, FootageSettings, fit_batches, measure_footage
 from train.cascade.networks import CascadeNetwork, FittedNetwork, LabelledFrames, spread
 from train.cascade.plots import sweep, write_plot
 from train.cascade.report import format_report
-from train.cascade.run import Report, run_cascade
+from train.cascade.run import Report, read_task, run_cascade
 from train.cascade.running import Answer, Cascade
 from train.cascade.settings import Settings
 from train.cascade.thresholds import Promise, Thresholds
@@ -60,7 +61,7 @@ class Place:
 
     def cascade(self, *given: str) -> Report:
         s = settings(f"run={self.run}", *LOOSE, *given)
-        s.check()
+        s.check(names_of(given))
         return run_cascade(s)
 
     def footage(self, *given: str) -> dict[str, Any]:
@@ -78,6 +79,10 @@ def settings(*given: str) -> Settings:
     return validate(Settings, compose_config("cascade", *given))
 
 
+def names_of(given: Sequence[str]) -> list[str]:
+    return [setting.partition("=")[0] for setting in given]
+
+
 def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
@@ -90,6 +95,9 @@ class Recorder:
     def __init__(self, truth: np.ndarray):
         self.name, self.truth = "recorder", truth
         self.calls: list[list[int]] = []
+
+    def check(self, index: int) -> None:
+        assert index < len(self.truth)
 
     def answer(self, indices: Sequence[int], frames: Sequence[np.ndarray]) -> list[bool]:
         assert [frame.shape for frame in frames] == [(48, 64, 3)] * len(indices)
@@ -454,6 +462,85 @@ def test_an_interrupt_ends_a_stream_of_which_every_frame_is_answered(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_labels_that_say_nothing_about_a_frame_are_refused(place: Place, tmp_path: Path) -> None:
+    """That such a frame has no row does not mean that it is empty."""
+    labels = tmp_path / "labels.csv"
+    labels.write_bytes(place.labels.read_bytes())
+    given = (f"labels={labels}", "reference=delay:0.00001", "fn=0.0001", "fp=0.0001")
+    about = labels.with_name("labels.csv.json")
+    about.write_text('{"every": 3, "first": 60, "last": 357}')
+    assert place.footage(*given, "every=3", "start=2", "end=12")["frames"] == 100
+    for wrong, message in (
+        (["every=1", "start=2", "end=12"], "has every 3th frame labelled: give every=3, or a multiple"),
+        (["every=3", "end=12"], "about frames 60 to 357, and the footage has frame 0: give start= and end="),
+        (["every=3", "start=2", "end=13"], "about frames 60 to 357, and the footage has frame 360: give start="),
+    ):
+        with pytest.raises(UserError, match=message):
+            place.footage(*given, *wrong)
+    about.write_text('{"every": 1, "first": 30}')
+    assert place.footage(*given, "start=1", "end=3")["frames"] == 60
+    with pytest.raises(UserError, match="about frames 30 to the last, and the footage has frame 0"):
+        place.footage(*given, "end=3")
+
+
+def test_from_which_confidence_the_reference_counts(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the run's labels, if they say one."""
+    (tmp_path / "sure_reference.py").write_text(
+        "def weak(frames):\n    return [[('square', 0.1, 0, 0, 9, 9)] for _ in frames]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    about = place.labels.with_name(f"{place.labels.name}.json")
+    given = (f"source={place.video}", "reference=sure_reference:weak", "fn=0.0001", "fp=0.0001", "end=2")
+
+    def heard(*more: str) -> tuple[float, float, str]:
+        report = place.cascade(*given, *more)
+        found = report.values["reference"]
+        shown = f"objects count from confidence {found['confidence']:g}, by {found['confidence_of']}"
+        assert shown in format_report(report.values)
+        return report.values["footage"]["present"], found["confidence"], found["confidence_of"]
+
+    assert heard() == (0, 0.25, "label_video's default")
+    assert heard("reference_confidence=0.1") == (1, 0.1, "reference_confidence")
+    about.write_text('{"every": 1, "confidence": 0.05}')
+    try:
+        assert heard() == (1, 0.05, "labels.csv.json")
+        about.write_text('{"every": 1, "confidence": 0.4}')
+        assert heard() == (0, 0.4, "labels.csv.json")
+    finally:
+        about.unlink()
+    task = read_task(place.run)
+    config = place.run / "config.yaml"
+    before = config.read_text(encoding="utf-8")
+    assert task.threshold == 0
+    config.write_text(before.replace("threshold: 0.0", "threshold: 0.6"), encoding="utf-8")
+    try:
+        assert heard() == (0, 0.6, "task.threshold")
+    finally:
+        config.write_text(before, encoding="utf-8")
+
+
+def test_frames_are_thinned_by_the_rate_of_the_video_that_they_are_of(place: Place, tmp_path: Path) -> None:
+    """Not by that of the footage."""
+    stored = next(path for path in (place.folder / "data").glob("*/*") if (path / "manifest.json").exists())
+    data = tmp_path / "data" / stored.parent.name
+    shutil.copytree(stored, data / stored.name)
+    manifest = json.loads((data / stored.name / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["video"]["rate"] == 30
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(8):
+        Image.fromarray(np.full((48, 64, 3), number, np.uint8)).save(pictures / f"shot_{number:03}.png")
+    footage = (f"source={pictures}", "rate=5", "reference=delay:0.00001", f"labels={place.labels}")
+    for rate, thin in ((50.0, 50), (None, 30)):
+        manifest["video"]["rate"] = rate
+        (data / stored.name / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        for where in (f"data_dir={tmp_path / 'data'}", f"path={data / stored.name}"):
+            s = settings(f"run={place.run}", "batch=64", where, *footage)
+            assert run_cascade(s).values["promise"]["thin"] == thin
+
+
 def test_the_plot(place: Place, tmp_path: Path) -> None:
     report = place.cascade(DELAY, f"original={place.original}")
     assert [line.name for line in report.lines] == ["fold=2", "original"]
@@ -477,10 +564,31 @@ def test_the_curves_of_the_plot(rng: np.random.Generator, digits: int) -> None:
 
 
 def test_the_frames_that_fit_in_memory() -> None:
-    assert fit_batch(1024, 16, (48, 64)) == 1024
-    batch = fit_batch(1024, 16, (1080, 1920))
-    assert (batch + 16) * 1080 * 1920 * 3 <= MAX_KEPT < (batch + 17) * 1080 * 1920 * 3
-    assert fit_batch(1024, 1000, (2160, 3840)) == 1
+    assert fit_batches(1024, 16, (48, 64), 4) == (1024, 16)
+    for given, size in (((1024, 16), (1080, 1920)), ((1024, 1000), (2160, 3840)), ((8, 1000), (1080, 1920))):
+        batch, reference_batch = fit_batches(*given, size, 4)
+        bytes_of_frame = size[0] * size[1] * 3
+        assert (batch + reference_batch) * bytes_of_frame <= MAX_KEPT < (batch + reference_batch + 1) * bytes_of_frame
+        assert min(given[0], MAX_KEPT // bytes_of_frame // 2) <= batch <= given[0]
+        assert min(given[1], MAX_KEPT // bytes_of_frame // 2) <= reference_batch <= given[1]
+    assert fit_batches(1024, 16, (16384, 16384), 4) == (4, 1)  # a frame is 0.8 GB: no less than a stack
+
+
+def test_batches_that_do_not_fit_are_reduced_and_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "counting_reference.py").write_text(
+        "calls = []\ndef none(frames):\n    calls.append(len(frames))\n    return [[] for _ in frames]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("train.cascade.footage.MAX_KEPT", 40 * 48 * 64 * 3)
+    given = (f"source={place.video}", "reference=counting_reference:none", "reference_batch=50", "end=4")
+    values = place.cascade(*given, "fn=0.0001", "fp=0.0001").values  # everything is forwarded
+    assert values["network"]["batch"] == 20
+    assert max(sys.modules["counting_reference"].calls) == 20
+    told = capsys.readouterr().err
+    assert "batch=64 frames of 64×48 do not fit in memory: 20 go through the network at once" in told
+    assert "reference_batch=50 frames of 64×48 do not fit in memory: 20 go through the reference at once" in told
 
 
 @pytest.mark.parametrize(
@@ -489,6 +597,9 @@ def test_the_frames_that_fit_in_memory() -> None:
         ([], "give run=…"),
         (["x=2.5"], "give run=…"),
         (["x=2.5", "a=0.1", "source=clip.mp4"], "source=… needs run=…"),
+        (["x=2.5", "a=0.1", "compare=true"], "compare=… needs run=…"),
+        (["x=2.5", "a=0.1", "fn=0.02"], "fn=… needs run=…"),
+        (["x=2.5", "a=0.1", "network=resnet18"], "network=… needs run=…"),
         (["run=r", "x=2"], "x=… is measured"),
         (["run=r", "source=clip.mp4"], "needs reference=…"),
         (["run=r", "source=clip.mp4", "reference=delay:0.1"], "give labels=…"),
@@ -506,7 +617,7 @@ def test_the_frames_that_fit_in_memory() -> None:
 )
 def test_settings_that_do_not_go_together(given: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        settings(*given).check()
+        settings(*[each for each in given if not each.startswith("network=")]).check(names_of(given))
 
 
 @pytest.mark.parametrize(
@@ -535,6 +646,11 @@ def test_the_command_with_the_paper_s_figures() -> None:
     figures = json.loads(command("x=2.5", "a=0.0021", "ratio=83", "format=json"))
     assert figures["break_even"] == pytest.approx(285.714, abs=1e-3)
     assert figures["verdict"] == "folding pays below 285.7x; at 83x it pays"
+    for given in ("compare=true", "reference_options.size=[64,64]", "network=my.module:Net", "batch=64"):
+        words = [sys.executable, "-m", "train.cascade", "x=2.5", "a=0.0021", given]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        wanted = f"{given.partition('=')[0].partition('.')[0]}=… needs run=…"
+        assert (ended.returncode, wanted in ended.stderr) == (2, True), ended.stderr
     assert command("x=2.51", "a=0.0089", "ratio=83") == "folding does not pay at 83x: it pays below 67.6x\n"
 
 
