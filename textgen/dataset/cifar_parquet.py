@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
+from textgen.common.parquet import import_pyarrow
 from textgen.common.pictures import CHUNK, Size, map_in_threads, open_picture
 
 FILE_NAME = re.compile(r"(train|test)-[\w-]+\.parquet", re.ASCII)
@@ -63,10 +63,7 @@ def _join(arrays: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: type) -
 
 def _read_shard(path: Path, kind: str, size: Size, max_images: int, names: list[Any]) -> Iterator[Arrays]:
     """Yield the images and labels of a file, in chunks; put the names of classes into `names`."""
-    try:
-        pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise UserError("Parquet needs pyarrow: pip install 'foldtext[formats]'") from None
+    pa, pq = import_pyarrow()
     try:
         with pq.ParquetFile(path) as file:
             image, label = _find_columns(file.schema_arrow, kind, path)
@@ -85,7 +82,7 @@ def _read_shard(path: Path, kind: str, size: Size, max_images: int, names: list[
 
 
 def _find_columns(schema: Any, kind: str, path: Path) -> tuple[str, str]:
-    types = importlib.import_module("pyarrow").types
+    types = import_pyarrow()[0].types
     if kind == "cifar10" and "fine_label" in schema.names:
         raise UserError(f"{path} has a column fine_label, which cifar100 has: give a copy of cifar10, or task=cifar100")
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import os
@@ -19,6 +18,7 @@ import numpy as np
 
 from textgen.common.atomic import OTHER_OUT, atomic_folder
 from textgen.common.errors import UserError
+from textgen.common.parquet import import_pyarrow
 from textgen.common.pictures import choose_chunk_size, map_in_threads
 from textgen.common.progress import progress_bar
 from textgen.dataset.imagefolder import class_folders
@@ -67,7 +67,7 @@ def check_target(to: str, out: Path, overwrite: bool) -> None:
     if to not in FORMATS:
         raise UserError(f"to={to} is no format: give one of {', '.join(FORMATS)}")
     if to == "parquet":
-        _import_pyarrow()
+        import_pyarrow("to=parquet")
     if not os.path.lexists(out):
         return
     if not overwrite:
@@ -126,7 +126,7 @@ def _write_imagefolder(
 def _write_parquet(
     folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]
 ) -> None:
-    pa, pq = _import_pyarrow()
+    pa, pq = import_pyarrow("to=parquet")
     features = {
         "image": {"_type": "Image"},
         "label": {"names": list(classes), "_type": "ClassLabel"},
@@ -184,10 +184,3 @@ def _image_bytes(split: StoredSplit) -> int:
 
 def _write_text(path: Path, content: str, encoding: str = "utf-8") -> None:
     path.write_text(content, encoding=encoding, newline="\n")
-
-
-def _import_pyarrow() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise UserError("to=parquet needs pyarrow: pip install 'foldtext[formats]'") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib
 import json
 import math
 from array import array
@@ -19,6 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
+from textgen.common.parquet import import_pyarrow
 from textgen.frames.settings import FrameTask
 
 MAX_FRAME = 1 << 40  # in a table; larger numbers are no frames
@@ -210,10 +210,7 @@ def _read_csv(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Seq
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:
-    try:
-        pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise UserError("Parquet needs pyarrow: pip install 'foldtext[formats]'") from None
+    pa, pq = import_pyarrow()
     try:
         with pq.ParquetFile(path) as file:
             _find_columns(file.schema_arrow.names, names, path)

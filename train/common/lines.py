@@ -10,6 +10,7 @@ from typing import IO, Any, Literal
 
 from textgen.common.atomic import OTHER_OUT, atomic_path, os_errors_as_user_errors
 from textgen.common.errors import UserError
+from textgen.common.parquet import import_pyarrow
 
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet")
@@ -23,10 +24,7 @@ def find_format(out: Path, formats: tuple[Format, ...] = FORMATS) -> Format:
         known = ", ".join(f".{form}" for form in formats)
         raise UserError(f"out={out}: the suffix gives the format: end it in {known}")
     if found == "parquet":
-        try:
-            importlib.import_module("pyarrow.parquet")
-        except ImportError:
-            raise UserError(f"out={out}: Parquet needs pyarrow: pip install 'foldtext[formats]'") from None
+        import_pyarrow(f"out={out}: Parquet")
     return found
 
 
