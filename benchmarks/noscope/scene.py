@@ -27,7 +27,7 @@ from textgen.render.video_writer import open_video_writer
 
 SIZE = (120, 160)  # height and width of the frames
 RATE = Fraction(25)
-ENTER = {"person": 1 / 40, "car": 1 / 50, "bus": 1 / 60}  # the chance that one appears in a frame
+ENTER = {"person": 1 / 70, "car": 1 / 80, "bus": 1 / 80}  # the chance that one appears in a frame
 HEIGHT = {"person": (50, 72), "car": (24, 40), "bus": (40, 60)}
 WIDTH = {"person": 1 / 3, "car": 2.0, "bus": 2.2}  # in heights
 HEADER = ("frame", "object_name", "confidence", "xmin", "ymin", "xmax", "ymax")
@@ -129,7 +129,7 @@ def _draw_background(rng: Rng) -> U8:
 def _enter(kind: str, rng: Rng) -> Passer:
     height = int(rng.integers(*HEIGHT[kind]))
     width = int(height * WIDTH[kind])
-    speed = float(rng.uniform(5, 9)) * float(rng.choice([-1, 1]))
+    speed = float(rng.uniform(3, 5)) * float(rng.choice([-1, 1]))
     x = -width + 1.0 if speed > 0 else SIZE[1] - 1.0
     dark = kind == "person"  # as most clothes are, beside most cars
     colours = rng.integers(10 if dark else 60, 90 if dark else 240, (2, 3)).astype(np.uint8)
