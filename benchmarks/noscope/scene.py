@@ -28,7 +28,8 @@ from textgen.render.video_writer import open_video_writer
 SIZE = (120, 160)  # height and width of the frames
 RATE = Fraction(25)
 ENTER = {"person": 1 / 70, "car": 1 / 80, "bus": 1 / 80}  # the chance that one appears in a frame
-HEIGHT = {"person": (50, 72), "car": (24, 40), "bus": (40, 60)}
+HEIGHT = {"person": (54, 66), "car": (26, 34), "bus": (44, 54)}
+FOOT = {"person": (0.86, 0.98), "car": (0.62, 0.78), "bus": (0.62, 0.78)}  # where they go, in heights of the frame
 WIDTH = {"person": 1 / 3, "car": 2.0, "bus": 2.2}  # in heights
 HEADER = ("frame", "object_name", "confidence", "xmin", "ymin", "xmax", "ymax")
 
@@ -133,7 +134,7 @@ def _enter(kind: str, rng: Rng) -> Passer:
     x = -width + 1.0 if speed > 0 else SIZE[1] - 1.0
     dark = kind == "person"  # as most clothes are, beside most cars
     colours = rng.integers(10 if dark else 60, 90 if dark else 240, (2, 3)).astype(np.uint8)
-    return Passer(kind, x, float(rng.uniform(SIZE[0] * 0.6, SIZE[0] - 2)), height, width, speed, colours)
+    return Passer(kind, x, float(rng.uniform(*FOOT[kind])) * SIZE[0], height, width, speed, colours)
 
 
 def main() -> None:
