@@ -36,9 +36,9 @@ def format_report(report: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"folding: x = {by_accuracy['x']:.3f}, as measured here",
-            f"  a = {by_accuracy['a']:+.4f}, the loss of accuracy: {by_accuracy['verdict']}",
-            f"  a = {by_thresholds['a']:+.4f}, what the thresholds forward more ({by_thresholds['u']:.2%} become"
-            f" {by_thresholds['u'] + by_thresholds['a']:.2%}): {by_thresholds['verdict']}",
+            f"  with these thresholds, which forward {by_thresholds['u']:.2%} and"
+            f" {by_thresholds['u'] + by_thresholds['a']:.2%}: {by_thresholds['verdict']}",
+            f"  by the paper's rule, with the loss of accuracy a = {by_accuracy['a']:+.4f}: {by_accuracy['verdict']}",
         ]
     if report["footage"]:
         lines += ["", *_format_reference(report["reference"]), *_format_footage(report["footage"])]
@@ -73,7 +73,7 @@ def _format_network(report: Mapping[str, Any], network: Mapping[str, Any], name:
         )
         for split, found in ((split, network[split]) for split in SPLITS)
     ]
-    thin = f"every {promise['thin']}th frame" if promise["thin"] > 1 else "every frame"
+    thin = f"one frame in {promise['thin']}" if promise["thin"] > 1 else "every frame"
     return [
         f"{name}: {network['run']}, fold={network['fold']}, engine {network['engine']}, batches of {network['batch']}",
         f"p = probability of present; {absent}, {present}, otherwise forwarded",

@@ -96,20 +96,29 @@ def _load_reference(s: Settings, task: FrameTask) -> tuple[Reference | None, dic
         threshold, why = (task.threshold, "task.threshold") if given is None else (given, "reference_confidence")
         reference: Reference = load_delay(delay, s.labels, replace(wanted, threshold=threshold))
         return reference, {"confidence": threshold, "confidence_of": why}
-    confidence, why = _find_confidence(s, task) if given is None else (given, "reference_confidence")
+    labels, about = _about_labels(s)
+    confidence, why = _find_confidence(labels, about, task) if given is None else (given, "reference_confidence")
     options = s.reference_options or DetectorOptions()
+    if options.region is None:
+        options = replace(options, region=about.get("region") or task.region)
     reference = load_detector_reference(s.reference, wanted.object, confidence, threads=s.threads, options=options)
-    return reference, {"confidence": confidence, "confidence_of": why}
+    region = None if options.region is None else list(options.region)
+    return reference, {"confidence": confidence, "confidence_of": why, "region": region}
 
 
-def _find_confidence(s: Settings, task: FrameTask) -> tuple[float, str]:
-    """From which confidence a detector's objects count, as those of the run's labels did, and what says so."""
+def _about_labels(s: Settings) -> tuple[Path | None, dict[str, Any]]:
+    """The label table of the run, and what the file beside it says of how a detector made it; empty without one."""
     assert s.run is not None
-    labels = load_config(s.run).get("labels")
-    about = read_about(Path(labels).expanduser()) if isinstance(labels, str) else None
-    found = about.get("confidence") if about is not None else None
-    if isinstance(found, int | float) and 0 <= found <= 1:
-        confidence, why = float(found), f"{about_path(Path(str(labels))).name}"
+    given = load_config(s.run).get("labels")
+    labels = Path(given).expanduser() if isinstance(given, str) else None
+    return labels, (read_about(labels) if labels else None) or {}
+
+
+def _find_confidence(labels: Path | None, about: dict[str, Any], task: FrameTask) -> tuple[float, str]:
+    """From which confidence a detector's objects count, as those of the run's labels did, and what says so."""
+    found = about.get("confidence")
+    if labels and isinstance(found, int | float) and 0 <= found <= 1:
+        confidence, why = float(found), f"{about_path(labels).name}"
     else:
         confidence, why = CONFIDENCE, "label_video's default"
     return (task.threshold, "task.threshold") if task.threshold > confidence else (confidence, why)

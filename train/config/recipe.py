@@ -20,7 +20,7 @@ from train.folding.arithmetic import whole_stacks
 _STRICT = ConfigDict(extra="forbid")
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-LAYERS = ("norm", "characters", "auxiliary", "shared_block", "init")  # of networks of the notation alone
+LAYERS = ("norm", "characters", "auxiliary", "shared_block", "dropout", "init")  # of networks of the notation alone
 DataSource = Literal["files", "live"]
 Kind = Literal["game", "folder", "video", "cifar"]  # what a run learns: crops of a game, of a folder, or a task
 
@@ -219,15 +219,14 @@ def _images_of_run(recipe: Recipe, fold: int, width: float) -> float:
 def _without_layers(recipe: Recipe) -> Recipe:
     """The recipe without layers, and initial weights, that only networks of the notation can be given.
 
-    Raises `UserError` for slots and dropout.
+    Raises `UserError` for slots.
     """
-    if recipe.slots or recipe.dropout:
-        wrong = "slots" if recipe.slots else "dropout"
+    if recipe.slots:
         raise UserError(
-            f"recipe.{wrong} is for networks of the notation, and this one is a module: give recipe=default, or set"
-            f" recipe.{wrong}={'false' if recipe.slots else '0'}"
+            "recipe.slots is for networks of the notation, and this one is a module: give recipe=default, or set"
+            " recipe.slots=false"
         )
-    off: dict[str, Any] = {"norm": False, "characters": False, "auxiliary": 0.0, "shared_block": False}
+    off: dict[str, Any] = {"norm": False, "characters": False, "auxiliary": 0.0, "shared_block": False, "dropout": 0.0}
     return replace(recipe, **off, free_lr=1.0, init="torch")
 
 

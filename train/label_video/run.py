@@ -240,6 +240,8 @@ def _next_settings(s: Settings, counts: Counts, name: str) -> list[str]:
     """What the table means to training: only labelled frames have a label."""
     quoted = name if re.fullmatch(r"[A-Za-z]\w*", name) else quote(name)
     given = [f"task.object={quoted}", f"source={s.source}", f"labels={s.out}"]
+    if s.region is not None:
+        given.append(f"task.region=[{','.join(map(str, s.region))}]")
     if s.every > 1:
         given.append(f"task.step={s.every}")
     if (s.start is not None or s.end is not None) and counts.first is not None and counts.last is not None:

@@ -184,6 +184,7 @@ class _Run:
                 device = machine.device_name(self.device)
                 trained = self._train(folder, teacher, log)
             evaluations = self._evaluate(trained)
+            _report_constant(evaluations["test"], task_classes=self.task.classes)
             result = self._describe(trained, evaluations, about_teacher, device)
             self._report(result, trained, evaluations, folder)
             log({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
@@ -302,6 +303,17 @@ class _Run:
     def _describe_real(self, real: RealData) -> dict[str, Any]:
         crops = digest_tensors(torch.from_numpy(real.train.images), torch.from_numpy(real.train.labels))
         return {**describe_real(real, self.settings.real_share, self.task.classes), "crops": crops}
+
+
+def _report_constant(test: Evaluation, task_classes: tuple[str, ...]) -> None:
+    """Say it if a network gives all test images the same class, which an accuracy does not show."""
+    answers = np.unique(test.predictions)
+    if len(answers) == 1 and len(task_classes) > 1:
+        print(
+            f"note: all test images get the class {task_classes[int(answers[0])]!r}: the network has learned nothing."
+            " Give more epochs, another recipe, or lower recipe.lr and recipe.muon_lr",
+            file=sys.stderr,
+        )
 
 
 def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> TrainingTask:

@@ -519,6 +519,12 @@ def test_from_which_confidence_the_reference_counts(
         assert heard() == (0, 0.6, "task.threshold")
     finally:
         config.write_text(before, encoding="utf-8")
+    about.write_text('{"every": 1, "confidence": 0.05, "region": [20, 20, 8, 8]}')  # the box's centre is not in it
+    assert place.cascade(*given).values["reference"]["region"] == [20, 20, 8, 8]
+    assert heard()[0] == 0
+    whole = "reference_options={region: [0, 0, 10, 10]}"
+    assert place.cascade(*given, whole).values["reference"]["region"] == [0, 0, 10, 10]
+    about.unlink()
 
 
 def test_frames_are_thinned_by_the_rate_of_the_video_that_they_are_of(place: Place, tmp_path: Path) -> None:

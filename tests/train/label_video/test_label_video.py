@@ -112,7 +112,8 @@ def test_a_part_of_the_frames_and_objects(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("region", [(0, 48, 160, 48), (0.0, 0.5, 1.0, 0.5)])
 def test_only_objects_with_their_centre_in_a_region(clip: Path, tmp_path: Path, region: Any) -> None:
     out = tmp_path / "a.csv"
-    label_video(settings(source=clip, out=out, region=region))
+    summary = label_video(settings(source=clip, out=out, region=region))
+    assert f"'task.region=[{','.join(map(str, region))}]'" in summary  # the command that comes next
     assert {name for _, name in names_in(out)} == {"green"}
     assert about(out)["region"] == [0, 48, 160, 48]
 
