@@ -31,6 +31,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(linked), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_nothing_is_left_to_be_written(page: Path) -> None:
+    assert not re.search(r"TODO|FIXME|XXX", page.read_text(encoding="utf-8"))
+
+
 def test_every_page_is_linked_from_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
