@@ -297,10 +297,11 @@ def test_a_narrow_network_sees_more_images_by_what_it_is_cheaper() -> None:
 @pytest.mark.parametrize("game", ["coral", "night", "roundabout", "taipei"])
 def test_noscope_s_tasks_have_their_own_settings_in_the_paper_s_recipe(game: str) -> None:
     config = composed("game=sot_time", "recipe=paper")["recipe"]
-    recipe = fit_recipe(config, game=game, fold=4, train_images=1000)
-    assert (recipe.epochs, recipe.batch, recipe.optimizer, recipe.lr) == (50, 128, "rmsprop", 6.6e-4)
-    assert recipe.dropout == 0.25
-    assert recipe.curriculum is None
+    for kind in ("video", "folder"):
+        recipe = fit_recipe(config, game=game, kind=kind, fold=4, train_images=1000)
+        assert (recipe.epochs, recipe.batch, recipe.optimizer, recipe.lr) == (50, 128, "rmsprop", 6.6e-4)
+        assert recipe.dropout == 0.25
+        assert recipe.curriculum is None
 
 
 def test_a_special_setting_that_is_none_is_named() -> None:
@@ -387,7 +388,7 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
         folder.mkdir(exist_ok=True)
         kept.clear()
         layers, val = parse(game.arch, "3x3 strides 2,1,2"), to_device(dataset.splits["val"], cpu)
-        setup = TrainingSetup(source, val, layers=layers, classes=game.classes, fold=fold, recipe=recipe, seed=3)
+        setup = TrainingSetup(source, val, network=layers, classes=game.classes, fold=fold, recipe=recipe, seed=3)
         keep = lambda net: kept.append(net.state_dict())  # noqa: E731
         return loop.train(setup, Output(folder, "this", keep, commit=commit, save_every=0, quiet=True))
 
@@ -741,7 +742,7 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["device=gpu9"], "device=gpu9"),
         (["model.arch=C32 Q F"], "'Q'"),
         (["recipe.optimizer=adamant"], "recipe.optimizer"),
-        (["path=crops"], "path=crops is for data=folder alone"),
+        (["path=crops"], "path=crops is for data=folder and CIFAR"),
         (["data=folder"], "data=folder needs path"),
         (["data=rendered"], "data"),
         (["real=nowhere"], "real=nowhere is no folder"),
