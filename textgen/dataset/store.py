@@ -124,7 +124,7 @@ def _open_and_check(path: Path, verify: bool) -> Dataset:
                 raise damaged_error(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
         images, labels, texts = file_names(name)
         for file_name in (labels, texts):
-            if _file_digest(path / file_name) != entry["xxh3"][file_name]:
+            if digest_file(path / file_name) != entry["xxh3"][file_name]:
                 raise damaged_error(path, f"{file_name} does not have the bytes that were written")
         splits[name] = StoredSplit(
             _load_array(path, images, entry["images"]),
@@ -182,7 +182,8 @@ def _load_array(path: Path, name: str, count: int) -> NDArray[Any]:
     return array
 
 
-def _file_digest(path: Path) -> str:
+def digest_file(path: Path) -> str:
+    """The xxh3 of a file, read in parts."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

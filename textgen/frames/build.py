@@ -6,14 +6,12 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,6 +25,7 @@ from textgen.dataset.store import (
     Dataset,
     SplitWriter,
     damaged_error,
+    digest_file,
     open_dataset,
 )
 from textgen.footage.frames import URL
@@ -40,7 +39,6 @@ from textgen.frames.settings import CLASSES, FRAME_SPLITS, FrameTask
 
 BUILDER = 1  # part of the hash: increment it when the same video and table give other arrays
 LIBRARIES = ("numpy", "opencv-python-headless", "av")  # their versions are part of the hash: they can change pixels
-READ = 1 << 22  # bytes of a file, hashed at once
 WRITTEN = 4096  # frames that are labelled and written at once
 
 
@@ -60,7 +58,7 @@ def ensure_frames(task: FrameTask, source: Path, labels: Path, out: Path, *, reb
     table = read_label_table(labels, task)
     if task.step % table.every:
         raise UserError(
-            f"labels={labels} has every {table.every}th frame labelled: give task.step={table.every}, or a multiple"
+            f"labels={labels} has one frame in {table.every} labelled: give task.step={table.every}, or a multiple"
         )
     first, end = task.range or (0, (table.labelled.last or 0) + 1)  # the true end is known when it is decoded
     table.labelled.check(labels, first, end)
@@ -216,7 +214,7 @@ def _mean_frame(decoded: DecodedFrames) -> U8:
 
 def _identify(task: FrameTask, source: Path, labels: Path, read: LabelTable) -> tuple[dict[str, Any], str]:
     """The part of the manifest that decides the arrays, with its hash, and the hash of what decides the pixels."""
-    video, table = _digest(source), _digest(labels)
+    video, table = _digest_source(source), digest_file(labels)
     versions = {library: version(library) for library in LIBRARIES}
     settings = {key: value for key, value in asdict(task).items() if key != "network"}
     of_pixels = {key: settings[key] for key in ("split", "size", "region", "range", "step")}
@@ -235,23 +233,13 @@ def _identify(task: FrameTask, source: Path, labels: Path, read: LabelTable) -> 
     return identity, pixels[:16]
 
 
-def _hash(decides: dict[str, Any]) -> str:
+def _hash(decides: Any) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
-    """The xxh3 of a file, or of the files of a folder or a pattern with their names."""
-    digest = xxhash.xxh3_128()
-    for file in _list_files(path):
-        if file != path:
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as opened:
-            while part := opened.read(READ):
-                digest.update(part)
-    return digest.hexdigest()
-
-
-def _list_files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        return iter(sorted(file for file in path.iterdir() if file.is_file()))
-    return iter([path] if path.exists() else find_pattern(path))
+def _digest_source(path: Path) -> str:
+    """Of a file its digest, of a folder or a pattern that of its files with their names."""
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else find_pattern(path)
+    return _hash([[file.name, digest_file(file)] for file in files])

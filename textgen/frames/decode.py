@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,9 +89,8 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
         start = state.time if state.next else None
         with open_frames(source, start=start) as reader:
             declared = reader.frames
-            if not state.next:
-                known = task.range[1] if task.range else declared
-                state = replace(state, total=state.total if state.total is not None else known)
+            if state.total is None and not state.next:
+                state.total = task.range[1] if task.range else declared
             try:
                 _decode(task, reader, folder, state)
             except UserError as error:  # such as a frame of another size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 from array import array
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
 from textgen.common.parquet import import_pyarrow
+from textgen.dataset.store import digest_file
 from textgen.frames.settings import FrameTask
 
 MAX_FRAME = 1 << 40  # in a table; larger numbers are no frames
@@ -146,12 +145,6 @@ def about_path(table: Path) -> Path:
     return table.with_name(f"{table.name}.json")
 
 
-def digest_table(path: Path) -> str:
-    """The xxh3 of a table, by which the file beside it tells it from another one."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
-
-
 def read_about(path: Path) -> dict[str, Any] | None:
     """What the file beside the table `path` says; None without one. Raises `UserError` for one that is damaged."""
     about = about_path(path)
@@ -172,7 +165,7 @@ def _read_labelled(path: Path) -> Labelled:
     if found is None:
         return Labelled()
     about = about_path(path)
-    if found.get("table", "") not in ("", digest_table(path)):
+    if found.get("table", "") not in ("", digest_file(path)):
         raise UserError(
             f"{about} is about another table than labels={path}: write the table again, or remove {about.name} if every"
             " frame was labelled"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
+from textgen.common.pictures import resize
 from textgen.footage.frames import Frame
 from textgen.footage.regions import parse_regions
 
@@ -56,12 +56,7 @@ class Preparation:
         """The region, scaled, with its mean."""
         region = parse_regions({"task": self.region}, frame.size)[0] if self.region else None
         pixels = frame.crop(region) if region else frame.rgb()
-        height, width = self.size
-        if pixels.shape[:2] == self.size:
-            return pixels
-        smaller = pixels.shape[0] >= height and pixels.shape[1] >= width
-        scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-        return np.asarray(scaled, np.uint8)
+        return pixels if pixels.shape[:2] == self.size else resize(pixels, self.size)
 
     def subtract_mean(self, frames: U8) -> U8:
         """Scaled frames (H, W, 3) or (n, H, W, 3) without the mean; the same ones, if there is none."""

@@ -82,7 +82,7 @@ def measure_footage(
     leaves no file.
     """
     clock = Clock()
-    frames = _timed(reader, clock)
+    frames = clock.wait(DECODING, reader)
     first = list(islice(frames, min(s.reference_batch, network.batch))) if reference.needs_pixels else []
     general = measure_reference(reference, first, s.reference_batch)
     cascade = Cascade(network, thresholds, reference, reference_batch=s.reference_batch, compare=s.compare, clock=clock)
@@ -150,18 +150,6 @@ def _compare(counts: Counts, clock: Clock, measured: float) -> dict[str, Any]:
         "reference_frames_per_second": 1 / alone,
         "speedup": alone / measured,
     }
-
-
-def _timed(frames: FrameReader, clock: Clock) -> Iterator[Frame]:
-    """The frames, with the time that is spent on waiting for them."""
-    iterator = iter(frames)
-    while True:
-        with clock.measure(DECODING):
-            frame = next(iterator, None)
-        if frame is None:
-            return
-        yield frame
-        del frame
 
 
 def _chain(first: list[Frame], rest: Iterator[Frame]) -> Iterator[Frame]:

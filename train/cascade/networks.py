@@ -223,5 +223,5 @@ def fit_network(network: CascadeNetwork, data: TaskData, promise: Promise, thin:
     few = val.thinned(thin)
     thresholds, notes = fit_thresholds(few.probabilities, few.truth, promise)
     if notes and thin > 1:
-        notes.append(f"every {thin}th frame counts; more footage, a larger fn= or fp=, or a smaller thin= would do")
+        notes.append(f"one frame in {thin} counts; more footage, a larger fn= or fp=, or a smaller thin= would do")
     return FittedNetwork(network, thresholds, tuple(notes), val, test)

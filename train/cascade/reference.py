@@ -56,7 +56,7 @@ class DelayReference:
         every, first, last = self._labelled.every, self._labelled.first, self._labelled.last
         if index % every:
             raise UserError(
-                f"labels={self._labels} has every {every}th frame labelled: give every={every}, or a multiple"
+                f"labels={self._labels} has one frame in {every} labelled: give every={every}, or a multiple"
             )
         if index < first or (last is not None and index > last):
             until = "the last" if last is None else f"{last:,}"

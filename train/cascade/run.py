@@ -11,7 +11,6 @@ from typing import Any
 
 from textgen.common.atomic import OTHER_OUT
 from textgen.common.errors import UserError
-from textgen.dataset.store import open_dataset
 from textgen.footage.frames import FrameReader, open_frames
 from textgen.frames.label_table import about_path, read_about
 from textgen.frames.settings import FrameTask
@@ -25,12 +24,12 @@ from train.cascade.thresholds import Promise
 from train.common.lines import find_format
 from train.config.tasks import parse_task
 from train.data.tasks import TaskData
+from train.detectors.load import CONFIDENCE
 from train.detectors.options import DetectorOptions
 from train.inference.network import load
 from train.runs.finished_runs import load_config, load_result, load_run_data
 
 FRAME_RATE = 30.0  # frames a second of a video that does not declare it
-CONFIDENCE = 0.25  # from which objects count, as label_video has it
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ def run_cascade(s: Settings) -> Report:
             if reference is not None and reference.needs_pixels:
                 s = _limit_batches(networks, s, reader)
         promise = Promise(s.fn, s.fp, s.confidence)
-        thin = s.thin or max(round((_find_rate(s, task, data.hash) or FRAME_RATE) / task.step), 1)
+        rate = data.manifest["video"].get("rate") or FRAME_RATE
+        thin = s.thin or max(round(rate / task.step), 1)
         fitted = [fit_network(network, data, promise, thin) for network in networks]
         report = _measure(s, fitted, data, promise, thin, reference, reader)
     report.values["reference"] = reference and {"name": reference.name, **counts_from}
@@ -122,16 +122,6 @@ def _find_confidence(labels: Path | None, about: dict[str, Any], task: FrameTask
     else:
         confidence, why = CONFIDENCE, "label_video's default"
     return (task.threshold, "task.threshold") if task.threshold > confidence else (confidence, why)
-
-
-def _find_rate(s: Settings, task: FrameTask, dataset: str) -> float | None:
-    """Frames a second of the video that the run's frames are of; None where its data set, with this hash, has none."""
-    assert s.run is not None
-    config = load_config(s.run)
-    built = Path(s.data_dir or config["data_dir"]).expanduser() / task.name / dataset[:16]
-    path = s.path or (built if built.is_dir() or not config.get("path") else Path(config["path"]).expanduser())
-    rate = open_dataset(path, verify=False).manifest["video"].get("rate")
-    return float(rate) if rate else None
 
 
 def _check_original(networks: list[CascadeNetwork], data: TaskData) -> None:

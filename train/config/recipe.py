@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, StrictBool
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,11 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LAYERS = ("norm", "characters", "auxiliary", "shared_block", "dropout", "init")  # of networks of the notation alone
 DataSource = Literal["files", "live"]
 Kind = Literal["game", "folder", "video", "cifar"]  # what a run learns: crops of a game, of a folder, or a task
+
+
+def kind_of(data: str | None) -> Kind:
+    """What a run learns, by its kind of data: crops of a game are stored files or live ones."""
+    return next((kind for kind in get_args(Kind) if kind == data), "game")
 
 
 @dataclass(frozen=True, config=_STRICT)

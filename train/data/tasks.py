@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 from textgen.spec.parser import Spec
-from train.config.recipe import Kind
+from train.config.recipe import Kind, kind_of
 from train.config.settings import DataKind, RealSettings
 from train.config.tasks import CifarTask, Task
 from train.data.augmented import AugmentedSource
@@ -52,7 +53,7 @@ class TrainingTask:
     @property
     def recipe_kind(self) -> Kind:
         """What the overrides of a recipe call this task."""
-        return "game" if self.kind in ("files", "live") else self.kind  # type: ignore[return-value]
+        return kind_of(self.kind)
 
     @property
     def per_class(self) -> list[int]:
@@ -84,16 +85,21 @@ class TrainingTask:
 class TaskData:
     """The training images, the validation images and the test sets by name, "test" first, on the device.
 
-    `stored_test` is the test set "test" as it is stored; `hash` is that of the data set for validation and tests. With
-    `real` crops, parts of `train` are made of them, `val` holds them alone, and "real" is among the tests.
+    `stored_test` is the test set "test" as it is stored; `manifest` is that of the data set for validation and tests,
+    and `hash` its hash. With `real` crops, parts of `train` are made of them, `val` holds them alone, and "real" is
+    among the tests.
     """
 
     train: Source
     val: DeviceSplit
     tests: Mapping[str, DeviceSplit]
     stored_test: StoredSplit
-    hash: str
+    manifest: Mapping[str, Any]
     real: RealData | None = None
+
+    @property
+    def hash(self) -> str:
+        return str(self.manifest["hash"])
 
 
 @dataclass(frozen=True)
@@ -228,7 +234,7 @@ def open_data(
         val=to_device(splits["val"], device),
         tests={name: to_device(split, device) for name, split in tests.items()},
         stored_test=splits["test"],
-        hash=dataset.hash,
+        manifest=dataset.manifest,
     )
     return _with_real_crops(data, task, real, device) if real is not None and real.share else data
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from textgen.common.array_types import F32, U8
+from textgen.common.pictures import resize
 
 GRAY = 114  # around a frame, as detectors of the YOLO family are trained
 MULTIPLE = 32  # of which sides of an input are that a model leaves open
@@ -39,13 +39,7 @@ class Letterbox:
         height, width = self.scaled
         top, left = self.corner
         result = np.full((*self.size, 3), GRAY, np.uint8)
-        inside = frame
-        if (height, width) != frame.shape[:2]:
-            shrinks = height < frame.shape[0]
-            inside = np.asarray(
-                cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
-                np.uint8,
-            )
+        inside = frame if (height, width) == frame.shape[:2] else resize(frame, (height, width))
         result[top : top + height, left : left + width] = inside
         return result
 

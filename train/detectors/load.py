@@ -10,7 +10,7 @@ from train.detectors.detection import Channels, Detector, Pixels
 from train.folding.own_module import DOTTED
 
 PEOPLE = "people"
-OVERLAP = 0.45
+CONFIDENCE, OVERLAP = 0.25, 0.45  # the defaults of commands that run detectors
 KNOWN = f"{PEOPLE}, a file .onnx or my.module:function"
 
 
@@ -18,7 +18,7 @@ def load_detector(
     text: str,
     *,
     threads: int = 1,
-    confidence: float = 0.25,
+    confidence: float = CONFIDENCE,
     overlap: float | None = None,
     size: tuple[int, int] | None = None,
     names: tuple[str, ...] | None = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from train.predict.rows import Row
 GROUP = 240  # frames that are read at once: whole stacks for fold 1 to 6
 LIVE_GROUP = 12  # of a stream that is shown while it is read
 LONG_LAG = 600  # frames after which a value of a file is decided
+T = TypeVar("T")
 Key = tuple[str, tuple[int, int]]  # a region and a size (H, W) of crops
 
 
@@ -36,6 +37,17 @@ class Clock:
         started = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - started
+
+    def wait(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time that is spent on waiting for them; none is kept."""
+        iterator = iter(items)
+        while True:
+            with self.measure(name):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+            del item
 
 
 class ReadoutState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from textgen.common.atomic import OTHER_OUT, os_errors_as_user_errors
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
-from textgen.footage.frames import Frame, FrameReader, open_frames
+from textgen.footage.frames import FrameReader, open_frames
 from textgen.footage.regions import load_regions
 from train.common.lines import find_format, lines_path
 from train.common.resume import SavedState, find_state, is_resumable, save_state, state_path
@@ -87,7 +87,7 @@ def _read_all(
     total = frames.frames // s.every if frames.frames and s.start is None and s.end is None else None
     try:
         with progress_bar(total, s.out.name, unit=" frames") as progress:
-            for frame in _timed(frames, clock):
+            for frame in clock.wait("decoding", frames):
                 if saved is not None and frame.index <= saved.frame:
                     continue
                 found = reader.add(frame)
@@ -124,18 +124,6 @@ def _read_all(
         print(f"note: {frames.problem}; the rows up to there are in {s.out}", file=sys.stderr)
     _report_doubts(reader, readouts)
     return _summary(s.out, count, time.perf_counter() - started, clock, readouts)
-
-
-def _timed(frames: FrameReader, clock: Clock) -> Iterator[Frame]:
-    """The frames, with the time that is spent on waiting for them."""
-    iterator = iter(frames)
-    while True:
-        with clock.measure("decoding"):
-            frame = next(iterator, None)
-        if frame is None:
-            return
-        yield frame
-        del frame
 
 
 def _report_doubts(reader: FootageReader, readouts: Sequence[Readout]) -> None:

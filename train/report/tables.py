@@ -20,7 +20,7 @@ from textgen.common.confidence import wilson_interval
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
-from train.config.recipe import Recipe, fit_recipe
+from train.config.recipe import Recipe, fit_recipe, kind_of
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
 from train.report.result import COPIES, format_value, hash_settings, method
@@ -221,7 +221,7 @@ def _seen_and_asked(run: Run) -> tuple[int | None, int | None]:
             {**own, **length},
             game=run["game"],
             fold=run["fold"],
-            kind=run["data"] if run.get("data") in ("folder", "video", "cifar") else "game",
+            kind=kind_of(run.get("data")),
             width=run["width"],
             module="network" in settings,
             teacher=bool(settings.get("teacher")),

@@ -471,7 +471,7 @@ def test_labels_that_say_nothing_about_a_frame_are_refused(place: Place, tmp_pat
     about.write_text('{"every": 3, "first": 60, "last": 357}')
     assert place.footage(*given, "every=3", "start=2", "end=12")["frames"] == 100
     for wrong, message in (
-        (["every=1", "start=2", "end=12"], "has every 3th frame labelled: give every=3, or a multiple"),
+        (["every=1", "start=2", "end=12"], "has one frame in 3 labelled: give every=3, or a multiple"),
         (["every=3", "end=12"], "about frames 60 to 357, and the footage has frame 0: give start= and end="),
         (["every=3", "start=2", "end=13"], "about frames 60 to 357, and the footage has frame 360: give start="),
     ):

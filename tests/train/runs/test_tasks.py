@@ -30,6 +30,7 @@ from coded_clips import coded, rows_of, write_table
 from videos import write_video
 
 MODULE = """
+import torch
 from torch import nn
 class Net(nn.Module):
     def __init__(self, classes, width=4):
@@ -45,6 +46,9 @@ class NoNumbers(Net):
         return super().forward(x) * float("nan")
 def few(classes):
     return Net(classes - 1)
+class Constant(Net):
+    def forward(self, x):
+        return super().forward(x) * 0 + (torch.arange(self.last.out_features) == 1)
 def number(classes):
     return classes
 not_callable = 3
@@ -304,6 +308,20 @@ def test_a_network_of_a_module_survives_its_file(here: Path) -> None:
     bare = Network(nn.Linear(1, 1), "", "", (1, 1), ("a",), 1)
     with pytest.raises(ValueError, match="nothing that it could be loaded with"):
         bare.to_bytes()
+
+
+def test_a_network_that_gives_all_images_one_class_is_told(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["task=cifar10", f"path={cifar}", "task.validation=100", "epochs=1", "threads=1"]
+    run(compose(*given, "network=ownnets:Constant"))
+    assert "all test images get the class 'automobile': the network has learned nothing" in capsys.readouterr().err
+    run(compose(*given, "network=ownnets:Net", "epochs=8", "recipe=paper", "recipe.lr=1e-2"))
+    assert "learned nothing" not in capsys.readouterr().err
+
+
+def test_a_module_is_trained_without_the_dropout_of_the_paper_s_recipe() -> None:
+    paper = compose("task=coral", "recipe=paper")["recipe"]
+    assert fit_recipe(paper, game="coral", kind="video", fold=1, train_images=1000).dropout == 0.25
+    assert fit_recipe(paper, game="coral", kind="video", fold=1, train_images=1000, module=True).dropout == 0
 
 
 # ---- Augmentation.
