@@ -20,7 +20,7 @@ from train.folding.arithmetic import whole_stacks
 _STRICT = ConfigDict(extra="forbid")
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-LAYERS = ("norm", "characters", "auxiliary", "shared_block", "dropout", "init")  # of networks of the notation alone
+LAYERS = ("norm", "characters", "auxiliary", "dropout", "init")  # of networks of the notation alone
 DataSource = Literal["files", "live"]
 Kind = Literal["game", "folder", "video", "cifar"]  # what a run learns: crops of a game, of a folder, or a task
 
@@ -91,7 +91,7 @@ class Recipe:
     behind every convolution or the pool that follows it; `dropout`; `shared_block`, for stacks, weights that all slots
     share, added to the free ones, whose steps are `free_lr` times as long; `characters`, weights of the last layer that
     classes share by the characters of their names; `auxiliary`, the weight of the loss of an auxiliary head. For stacks
-    the latter two need `shared_block`. A network that is a module has none of them. `init` is "reference", as the
+    the latter two need `shared_block`. A network that is a module has shared blocks only. `init` is "reference", as the
     published code initialises, or "torch".
     `ema_decay` is the decay per step of an exponential moving average of the weights, which is then evaluated and kept.
 
@@ -167,7 +167,7 @@ def fit_recipe(
     `game` is the name of a game or task, `kind` what that is. `module` says that the network is not of the notation.
     What the run does not use, or what its task holds (`data`), is reset: `images` and the settings of another optimiser
     are None, `batch` counts whole stacks; `slots`, `curriculum` and, but for a run with a `teacher`, `distill` are off
-    at fold=1; a network that is a module has no training-only layers. Raises `UserError`.
+    at fold=1; of training-only layers, a network that is a module has shared blocks only. Raises `UserError`.
     """
     recipe = _with_overrides(config, game, fold, kind)
     _check(recipe)
@@ -231,8 +231,8 @@ def _without_layers(recipe: Recipe) -> Recipe:
             "recipe.slots is for networks of the notation, and this one is a module: give recipe=default, or set"
             " recipe.slots=false"
         )
-    off: dict[str, Any] = {"norm": False, "characters": False, "auxiliary": 0.0, "shared_block": False, "dropout": 0.0}
-    return replace(recipe, **off, free_lr=1.0, init="torch")
+    off: dict[str, Any] = {"norm": False, "characters": False, "auxiliary": 0.0, "dropout": 0.0}
+    return replace(recipe, **off, init="torch")
 
 
 def without_overridden(config: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:

@@ -39,21 +39,30 @@ class ResizedTensor(NamedTuple):
     """A parameter or buffer outside of layers, in the folded network."""
 
     size: tuple[int, ...]
-    repeats: int  # f for a tensor applied to the input images, whose channels are repeated f times; otherwise 1
+    repeats: int  # the stack for a tensor applied to the input images, whose channels are repeated; otherwise 1
 
 
 class FoldedGraph:
     """The folded network: its resized `layers` by path, its other parameters and buffers `tensors` by name.
 
-    `original` are the values of the original's nodes. `fold` changes sizes that are written as numbers in the graph.
-    With `probing` the graph stays as it is, and layers whose input does not become wider are noted in the plan.
+    `original` are the values of the original's nodes. It takes stacks of `stack` images, or is the narrow network that
+    fills one of `slot_of` slots, for single images. `fold` changes sizes that are written as numbers in the graph. With
+    `probing` the graph stays as it is, and layers whose input does not become wider are noted in the plan.
     """
 
     def __init__(
-        self, graph_module: fx.GraphModule, original: dict[Node, Any], plan: FoldingPlan, f: int, *, probing: bool
+        self,
+        graph_module: fx.GraphModule,
+        original: dict[Node, Any],
+        plan: FoldingPlan,
+        stack: int,
+        *,
+        slot_of: int = 1,
+        probing: bool = False,
     ):
-        self.graph_module, self.original, self.plan, self.f, self.probing = graph_module, original, plan, f, probing
-        self.resizer = LayerResizer(plan, f, probing)
+        self.graph_module, self.original, self.plan = graph_module, original, plan
+        self.stack, self.probing = stack, probing
+        self.resizer = LayerResizer(plan, stack, slot_of, probing)
         self.folded: dict[Node, Any] = {}  # the values of the nodes in the folded network
         self.layers: dict[str, nn.Module] = {}
         self.tensors: dict[str, ResizedTensor] = {}
@@ -68,8 +77,8 @@ class FoldedGraph:
                 keeps_batch = original.shape[:1] != (META_BATCH,) or folded.shape[:1] == (META_BATCH,)
                 if original.ndim != folded.ndim or not keeps_batch:
                     refuse(node, f"its result would be {format_shape(folded)} instead of {format_shape(original)}")
-            if node.op == "output" and folded.shape[1] != self.f * original.shape[1]:
-                logits = f"{self.f} times {original.shape[1]} logits"
+            if node.op == "output" and folded.shape[1] != self.stack * original.shape[1]:
+                logits = f"{self.stack} times {original.shape[1]} logits"
                 raise UserError(f"the folded network would not give {logits} but {folded.shape[1]}")
 
     def _fold_node(self, node: Node) -> Any:
@@ -77,7 +86,7 @@ class FoldedGraph:
         if node.op == "placeholder":
             self.image_nodes.add(node)
             _, c, h, w = self.original[node].shape
-            return self._evaluate(node, size=(self.f * c, h, w))
+            return self._evaluate(node, size=(self.stack * c, h, w))
         if node.op in ("get_attr", "output"):
             return self._evaluate(node)
         sources = [source for source in node.all_input_nodes if holds_data(self.original[source])]
@@ -228,7 +237,7 @@ class FoldedGraph:
             )
             leading, trailing = tensor.shape[: tensor.ndim - len(original)], tensor.shape[tensor.ndim - len(original) :]
             sizes = (new if size == old else size for size, old, new in zip(trailing, original, folded, strict=True))
-            resized = ResizedTensor((*leading, *sizes), self.f if other in self.image_nodes else 1)
+            resized = ResizedTensor((*leading, *sizes), self.stack if other in self.image_nodes else 1)
             if self.tensors.setdefault(path, resized) != resized:
                 refuse(node, f"{path} is used for {resized.size} and for {self.tensors[path].size}")
             self.folded[source] = torch.empty(resized.size, dtype=tensor.dtype)

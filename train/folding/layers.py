@@ -21,14 +21,15 @@ USUAL_BUFFERS = {"running_mean", "running_var", "num_batches_tracked"}
 
 @dataclass(frozen=True)
 class LayerResizer:
-    """Resizes the layers of a network for stacks of `f` images.
+    """Resizes the layers of a network for stacks of `stack` images, or for the narrow one in one of `slot_of` slots.
 
     With `probing` it notes layers whose input does not become wider as `plan.fixed_width`.
     """
 
     plan: FoldingPlan
-    f: int
-    probing: bool
+    stack: int
+    slot_of: int = 1
+    probing: bool = False
 
     def resize(self, node: Node, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         """Give `layer` the sizes for an input of `shape`, in place, without contents. Raises `UserError`."""
@@ -61,8 +62,8 @@ class LayerResizer:
         c_out = self._fold_outputs(node, layer.in_channels, c_in, layer.out_channels)
         if layer.groups == layer.in_channels > 1:  # depthwise
             c_out, layer.groups = c_in * (layer.out_channels // layer.groups), c_in
-            if node.target in self.plan.last_layers and c_out != self.f * layer.out_channels:
-                refuse(node, f"as the last layer it would give {c_out} outputs, not f={self.f} times as many")
+            if node.target in self.plan.last_layers and c_out != self.stack * layer.out_channels:
+                refuse(node, f"as the last layer it would give {c_out} outputs, not f={self.stack} times as many")
         if c_in % layer.groups or c_out % layer.groups:
             refuse(node, f"its {layer.groups} groups do not divide {c_in} and {c_out} channels")
         layer.in_channels, layer.out_channels = c_in, c_out
@@ -73,15 +74,15 @@ class LayerResizer:
         """The number of outputs of the folded layer, whose original has `outputs`."""
         path = str(node.target)
         if path in self.plan.last_layers:
-            return self.f * outputs
+            return self.stack * outputs
         if self.probing and original_inputs == folded_inputs:
             self.plan.fixed_width.add(path)
         return outputs if path in self.plan.fixed_width else self._fold_width(outputs)
 
     def _fold_width(self, channels: int) -> int:
-        """⌊C·√f⌋, or the multiple nearest to it that groups need."""
-        width, multiple = folded_width(channels, self.f), self.plan.multiples.get(channels, 1)
-        return max((2 * width + multiple) // (2 * multiple), 1) * multiple
+        """⌊C·√f⌋, or the multiple nearest to it that groups need; for a slot an f-th of it, rounded down."""
+        width, multiple = folded_width(channels, self.stack * self.slot_of), self.plan.multiples.get(channels, 1)
+        return max(max((2 * width + multiple) // (2 * multiple), 1) * multiple // self.slot_of, 1)
 
 
 def mixes_channels(layer: nn.Module, axes: int) -> bool:

@@ -47,9 +47,23 @@ class OwnModule:
         For fold=1 it is what the class or function gives, otherwise that, folded. Raises `UserError` for a name that
         cannot be imported or that the command line has not given, and for a network that cannot be folded.
         """
-        from torch import nn  # noqa: PLC0415
-
         from train.folding.fold_model import fold_model  # noqa: PLC0415
+
+        net = self._create(classes)
+        return net if fold == 1 else fold_model(net, fold, (3, *size))
+
+    def build_slot(self, *, size: tuple[int, int], classes: int, fold: int) -> nn.Module:
+        """The narrow network of one of `fold` slots, (b, 3, H, W) -> (b, classes) (`slot_model`).
+
+        Raises `UserError` as `build` does, and for a network without slots.
+        """
+        from train.folding.fold_model import slot_model  # noqa: PLC0415
+
+        return slot_model(self._create(classes), fold, (3, *size))
+
+    def _create(self, classes: int) -> nn.Module:
+        """The network for single images, as the class or function gives it."""
+        from torch import nn  # noqa: PLC0415
 
         create = self._load()
         try:
@@ -60,7 +74,7 @@ class OwnModule:
             raise UserError(f"network={self.describe()} cannot be called so: {error}") from None
         if not isinstance(net, nn.Module):
             raise UserError(f"network={self.name} gives {type(net).__name__}: it has to give a torch.nn.Module")
-        return net if fold == 1 else fold_model(net, fold, (3, *size))
+        return net
 
     def digest(self) -> str | None:
         """The SHA-256 of the file that the class or function is written in, so that a changed one is another network.

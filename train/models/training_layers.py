@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from copy import deepcopy
 from itertools import chain
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 
@@ -120,17 +123,19 @@ class SharedBlock(nn.Module):
     along the diagonal, once for each slot; `weight` (O, I, …) has a free value for every weight, zero at first but for
     outputs that f blocks do not fill: those begin at random, as they would get no gradient otherwise. So a step that
     helps one slot helps all of them, as it does where one narrow network is copied, and still every weight can differ.
-    `bias` is likewise. Raises `ValueError` if f blocks do not fit.
+    `bias` is likewise. In a depthwise convolution, with `groups` = I and a weight (O, 1, …), the blocks follow one
+    another. Raises `ValueError` if f blocks do not fit.
     """
 
-    def __init__(self, block: nn.Conv2d | nn.Linear, f: int, inputs: int, outputs: int):
+    def __init__(self, block: nn.Conv2d | nn.Linear, f: int, inputs: int, outputs: int, groups: int = 1):
         super().__init__()
-        o, i = block.weight.shape[:2]
+        o, i = len(block.weight), block.in_channels if isinstance(block, nn.Conv2d) else block.in_features
         if f * o > outputs or f * i > inputs:
             raise ValueError(f"{f} blocks of {o}×{i} do not fit in a weight of {outputs}×{inputs}")
         self.f = f
         self.block = block
-        self.weight = nn.Parameter(torch.zeros(outputs, inputs, *block.weight.shape[2:]))
+        self.groups = groups
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs // groups, *block.weight.shape[2:]))
         self.bias = None if block.bias is None else nn.Parameter(torch.zeros(outputs))
         if f * o < outputs:
             nn.init.kaiming_uniform_(self.weight.data[f * o :], a=math.sqrt(5))  # as PyTorch's layers
@@ -138,35 +143,40 @@ class SharedBlock(nn.Module):
     def combine_weights(self) -> tuple[Tensor, Tensor | None]:
         """The weight (O, I, …) and the bias (O,) of a plain layer that computes the same."""
         block, bias = combine_weights(self.block)
-        (o, i), (outputs, inputs) = block.shape[:2], self.weight.shape[:2]
+        o, (outputs, inputs) = len(block), self.weight.shape[:2]
         diagonal = torch.eye(self.f, dtype=block.dtype, device=block.device)
+        if self.groups > 1:
+            diagonal = diagonal.sum(1, keepdim=True)
         blocks = torch.einsum("ab,oi...->aobi...", diagonal, block).flatten(0, 1).flatten(1, 2)  # (f*o, f*i, …)
-        unfilled = (0, 0) * (block.ndim - 2) + (0, inputs - self.f * i, 0, outputs - self.f * o)
+        unfilled = (0, 0) * (block.ndim - 2) + (0, inputs - blocks.shape[1], 0, outputs - self.f * o)
         weight = self.weight + functional.pad(blocks, unfilled)
         if bias is None or self.bias is None:
             return weight, None
         return weight, self.bias + functional.pad(bias.repeat(self.f), (0, outputs - self.f * o))
 
     @torch.no_grad()
-    def set_weights(self, weight: Tensor, bias: Tensor) -> None:
+    def set_weights(self, weight: Tensor, bias: Tensor | None) -> None:
         """Begin with the weights of a plain layer: their mean over the slots is shared, the rest is free."""
-        assert self.bias is not None
-        assert self.block.bias is not None
         o, i = self.block.weight.shape[:2]
-        of_slots = [(slice(j * o, (j + 1) * o), slice(j * i, (j + 1) * i)) for j in range(self.f)]
-        self.block.weight.copy_(torch.stack([weight[of_slot] for of_slot in of_slots]).mean(0))
-        self.block.bias.copy_(torch.stack([bias[rows] for rows, _ in of_slots]).mean(0))
+        rows = [slice(j * o, (j + 1) * o) for j in range(self.f)]
+        columns = [slice(0, 1) if self.groups > 1 else slice(j * i, (j + 1) * i) for j in range(self.f)]
+        of_slots = [weight[of_slot] for of_slot in zip(rows, columns, strict=True)]
+        self.block.weight.copy_(torch.stack(of_slots).mean(0))
         self.weight.zero_()
-        self.bias.zero_()
+        if bias is not None:
+            assert self.bias is not None
+            assert self.block.bias is not None
+            self.block.bias.copy_(torch.stack([bias[of_slot] for of_slot in rows]).mean(0))
+            self.bias.zero_()
         shared, shared_bias = self.combine_weights()
-        assert shared_bias is not None
         self.weight.copy_(weight - shared)
-        self.bias.copy_(bias - shared_bias)
+        if bias is not None and self.bias is not None and shared_bias is not None:
+            self.bias.copy_(bias - shared_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.combine_weights()
-        if isinstance(self.block, nn.Conv2d):
-            return functional.conv2d(x, weight, bias, self.block.stride, self.block.padding)
+        if isinstance(block := self.block, nn.Conv2d):
+            return functional.conv2d(x, weight, bias, block.stride, block.padding, block.dilation, self.groups)
         return functional.linear(x, weight, bias)
 
 
@@ -229,3 +239,39 @@ def reparameterise(trained: nn.Module, plain: nn.Module) -> None:
         assert target.bias is not None
         assert bias is not None
         target.bias.copy_(bias)
+
+
+def share_blocks(folded: nn.Module, narrow: nn.Module, f: int) -> nn.Module:
+    """A copy of `folded`, a module for stacks of f images, in which slots share weights as far as they can.
+
+    `narrow` is the network of one slot, with layers of the same names (`train.folding.fold_model.slot_model`). Linear
+    layers and convolutions without groups, or with one for each channel, become `SharedBlock`s if f blocks fit; other
+    layers stay. The weights begin as those of `narrow`.
+    """
+    trained = deepcopy(folded)
+    graph = cast(fx.GraphModule, folded).graph
+    read_elsewhere = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    for name, block in narrow.named_modules():
+        layer = folded.get_submodule(name)
+        if type(layer) is nn.Conv2d and layer.groups in (1, layer.in_channels) and layer.padding_mode == "zeros":
+            inputs, groups = layer.in_channels, layer.groups
+        elif type(layer) is nn.Linear:
+            inputs, groups = layer.in_features, 1
+        else:
+            continue
+        if name in read_elsewhere:  # the forward pass takes its weights out of the layer
+            continue
+        with suppress(ValueError):  # f blocks do not fit
+            trained.set_submodule(name, SharedBlock(deepcopy(block), f, inputs, len(layer.weight), groups))
+    return trained
+
+
+@torch.no_grad()
+def combine_shared(trained: nn.Module, plain: nn.Module) -> None:
+    """Set the weights of `plain` so that it computes what `trained` does, which `share_blocks` made of it."""
+    state = trained.state_dict()
+    for name, layer in trained.named_modules():
+        if isinstance(layer, SharedBlock):
+            weight, bias = layer.combine_weights()
+            state |= {f"{name}.weight": weight} | ({} if bias is None else {f"{name}.bias": bias})
+    plain.load_state_dict({name: state[name] for name in plain.state_dict()})

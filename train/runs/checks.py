@@ -36,7 +36,10 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     """
     arch, pool = resolve_architecture(settings, task.arch, task.size)
     network = check_network(settings, task.arch, task.size, len(task.classes))
-    if (recipe.slots or recipe.shared_block) and not isinstance(network, OwnModule):
+    if isinstance(network, OwnModule):
+        if recipe.shared_block:
+            _check_module_slots(network, settings.fold, task.size, len(task.classes))
+    elif recipe.slots or recipe.shared_block:
         check_slots(network, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
     loggers.check(settings.log)
@@ -106,6 +109,18 @@ def _check_module(network: OwnModule, fold: int, size: tuple[int, int], classes:
         raise UserError(
             f"network={network.name} gives {shape[1:]} for a stack of {fold}: it has to give {fold * classes} logits,"
             f" {classes} classes for each image, as Net(classes={classes})"
+        )
+
+
+def _check_module_slots(network: OwnModule, fold: int, size: tuple[int, int], classes: int) -> None:
+    """Print that, and why, a module has no blocks that its slots could share: it is trained without them."""
+    try:
+        network.build_slot(size=size, classes=classes, fold=fold)
+    except UserError as error:
+        print(
+            f"network={network.name}: {error}: its slots share no weights, so that training on stacks takes many more"
+            " images",
+            file=sys.stderr,
         )
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.optim.swa_utils import AveragedModel
 
+from textgen.common.errors import UserError
 from train.config.recipe import Recipe
 from train.folding.own_module import OwnModule
 from train.folding.slots import assemble_slots, extract_slot
 from train.models.notation import Conv, Layer, build, initialise
-from train.models.training_layers import AuxiliaryHead, SharedBlock, reparameterise, shared_characters
+from train.models.training_layers import (
+    AuxiliaryHead,
+    SharedBlock,
+    combine_shared,
+    reparameterise,
+    share_blocks,
+    shared_characters,
+)
 
 WIDER = 4  # the factor on the channels of the last convolution in the auxiliary head
 
@@ -27,7 +37,7 @@ class TrainingNetworks:
     come second, and shared blocks (`train.models.training_layers`). With slots it is the narrow network of one slot,
     and `stack` is 1. `averaged` is an exponential moving average of it. `plain` is the same network without
     training-only layers. `folded` is the result of the training, for stacks of `f` images; without slots it is `plain`
-    itself. A module, which has no training-only layers, is `plain` itself, or its moving average is.
+    itself. A module can have shared blocks only; without these `trained`, or its moving average, is `plain` itself.
     """
 
     trained: nn.Module
@@ -54,8 +64,12 @@ class TrainingNetworks:
         Raises `ValueError` if `start` does not consist of slots and the recipe trains them.
         """
         if isinstance(network, OwnModule):
-            net = network.build(size=size, classes=len(classes), fold=f)
-            return cls._of_module(net, f, recipe, device, start)
+            plain = network.build(size=size, classes=len(classes), fold=f)
+            narrow = None
+            if recipe.shared_block:
+                with suppress(UserError):  # a module without slots
+                    narrow = network.build_slot(size=size, classes=len(classes), fold=f)
+            return cls._of_module(plain, narrow, f, recipe, device, start)
         layers = network
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
         shape = partial(build, size=size, classes=len(classes))
@@ -87,15 +101,24 @@ class TrainingNetworks:
 
     @classmethod
     def _of_module(
-        cls, net: nn.Module, f: int, recipe: Recipe, device: torch.device, start: nn.Module | None
+        cls,
+        plain: nn.Module,
+        narrow: nn.Module | None,
+        f: int,
+        recipe: Recipe,
+        device: torch.device,
+        start: nn.Module | None,
     ) -> TrainingNetworks:
-        initialise(net, recipe.init)
+        trained: nn.Module = plain if narrow is None else share_blocks(plain, narrow, f)
         if start is not None:
-            net.load_state_dict(start.state_dict())
-        net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        averaged = _average(net, recipe)
-        plain = net if averaged is None else averaged.module
-        return cls(net, averaged, plain, plain, f, f)
+            plain.load_state_dict(start.state_dict())
+            _begin_with(trained, plain)
+        for variant in (trained, plain):
+            variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaged = _average(trained, recipe)
+        if trained is plain and averaged is not None:
+            plain = averaged.module
+        return cls(trained, averaged, plain, plain, f, f)
 
     def update_average(self) -> None:
         """To be called after every step of the optimisers."""
@@ -106,7 +129,7 @@ class TrainingNetworks:
         """Give `plain` the current weights, with batch norms fused into the convolutions before them."""
         trained = self.trained if self.averaged is None else self.averaged.module
         if trained is not self.plain:
-            reparameterise(trained, self.plain)
+            (combine_shared if isinstance(trained, fx.GraphModule) else reparameterise)(trained, self.plain)
 
     def assemble(self) -> nn.Module:
         """`folded`, with the weights of `plain`."""
@@ -121,14 +144,17 @@ def _average(net: nn.Module, recipe: Recipe) -> AveragedModel | None:
     return AveragedModel(net, avg_fn=partial(_moving_average, recipe.ema_decay), use_buffers=True)
 
 
+@torch.no_grad()
 def _begin_with(net: nn.Module, start: nn.Module) -> None:
-    """Give `net`, a network without batch norms, the weights of `start`, a plain network for the same stacks."""
-    for name, layer in start.named_children():
+    """Give `net`, with shared blocks as its only training-only layers, the weights of `start`, the plain network."""
+    for name, layer in start.named_modules():
         target = net.get_submodule(name)
+        tensors = dict(chain(layer.named_parameters(recurse=False), layer.named_buffers(recurse=False)))
         if isinstance(target, SharedBlock):
-            target.set_weights(layer.weight, layer.bias)  # type: ignore[arg-type]
+            target.set_weights(tensors["weight"], tensors.get("bias"))
         else:
-            target.load_state_dict(layer.state_dict())
+            for key, tensor in tensors.items():
+                getattr(target, key).copy_(tensor)
 
 
 def _moving_average(decay: float, averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:

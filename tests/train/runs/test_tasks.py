@@ -49,6 +49,13 @@ def few(classes):
 class Constant(Net):
     def forward(self, x):
         return super().forward(x) * 0 + (torch.arange(self.last.out_features) == 1)
+class JoinedLater(Net):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.last = nn.Linear(512, classes)
+    def forward(self, x):
+        x = self.norm(self.conv(x)).relu()
+        return self.last(torch.cat((x, -x), 1).flatten(1))
 def number(classes):
     return classes
 not_callable = 3
@@ -316,6 +323,16 @@ def test_a_network_that_gives_all_images_one_class_is_told(cifar: Path, capsys: 
     assert "all test images get the class 'automobile': the network has learned nothing" in capsys.readouterr().err
     run(compose(*given, "network=ownnets:Net", "epochs=8", "recipe=paper", "recipe.lr=1e-2"))
     assert "learned nothing" not in capsys.readouterr().err
+
+
+def test_a_module_whose_slots_can_share_no_weights_is_told(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["task=cifar10", f"path={cifar}", "task.validation=100", "epochs=1", "threads=1", "fold=2"]
+    run(compose(*given, "network=ownnets:JoinedLater"))
+    told = "network=ownnets:JoinedLater: forward: cat reorders channels: its slots share no weights"
+    assert told in capsys.readouterr().err
+    run(compose(*given, "network=ownnets:JoinedLater", "recipe.shared_block=false"))
+    run(compose(*given, "network=ownnets:Net"))
+    assert "share no weights" not in capsys.readouterr().err
 
 
 def test_a_module_is_trained_without_the_dropout_of_the_paper_s_recipe() -> None:
