@@ -108,7 +108,7 @@ def _collect(rows: Iterator[tuple[int | str, Sequence[Any]]], path: Path, task: 
     frames, objects, below, count = array("q"), Counter[str](), 0, 0
     for line, row in rows:
         count += 1
-        name = str(row[1]) if has_object else task.object
+        name = ("" if row[1] is None else str(row[1])) if has_object else task.object  # null in Parquet: no name
         objects[name] += 1
         frame, confidence = _number(row[0]), _number(row[-1]) if has_confidence else 1.0
         if frame is None or frame != int(frame) or not 0 <= frame < MAX_FRAME:

@@ -84,7 +84,8 @@ class Settings:
             raise UserError(f"{useless[0]}=… is measured where run=… is given: leave one of them out")
         self._check_reference(given)
         if self.source is None:
-            if useless := [name for name in OF_SOURCE if name in given] + ["compare"] * self.compare:
+            ignored = [name for name in OF_SOURCE if name in given] + ["every"] * ("every" in named)
+            if useless := ignored + ["compare"] * self.compare:
                 raise UserError(f"{useless[0]}=… is about footage: give source=… too, or leave it out")
         elif self.reference is None:
             raise UserError("source=… needs reference=…, which answers what the network is unsure about")

@@ -14,6 +14,7 @@ from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.footage.frames import FrameReader, open_frames
 from textgen.footage.regions import load_regions
+from textgen.frames.settings import CLASSES
 from train.common.lines import find_format, lines_path
 from train.common.resume import SavedState, find_state, is_resumable, save_state, state_path
 from train.predict.annotate import annotate, check_annotate
@@ -127,12 +128,23 @@ def _read_all(
 
 
 def _report_doubts(reader: FootageReader, readouts: Sequence[Readout]) -> None:
-    """Print a warning for regions that mostly show no value: a wrong region, or a network for another game."""
+    """Print a warning for regions that mostly show no value: a wrong region, or a network for another game.
+
+    A network of a task on video may well be unsure about most frames: it is told what answers these.
+    """
     for readout in readouts:
         name, counts = readout.name, reader.counts
         unsure, other, sure = (counts[name, value] for value in (UNSURE, "other", ""))
         total = max(unsure + other + sure, 1)
-        if (unsure + other) / total > DOUBTFUL:
+        if (unsure + other) / total <= DOUBTFUL:
+            continue
+        if readout.predictor.classes == CLASSES:
+            print(
+                f"note: {name} is unsure in {unsure / total:.0%} of the frames: foldtext cascade asks a slower network"
+                " about such frames",
+                file=sys.stderr,
+            )
+        else:
             print(
                 f"warning: {name} shows no counter in {other / total:.0%} of the frames and is unsure in"
                 f" {unsure / total:.0%}: are the region, and the run for {readout.predictor.name}, the right ones?",

@@ -43,6 +43,14 @@ def test_true_is_no_frame(tmp_path: Path) -> None:
     assert refusal(path) == f"labels={path}, row 1: frame is True, give a frame's number from 0"
 
 
+def test_an_object_without_a_name_is_no_object_of_the_name_none(tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    rows = {"frame": [3, 5], "object_name": [None, "person"], "confidence": [0.5, 0.5]}
+    pq.write_table(pa.table(rows), path)
+    assert read_label_table(path, task()).objects == {"": 1, "person": 1}
+    assert read_label_table(path, task()).frames.tolist() == [5]
+
+
 def test_no_line_is_named_for_other_encodings(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(",".join(HEADER) + "\n3,person,0.5,0,0,1,1\n4,caf\u00e9,0.5,0,0,1,1\n", encoding="latin-1")

@@ -616,6 +616,7 @@ def test_batches_that_do_not_fit_are_reduced_and_told(
         (["run=r", "reference=delay:0.1", "ratio=83"], "ratio=… is measured"),
         (["run=r", "reference=delay:0.1", "compare=true"], "compare=… is about footage"),
         (["run=r", "reference=delay:0.1", "out=a.csv"], "out=… is about footage"),
+        (["run=r", "reference=delay:0.1", "every=1"], "every=… is about footage"),
         (["run=r", "object=car"], "object=… is about the reference"),
         (["run=r", "plots=p"], "plots=… shows throughput"),
         (["run=r", "reference=delay:0.1", "reference_options={size: [64,64]}"], "is for a detector"),

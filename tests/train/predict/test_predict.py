@@ -18,6 +18,8 @@ from bits import CLASSES, LEFT, RIGHT, frame, save_run, settings, write_video
 from PIL import Image
 
 from textgen.common.errors import UserError
+from train.inference.network import Network
+from train.models.notation import build, parse
 from train.predict import run as predict_run
 from train.predict.readouts import check_repeated_names
 from train.predict.run import predict
@@ -283,6 +285,20 @@ def test_wrong_shapes_and_wrong_games_are_told(run: Path, tmp_path: Path, capsys
     assert "region tall is 16×40, and" in told
     assert "region left is" not in told
     assert "warning: left shows no counter in 100% of the frames" in told
+
+
+def test_a_task_on_video_that_is_mostly_unsure_is_sent_to_the_cascade(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    layers, pool = parse("C2 F", "2x2 stride 2"), "2x2 stride 2"
+    network = Network(build(layers, size=(16, 64), classes=2), "C2 F", pool, (16, 64), ("absent", "present"), 1)
+    (tmp_path / "run" / "model.safetensors").write_bytes(network.to_bytes())
+    write_video(tmp_path / "clip.mp4", [(15, 0)] * 20)
+    predict(settings(tmp_path / "run", tmp_path / "clip.mp4", {"left": LEFT}, tmp_path / "v.csv", threshold=1))
+    told = capsys.readouterr().err
+    assert "note: left is unsure in 100% of the frames: foldtext cascade asks a slower network" in told
+    assert "warning" not in told
 
 
 def test_command(run: Path, video: Path, tmp_path: Path) -> None:
