@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -77,10 +77,22 @@ class Passer:
         return max(self.x, 0), top, min(self.x + self.width, SIZE[1] - 1), bottom
 
     @property
-    def is_visible(self) -> bool:
+    def is_in_frame(self) -> bool:
         """Whether more than half of it is in the frame."""
         left, _, right, _ = self.box
         return right - left > self.width / 2
+
+
+def find_visible(passers: Sequence[Passer]) -> list[Passer]:
+    """Those of whose part in the frame at least half is not behind others; `passers` are in the order of drawing."""
+    nearest = np.full(SIZE, -1)
+    boxes = []
+    for number, each in enumerate(passers):
+        left, top, right, bottom = (max(round(side), 0) for side in each.box)  # one that has just left ends below 0
+        boxes.append((slice(top, bottom), slice(left, right)))
+        nearest[boxes[-1]] = number
+    in_frame = ((number, each) for number, each in enumerate(passers) if each.is_in_frame)
+    return [each for number, each in in_frame if (nearest[boxes[number]] == number).mean() >= 0.5]
 
 
 def draw_scene(frames: int, seed: int, kinds: tuple[str, ...], light: float) -> Iterator[tuple[U8, list[Passer]]]:
@@ -94,11 +106,12 @@ def draw_scene(frames: int, seed: int, kinds: tuple[str, ...], light: float) -> 
         passers += [_enter(kind, rng) for kind in kinds if rng.random() < ENTER[kind]]
         drift = 0.995 * drift + rng.normal(0, 1.0)
         picture = background.copy()
-        for each in sorted(passers, key=lambda each: each.y):
+        passers.sort(key=lambda each: each.y)
+        for each in passers:
             each.x += each.speed
             each.draw(picture, frame)
         noisy = picture * light + drift + rng.normal(0, 6, (*SIZE, 1)).astype(np.float32)
-        yield noisy.clip(0, 255).astype(np.uint8), [each for each in passers if each.is_visible]
+        yield noisy.clip(0, 255).astype(np.uint8), find_visible(passers)
 
 
 def write_scene(out: Path, frames: int, seed: int, kinds: tuple[str, ...], light: float) -> None:
