@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from textgen.common.errors import UserError
 from train.folding.folded_graph import FoldedGraph, ResizedTensor
 from train.folding.layers import initialise_layer
-from train.folding.plan import plan_folding, refuse_reordering
+from train.folding.plan import plan_folding
 from train.folding.tracing import run_on_meta, trace
 
 PROBE_FOLD = 16  # √16 is whole: every wide axis is exactly 4 times as wide, so rounding cannot make sizes differ
@@ -48,8 +48,7 @@ def slot_model(net: nn.Module, f: int, size: tuple[int, int, int] | None = None)
     """The narrow network, (b, C, H, W) -> (b, k), that fills one of the f slots of `fold_model(net, f, size)`.
 
     Its layers have the same names; between the first and the last they have ⌊C·√f⌋/f channels, rounded down. Raises
-    `UserError` as `fold_model` does, and for a network without slots: if an operation reorders channels, the channels
-    of a slot do not stay together.
+    `UserError` as `fold_model` does, also where so few channels do not fit a layer's groups.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 6 * 6, 10))
     >>> [tuple(p.shape) for p in slot_model(net, 4, size=(3, 8, 8)).parameters()]
@@ -65,8 +64,6 @@ def _resize(net: nn.Module, size: tuple[int, int, int] | None, *, stack: int = 1
     graph_module = deepcopy(original).to("meta")
     with torch.no_grad(), torch.device("meta"):
         values = run_on_meta(graph_module, size)
-        if slot_of > 1:
-            refuse_reordering(graph_module, values)
         plan = plan_folding(graph_module, values)
         FoldedGraph(graph_module, values, plan, PROBE_FOLD, probing=True).fold()
         folded = FoldedGraph(graph_module, values, plan, stack, slot_of=slot_of)

@@ -82,7 +82,8 @@ class LayerResizer:
     def _fold_width(self, channels: int) -> int:
         """⌊C·√f⌋, or the multiple nearest to it that groups need; for a slot an f-th of it, rounded down."""
         width, multiple = folded_width(channels, self.stack * self.slot_of), self.plan.multiples.get(channels, 1)
-        return max(max((2 * width + multiple) // (2 * multiple), 1) * multiple // self.slot_of, 1)
+        folded = max((2 * width + multiple) // (2 * multiple), 1) * multiple
+        return max(folded // self.slot_of, 1)
 
 
 def mixes_channels(layer: nn.Module, axes: int) -> bool:

@@ -57,7 +57,6 @@ CHANNELWISE_FUNCTIONS = (
 )
 # Each output depends on all channels. On the input images, before the first layer, that would mix images as well.
 CHANNEL_REDUCTIONS = _split_names("softmax log_softmax softmin normalize max min")
-# Of an input in which the channels of an image follow one another, the result does not have them so.
-REORDERING_FUNCTIONS = _split_names("cat concat concatenate stack chunk transpose permute matmul bmm repeat")
-REORDERING_MODULES = (nn.GLU, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle)
-CHANNEL_MIXING_FUNCTIONS = CHANNEL_REDUCTIONS | REORDERING_FUNCTIONS
+CHANNEL_MIXING_FUNCTIONS = CHANNEL_REDUCTIONS | _split_names("""
+    cat concat concatenate stack chunk transpose permute matmul bmm repeat
+""")

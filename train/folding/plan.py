@@ -11,8 +11,8 @@ from torch.fx.node import Node
 from torch.nn.modules.conv import _ConvNd
 
 from textgen.common.errors import UserError
-from train.folding.nodes import format_shape, holds_data, iterate_modules, locate, operation_name
-from train.folding.operations import ELEMENTWISE, REORDERING_FUNCTIONS, REORDERING_MODULES, WEIGHT_LAYERS
+from train.folding.nodes import format_shape, holds_data, iterate_modules, operation_name
+from train.folding.operations import ELEMENTWISE, WEIGHT_LAYERS
 from train.folding.tracing import META_BATCH
 
 
@@ -43,18 +43,6 @@ def plan_folding(graph_module: fx.GraphModule, values: dict[Node, Any]) -> Foldi
         raise UserError("the network has no convolution and no linear layer before its output: it has nothing to fold")
     fixed_width = _find_gates(graph_module, values) - last_layers
     return FoldingPlan(last_layers, after_last, _find_multiples(graph_module), fixed_width)
-
-
-def refuse_reordering(graph_module: fx.GraphModule, values: dict[Node, Any]) -> None:
-    """Raise `UserError` for an operation after which the channels of an image do not follow one another in a stack."""
-    for node in graph_module.graph.nodes:
-        module = graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        reorders = node.op.startswith("call") and operation_name(node) in REORDERING_FUNCTIONS
-        if type(module) in REORDERING_MODULES or (module is None and reorders and holds_data(values[node])):
-            raise UserError(f"{locate(node)} reorders channels")
-        source = values[node.all_input_nodes[0]] if operation_name(node) == "getitem" else None
-        if isinstance(source, Tensor) and source.shape[:2] != values[node].shape[:2]:
-            raise UserError(f"{locate(node)} takes some of the channels")
 
 
 def _find_last_layers(

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from copy import deepcopy
 from itertools import chain
-from typing import cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -123,36 +120,37 @@ class SharedBlock(nn.Module):
     along the diagonal, once for each slot; `weight` (O, I, …) has a free value for every weight, zero at first but for
     outputs that f blocks do not fill: those begin at random, as they would get no gradient otherwise. So a step that
     helps one slot helps all of them, as it does where one narrow network is copied, and still every weight can differ.
-    `bias` is likewise. In a depthwise convolution, with `groups` = I and a weight (O, 1, …), the blocks follow one
-    another. Raises `ValueError` if f blocks do not fit.
+    `bias` is likewise. Raises `ValueError` if f blocks do not fit.
+
+    A `depthwise` convolution has a group for each of its I inputs, and so a weight (O, 1, …), of f blocks (o, 1, …).
     """
 
-    def __init__(self, block: nn.Conv2d | nn.Linear, f: int, inputs: int, outputs: int, groups: int = 1):
+    def __init__(self, block: nn.Conv2d | nn.Linear, f: int, inputs: int, outputs: int, *, depthwise: bool = False):
         super().__init__()
         o, i = len(block.weight), block.in_channels if isinstance(block, nn.Conv2d) else block.in_features
         if f * o > outputs or f * i > inputs:
             raise ValueError(f"{f} blocks of {o}×{i} do not fit in a weight of {outputs}×{inputs}")
         self.f = f
         self.block = block
-        self.groups = groups
-        self.weight = nn.Parameter(torch.zeros(outputs, inputs // groups, *block.weight.shape[2:]))
-        self.bias = None if block.bias is None else nn.Parameter(torch.zeros(outputs))
+        self.groups = inputs if depthwise else 1
+        self.weight = nn.Parameter(block.weight.new_zeros(outputs, inputs // self.groups, *block.weight.shape[2:]))
+        self.bias = None if block.bias is None else nn.Parameter(block.weight.new_zeros(outputs))
         if f * o < outputs:
             nn.init.kaiming_uniform_(self.weight.data[f * o :], a=math.sqrt(5))  # as PyTorch's layers
 
     def combine_weights(self) -> tuple[Tensor, Tensor | None]:
         """The weight (O, I, …) and the bias (O,) of a plain layer that computes the same."""
         block, bias = combine_weights(self.block)
-        o, (outputs, inputs) = len(block), self.weight.shape[:2]
-        diagonal = torch.eye(self.f, dtype=block.dtype, device=block.device)
+        places = torch.eye(self.f, dtype=block.dtype, device=block.device)
         if self.groups > 1:
-            diagonal = diagonal.sum(1, keepdim=True)
-        blocks = torch.einsum("ab,oi...->aobi...", diagonal, block).flatten(0, 1).flatten(1, 2)  # (f*o, f*i, …)
-        unfilled = (0, 0) * (block.ndim - 2) + (0, inputs - blocks.shape[1], 0, outputs - self.f * o)
+            places = torch.ones_like(places[:, :1])  # one above the other
+        blocks = torch.einsum("ab,oi...->aobi...", places, block).flatten(0, 1).flatten(1, 2)  # (f*o, f*i, …)
+        (outputs, inputs), (filled, reached) = self.weight.shape[:2], blocks.shape[:2]
+        unfilled = (0, 0) * (block.ndim - 2) + (0, inputs - reached, 0, outputs - filled)
         weight = self.weight + functional.pad(blocks, unfilled)
         if bias is None or self.bias is None:
             return weight, None
-        return weight, self.bias + functional.pad(bias.repeat(self.f), (0, outputs - self.f * o))
+        return weight, self.bias + functional.pad(bias.repeat(self.f), (0, outputs - filled))
 
     @torch.no_grad()
     def set_weights(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -178,6 +176,12 @@ class SharedBlock(nn.Module):
         if isinstance(block := self.block, nn.Conv2d):
             return functional.conv2d(x, weight, bias, block.stride, block.padding, block.dilation, self.groups)
         return functional.linear(x, weight, bias)
+
+
+def free_weights(net: nn.Module) -> list[nn.Parameter]:
+    """The free weights and biases of all shared blocks."""
+    blocks = [layer for layer in net.modules() if isinstance(layer, SharedBlock)]
+    return [weight for block in blocks for weight in (block.weight, block.bias) if weight is not None]
 
 
 def combine_weights(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
@@ -239,39 +243,3 @@ def reparameterise(trained: nn.Module, plain: nn.Module) -> None:
         assert target.bias is not None
         assert bias is not None
         target.bias.copy_(bias)
-
-
-def share_blocks(folded: nn.Module, narrow: nn.Module, f: int) -> nn.Module:
-    """A copy of `folded`, a module for stacks of f images, in which slots share weights as far as they can.
-
-    `narrow` is the network of one slot, with layers of the same names (`train.folding.fold_model.slot_model`). Linear
-    layers and convolutions without groups, or with one for each channel, become `SharedBlock`s if f blocks fit; other
-    layers stay. The weights begin as those of `narrow`.
-    """
-    trained = deepcopy(folded)
-    graph = cast(fx.GraphModule, folded).graph
-    read_elsewhere = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
-    for name, block in narrow.named_modules():
-        layer = folded.get_submodule(name)
-        if type(layer) is nn.Conv2d and layer.groups in (1, layer.in_channels) and layer.padding_mode == "zeros":
-            inputs, groups = layer.in_channels, layer.groups
-        elif type(layer) is nn.Linear:
-            inputs, groups = layer.in_features, 1
-        else:
-            continue
-        if name in read_elsewhere:  # the forward pass takes its weights out of the layer
-            continue
-        with suppress(ValueError):  # f blocks do not fit
-            trained.set_submodule(name, SharedBlock(deepcopy(block), f, inputs, len(layer.weight), groups))
-    return trained
-
-
-@torch.no_grad()
-def combine_shared(trained: nn.Module, plain: nn.Module) -> None:
-    """Set the weights of `plain` so that it computes what `trained` does, which `share_blocks` made of it."""
-    state = trained.state_dict()
-    for name, layer in trained.named_modules():
-        if isinstance(layer, SharedBlock):
-            weight, bias = layer.combine_weights()
-            state |= {f"{name}.weight": weight} | ({} if bias is None else {f"{name}.bias": bias})
-    plain.load_state_dict({name: state[name] for name in plain.state_dict()})

@@ -23,6 +23,7 @@ from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
 from train.models.architecture import resolve_architecture, resolve_network
 from train.models.notation import Conv, Layer, Linear, build, size_layers
+from train.models.shared_modules import share_module
 from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
 
@@ -113,13 +114,12 @@ def _check_module(network: OwnModule, fold: int, size: tuple[int, int], classes:
 
 
 def _check_module_slots(network: OwnModule, fold: int, size: tuple[int, int], classes: int) -> None:
-    """Print that, and why, a module has no blocks that its slots could share: it is trained without them."""
+    """Print that, and why, a module is trained without blocks of weights that its slots share."""
     try:
-        network.build_slot(size=size, classes=classes, fold=fold)
+        share_module(network, network.build(size=size, classes=classes, fold=fold), size=size, classes=classes, f=fold)
     except UserError as error:
         print(
-            f"network={network.name}: {error}: its slots share no weights, so that training on stacks takes many more"
-            " images",
+            f"network={network.name} is trained without recipe.shared_block, which takes many more images: {error}",
             file=sys.stderr,
         )
 

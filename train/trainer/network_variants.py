@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from textgen.common.errors import UserError
@@ -17,14 +16,8 @@ from train.config.recipe import Recipe
 from train.folding.own_module import OwnModule
 from train.folding.slots import assemble_slots, extract_slot
 from train.models.notation import Conv, Layer, build, initialise
-from train.models.training_layers import (
-    AuxiliaryHead,
-    SharedBlock,
-    combine_shared,
-    reparameterise,
-    share_blocks,
-    shared_characters,
-)
+from train.models.shared_modules import begin_with, combine_shared, share_module
+from train.models.training_layers import AuxiliaryHead, reparameterise, shared_characters
 
 WIDER = 4  # the factor on the channels of the last convolution in the auxiliary head
 
@@ -46,6 +39,7 @@ class TrainingNetworks:
     folded: nn.Module
     stack: int
     f: int
+    make_plain: Callable[[nn.Module, nn.Module], None] = reparameterise  # gives `plain` the weights of `trained`
 
     @classmethod
     def build(
@@ -64,12 +58,7 @@ class TrainingNetworks:
         Raises `ValueError` if `start` does not consist of slots and the recipe trains them.
         """
         if isinstance(network, OwnModule):
-            plain = network.build(size=size, classes=len(classes), fold=f)
-            narrow = None
-            if recipe.shared_block:
-                with suppress(UserError):  # a module without slots
-                    narrow = network.build_slot(size=size, classes=len(classes), fold=f)
-            return cls._of_module(plain, narrow, f, recipe, device, start)
+            return cls._of_module(network, size, len(classes), f, recipe, device, start)
         layers = network
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
         shape = partial(build, size=size, classes=len(classes))
@@ -94,7 +83,7 @@ class TrainingNetworks:
                 extract_slot(start, plain, f)
             else:
                 plain.load_state_dict(start.state_dict())
-            _begin_with(net, plain)
+            begin_with(net, plain)
         for variant in (trained, plain, folded):
             variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(trained, _average(trained, recipe), plain, folded, stack, f)
@@ -102,23 +91,27 @@ class TrainingNetworks:
     @classmethod
     def _of_module(
         cls,
-        plain: nn.Module,
-        narrow: nn.Module | None,
+        network: OwnModule,
+        size: tuple[int, int],
+        classes: int,
         f: int,
         recipe: Recipe,
         device: torch.device,
         start: nn.Module | None,
     ) -> TrainingNetworks:
-        trained: nn.Module = plain if narrow is None else share_blocks(plain, narrow, f)
+        plain = trained = network.build(size=size, classes=classes, fold=f)
+        if recipe.shared_block:
+            with suppress(UserError):  # slots are not alike, as train.runs.checks tells
+                trained = share_module(network, plain, size=size, classes=classes, f=f)
         if start is not None:
             plain.load_state_dict(start.state_dict())
-            _begin_with(trained, plain)
+            begin_with(trained, plain)
         for variant in (trained, plain):
             variant.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = _average(trained, recipe)
         if trained is plain and averaged is not None:
             plain = averaged.module
-        return cls(trained, averaged, plain, plain, f, f)
+        return cls(trained, averaged, plain, plain, f, f, combine_shared)
 
     def update_average(self) -> None:
         """To be called after every step of the optimisers."""
@@ -129,7 +122,7 @@ class TrainingNetworks:
         """Give `plain` the current weights, with batch norms fused into the convolutions before them."""
         trained = self.trained if self.averaged is None else self.averaged.module
         if trained is not self.plain:
-            (combine_shared if isinstance(trained, fx.GraphModule) else reparameterise)(trained, self.plain)
+            self.make_plain(trained, self.plain)
 
     def assemble(self) -> nn.Module:
         """`folded`, with the weights of `plain`."""
@@ -142,19 +135,6 @@ def _average(net: nn.Module, recipe: Recipe) -> AveragedModel | None:
     if not recipe.ema_decay:
         return None
     return AveragedModel(net, avg_fn=partial(_moving_average, recipe.ema_decay), use_buffers=True)
-
-
-@torch.no_grad()
-def _begin_with(net: nn.Module, start: nn.Module) -> None:
-    """Give `net`, with shared blocks as its only training-only layers, the weights of `start`, the plain network."""
-    for name, layer in start.named_modules():
-        target = net.get_submodule(name)
-        tensors = dict(chain(layer.named_parameters(recurse=False), layer.named_buffers(recurse=False)))
-        if isinstance(target, SharedBlock):
-            target.set_weights(tensors["weight"], tensors.get("bias"))
-        else:
-            for key, tensor in tensors.items():
-                getattr(target, key).copy_(tensor)
 
 
 def _moving_average(decay: float, averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.config.recipe import Recipe
-from train.models.training_layers import SharedBlock
+from train.models.training_layers import SharedBlock, free_weights
 
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -30,7 +30,7 @@ def build_optimizers(net: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Op
     """
     blocks = [module for module in net.modules() if isinstance(module, SharedBlock)]
     f = blocks[0].f if blocks else 1
-    free = {id(weight) for block in blocks for weight in (block.weight, block.bias) if weight is not None}
+    free = {id(weight) for weight in free_weights(net)}
     muon = {id(weight) for weight in net.parameters() if recipe.optimizer == "muon" and weight.ndim == 4}
 
     def groups(of_muon: bool, lr: float, **of_free: Any) -> list[dict[str, Any]]:

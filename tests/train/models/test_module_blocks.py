@@ -16,7 +16,8 @@ from train.folding.arithmetic import fold, unfold
 from train.folding.fold_model import fold_model, slot_model
 from train.folding.own_module import OwnModule
 from train.models.resnet import resnet18
-from train.models.training_layers import SharedBlock, combine_shared, share_blocks
+from train.models.shared_modules import combine_shared, share_blocks
+from train.models.training_layers import SharedBlock
 from train.trainer.network_variants import TrainingNetworks
 from train.trainer.optimizers import build_optimizers
 
@@ -54,7 +55,7 @@ def shared(create: Callable[[], nn.Module], f: int) -> tuple[nn.Module, nn.Modul
     """The folded network, that of one slot, and the one that is trained."""
     torch.manual_seed(0)
     folded, narrow = fold_model(create(), f, SIZE), slot_model(create(), f, SIZE)
-    return folded, narrow, share_blocks(folded, narrow, f)
+    return folded, narrow, share_blocks(folded, narrow, f, SIZE)
 
 
 def recipe(f: int, *settings: str) -> Recipe:
@@ -78,6 +79,19 @@ def test_training_begins_with_f_copies_of_the_network_of_a_slot(create: Callable
     layers = [layer for layer in trained.modules() if isinstance(layer, SharedBlock)]
     expected = [layer for layer in create().modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert len(layers) == len(expected)
+
+
+@pytest.mark.parametrize("f", [2, 3, 4])
+def test_training_can_begin_with_a_trained_network_of_a_slot(f: int) -> None:
+    torch.manual_seed(0)
+    images, x = stacks(f)
+    for create in (small_resnet, Depthwise):
+        folded, narrow = fold_model(create(), f, SIZE), slot_model(create(), f, SIZE)
+        shake(narrow)
+        narrow.train()(images)  # statistics of norms, also other ones in the folded network:
+        folded.train()(x)
+        trained = share_blocks(folded, narrow, f, SIZE)
+        torch.testing.assert_close(unfold(trained.eval()(x), f), narrow.eval()(images), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("f", [2, 3, 4])
@@ -117,52 +131,119 @@ def test_a_module_is_trained_averaged_and_continued(f: int, average: float) -> N
     assert not torch.allclose(nets.assemble()(x), start(x), rtol=1e-4, atol=1e-4)
 
 
-class Branches(nn.Module):
-    """Two convolutions whose outputs go through `join` to the last layer."""
+class Between(nn.Module):
+    """A convolution, `operation`, and the last layer, which takes `features`."""
 
-    def __init__(self, join: Callable[[Tensor, Tensor], Tensor], features: int) -> None:
+    def __init__(self, operation: Callable[[Tensor], Tensor], features: int, inner: nn.Module | None = None) -> None:
         super().__init__()
-        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 3, padding=1)
-        self.join = join
-        self.linear = nn.Linear(features, 5)
+        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(features, 5)
+        self.inner, self.operation = inner or nn.Identity(), operation
 
     def forward(self, x: Tensor) -> Tensor:
-        joined = self.join(self.a(x), self.b(x))
-        return self.linear(torch.flatten(functional.adaptive_avg_pool2d(joined, 1), 1))  # type: ignore[no-any-return]
+        x = self.operation(self.inner(self.first(x)))
+        return self.last(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))  # type: ignore[no-any-return]
+
+
+def between(operation: Callable[[Tensor], Tensor], features: int = 16) -> Callable[[], nn.Module]:
+    return lambda: Between(operation, features)
+
+
+def inside(create: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: Between(torch.relu, 16, create())
+
+
+@pytest.mark.parametrize("f", [2, 3, 4])
+@pytest.mark.parametrize(
+    "create",
+    [
+        between(lambda x: x[..., ::2]),
+        between(lambda x: x.transpose(2, 3)),
+        between(lambda x: torch.cat([x, x], 2)),
+        between(lambda x: (x.flatten(2) * x.flatten(2).softmax(2)).view(-1, 16, 16, 16)),
+        inside(lambda: nn.PReLU(16)),
+        inside(lambda: nn.Sequential(nn.Conv2d(16, 10, 1), nn.Conv2d(10, 16, 3, padding=1, bias=False))),
+    ],
+)
+def test_operations_on_each_channel_leave_slots_alone(create: Callable[[], nn.Module], f: int) -> None:
+    _, narrow, trained = shared(create, f)
+    images, x = stacks(f)
+    torch.testing.assert_close(unfold(trained.eval()(x), f), narrow.eval()(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("join", "features", "says"),
+    "create",
     [
-        (lambda a, b: torch.cat([a, b], 1), 16, "cat reorders channels"),
-        (lambda a, b: (a + b).chunk(2, 1)[0], 4, "chunk reorders channels"),
-        (lambda a, b: nn.functional.relu(a + b)[:, : a.shape[1] // 2], 4, "getitem takes some of the channels"),
+        between(lambda x: torch.softmax(x, 1)),
+        between(lambda x: x * torch.sigmoid(x.mean(1, keepdim=True))),
+        inside(lambda: nn.GroupNorm(1, 16)),
+        inside(lambda: nn.Linear(16, 16)),  # of the positions in a row
     ],
 )
-def test_a_network_that_reorders_channels_has_no_slots(
-    join: Callable[[Tensor, Tensor], Tensor], features: int, says: str
-) -> None:
-    with pytest.raises(UserError, match=says):
-        slot_model(Branches(join, features), 4, SIZE)
-
-
-def test_operations_on_each_channel_leave_slots_alone() -> None:
-    narrow = slot_model(Branches(lambda a, b: (a * torch.softmax(b, 1))[..., ::2], 8), 4, SIZE)
-    assert {name: tuple(weight.shape) for name, weight in narrow.named_parameters() if weight.ndim > 1} == {
-        **dict.fromkeys(("a.weight", "b.weight"), (4, 3, 3, 3)),
-        "linear.weight": (5, 4),
-    }
-
-
-def test_layers_that_slots_cannot_share_stay() -> None:
-    """Groups lie across slots, and so does what all images of a stack pass through."""
-    create = lambda: nn.Sequential(  # noqa: E731
-        nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
-    )  # fmt: skip
+def test_what_mixes_all_images_alike_is_no_obstacle(create: Callable[[], nn.Module]) -> None:
     _, _, trained = shared(create, 4)
-    kinds = [type(layer).__name__ for name, layer in trained.named_children() if name in "0125"]
-    assert kinds == ["SharedBlock", "Conv2d", "Conv2d", "SharedBlock"]
+    assert isinstance(trained.get_submodule("first"), SharedBlock)
+    images = torch.randn(4, *SIZE)
+    expected = unfold(trained.eval()(fold(images, 4)), 4)
+    torch.testing.assert_close(unfold(trained(fold(images.flip(0), 4)), 4), expected.flip(0), rtol=1e-4, atol=1e-5)
+
+
+def split_in_half(x: Tensor) -> Tensor:
+    half = x.chunk(2, 1)
+    return half[0] * torch.sigmoid(half[1])
+
+
+@pytest.mark.parametrize(
+    ("create", "says"),
+    [
+        (between(lambda x: torch.cat([x, -x], 1), 32), "an operation moves or mixes channels, as torch.cat does"),
+        (between(split_in_half, 8), "an operation moves or mixes channels"),
+        (between(lambda x: functional.pad(x, (0, 0, 0, 0, 0, x.shape[1])), 32), "an operation moves or mixes channels"),
+        (inside(lambda: nn.LocalResponseNorm(5, alpha=1.0)), "an operation moves or mixes channels"),
+        (inside(lambda: nn.Conv2d(16, 16, 3, groups=2)), "as inner cannot be shared"),
+        (inside(lambda: nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect")), "as inner cannot be shared"),
+        (inside(lambda: nn.ConvTranspose2d(16, 16, 2)), "as inner cannot be shared"),
+        (inside(lambda: nn.Sequential(nn.Conv2d(16, 1, 1), nn.Conv2d(1, 16, 1))), r"as inner\.0, inner\.1 cannot"),
+    ],
+)
+def test_slots_that_are_not_alike_are_refused(create: Callable[[], nn.Module], says: str) -> None:
+    with pytest.raises(UserError, match=f"the images of a stack would not be treated alike, as.*{says[3:]}"):
+        shared(create, 4)
+
+
+def test_weights_that_are_read_out_of_their_layer_stay_in_it() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 16), nn.Linear(16, 5)
+            nn.init.zeros_(self.first.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x.mean((2, 3))) * self.first.bias)  # type: ignore[no-any-return]
+
+    _, _, trained = shared(Reads, 4)
+    kinds = [type(layer).__name__ for name, layer in trained.named_children() if name in ("first", "last")]
+    assert sorted(kinds) == ["Linear", "SharedBlock"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_type_of_the_weights_stays(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    folded, narrow = (of(Depthwise().to(dtype), 2, SIZE) for of in (fold_model, slot_model))
+    trained = share_blocks(folded, narrow, 2, SIZE)
+    assert {weight.dtype for weight in trained.parameters()} == {dtype}
+    assert trained(stacks(2)[1].to(dtype)).dtype == dtype
+
+
+def test_other_networks_are_refused() -> None:
+    folded, narrow = fold_model(Depthwise(), 4, SIZE), slot_model(Depthwise(), 4, SIZE)
+    with pytest.raises(UserError, match="give the networks of fold_model"):
+        share_blocks(nn.Sequential(folded), narrow, 4, SIZE)
+    with pytest.raises(UserError, match=r"give the networks of fold_model|does not take stacks of f=2 images"):
+        share_blocks(folded, narrow, 2, SIZE)
+    with pytest.raises(UserError, match=r"narrow has no layer full"):
+        share_blocks(folded, slot_model(small_resnet(), 4, SIZE), 4, SIZE)
+    with pytest.raises(UserError, match="would not be treated alike"):
+        share_blocks(folded, slot_model(Depthwise(), 1, SIZE), 4, SIZE)
 
 
 def test_recipes_have_shared_blocks_for_stacks_of_modules() -> None:
