@@ -165,8 +165,13 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _name_module(setting: str) -> list[str]:
-    """network=my.module:Net, which is no file of the group: the file `own`, and the module's name in it."""
+    """network=my.module:Net, which is no file of the group: the file `own`, and the module's name in it.
+
+    Raises `UserError` for a sweep over both.
+    """
     match = re.fullmatch(r"network=['\"]?([\w.]+:\w+(,[\w.]+:\w+)*)['\"]?", setting)  # several are a sweep
+    if not match and re.fullmatch(r"network=(.*,)?[\w.]+:\w+(,.*)?", setting):
+        raise UserError(f"{setting}: a sweep is over modules, or over files of conf/network: give two commands")
     return ["network=own", f"network.module={','.join(map(quote, match[1].split(',')))}"] if match else [setting]
 
 

@@ -69,6 +69,7 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
             ["data_dir=a,b"],
             """data_dir=a,b: a text with commas takes quotes within quotes: 'data_dir="a,b"'\n""",
         ),
+        (["-m", "network=my.nets:Net,coral"], "network=my.nets:Net,coral: a sweep is over modules, or over files"),
         (["start=runs/…"], "cannot read 'start=runs/…': … stands for a name of your own"),
         (["recipe.imgaes=3000"], "no setting 'recipe.imgaes' here: did you mean recipe.images?"),
         (["game=ammo", "--config-dir", "mine", "fold=9"], "fold: Input should be less than or equal to 6"),
