@@ -55,7 +55,7 @@ class OwnModule:
     def build_slot(self, *, size: tuple[int, int], classes: int, fold: int) -> nn.Module:
         """The narrow network of one of `fold` slots, (b, 3, H, W) -> (b, classes) (`slot_model`).
 
-        Raises `UserError` as `build` does, and for a network without slots.
+        Raises `UserError` as `build` does, also where so narrow a network cannot be built.
         """
         from train.folding.fold_model import slot_model  # noqa: PLC0415
 

@@ -23,7 +23,6 @@ from train.folding.slots import extract_slot
 from train.inference.network import Network, load, weights_path
 from train.models.architecture import resolve_architecture, resolve_network
 from train.models.notation import Conv, Layer, Linear, build, size_layers
-from train.models.shared_modules import share_module
 from train.trainer import loggers
 from train.trainer.curriculum import class_count, class_order
 
@@ -37,10 +36,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     """
     arch, pool = resolve_architecture(settings, task.arch, task.size)
     network = check_network(settings, task.arch, task.size, len(task.classes))
-    if isinstance(network, OwnModule):
-        if recipe.shared_block:
-            _check_module_slots(network, settings.fold, task.size, len(task.classes))
-    elif recipe.slots or recipe.shared_block:
+    if (recipe.slots or recipe.shared_block) and not isinstance(network, OwnModule):
         check_slots(network, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
     loggers.check(settings.log)
@@ -110,17 +106,6 @@ def _check_module(network: OwnModule, fold: int, size: tuple[int, int], classes:
         raise UserError(
             f"network={network.name} gives {shape[1:]} for a stack of {fold}: it has to give {fold * classes} logits,"
             f" {classes} classes for each image, as Net(classes={classes})"
-        )
-
-
-def _check_module_slots(network: OwnModule, fold: int, size: tuple[int, int], classes: int) -> None:
-    """Print that, and why, a module is trained without blocks of weights that its slots share."""
-    try:
-        share_module(network, network.build(size=size, classes=classes, fold=fold), size=size, classes=classes, f=fold)
-    except UserError as error:
-        print(
-            f"network={network.name} is trained without recipe.shared_block, which takes many more images: {error}",
-            file=sys.stderr,
         )
 
 

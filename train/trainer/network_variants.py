@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,7 +55,8 @@ class TrainingNetworks:
     ) -> TrainingNetworks:
         """With weights drawn from torch's generator, or those of `start`, a folded network for stacks of f images.
 
-        Raises `ValueError` if `start` does not consist of slots and the recipe trains them.
+        Prints why a module has no shared blocks, if the recipe asks for them. Raises `ValueError` if `start` does not
+        consist of slots and the recipe trains them.
         """
         if isinstance(network, OwnModule):
             return cls._of_module(network, size, len(classes), f, recipe, device, start)
@@ -101,8 +102,11 @@ class TrainingNetworks:
     ) -> TrainingNetworks:
         plain = trained = network.build(size=size, classes=classes, fold=f)
         if recipe.shared_block:
-            with suppress(UserError):  # slots are not alike, as train.runs.checks tells
+            try:
                 trained = share_module(network, plain, size=size, classes=classes, f=f)
+            except UserError as error:
+                without = f"network={network.name} is trained without recipe.shared_block, which takes many more images"
+                print(f"{without}: {error}", file=sys.stderr)
         if start is not None:
             plain.load_state_dict(start.state_dict())
             begin_with(trained, plain)
