@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -21,7 +22,8 @@ USER_ERRNOS = {  # errors of the environment: a full or read-only disk, an impos
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
 }
 OTHER_OUT = "another place with out=…"  # the advice of commands with a setting `out`
-_writing: set[Path] = set()  # the temporary folders of this process
+_writing: set[Path] = set()  # the temporary files and folders of this process
+_tidied: set[Path] = set()  # files beside which this process has looked for temporary files of killed processes
 
 
 @contextmanager
@@ -52,18 +54,14 @@ def atomic_file(path: Path, advice: str) -> Iterator[Callable[[bytes], None]]:
 
     def write(data: bytes) -> None:
         with os_errors_as_user_errors(path, advice):
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # a power cut after the renaming would leave an empty file
             temporary.replace(path)
 
-    try:
-        with os_errors_as_user_errors(path, advice):
-            temporary.touch()
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with _temporary_file(temporary, path, advice):
         yield write
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -75,17 +73,31 @@ def atomic_path(path: Path, advice: str) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        with os_errors_as_user_errors(path, advice):
-            temporary.touch()
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with _temporary_file(temporary, path, advice):
         yield temporary
         with os_errors_as_user_errors(path, advice):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
             temporary.replace(path)
+
+
+@contextmanager
+def _temporary_file(temporary: Path, path: Path, advice: str) -> Iterator[None]:
+    """Create the file `temporary` beside `path`, and remove it at the end if it is still there."""
+    try:
+        with os_errors_as_user_errors(path, advice):
+            if path not in _tidied and path.parent.is_dir():
+                _remove_abandoned(path)
+            _tidied.add(path)
+            temporary.touch()
+            _writing.add(temporary)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        yield
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _writing.discard(temporary)
 
 
 def write_atomic(path: Path, data: bytes, advice: str) -> None:
@@ -120,10 +132,11 @@ def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", 
 
 
 @contextmanager
-def file_lock(path: Path, reason: str, quiet: bool = False) -> Iterator[None]:
+def file_lock(path: Path, reason: str, quiet: bool = False, *, remove: bool = False) -> Iterator[None]:
     """Hold the lock file `path`, created if missing; while another process holds it, print `reason` and wait.
 
-    The system releases the lock of a killed process.
+    The system releases the lock of a killed process. With `remove`, the lock file is removed at the end, for folders
+    that are the user's own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
@@ -133,10 +146,44 @@ def file_lock(path: Path, reason: str, quiet: bool = False) -> Iterator[None]:
         if not quiet:
             print(f"{reason}: waiting for it", file=sys.stderr)
         lock.acquire()
+    while not path.exists():  # its holder has removed it meanwhile: this lock is held by nobody else's name
+        lock.release()
+        lock.acquire()
     try:
         yield
     finally:
+        if remove:
+            path.unlink(missing_ok=True)
         lock.release()
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put the folder `new` in the place of the folder `path` beside it, and remove the old one.
+
+    On Linux in one step: a process that is killed leaves the old one or the new one. Elsewhere it may leave the old one
+    under the name of `new` with the suffix .old.
+    """
+    if _exchange(new, path):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    old = new.with_suffix(".old")
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, two: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the system or the file system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(two), exchange) == 0)
 
 
 def _move_into_place(temporary: Path, path: Path, advice: str, existing: Literal["keep", "replace", "refuse"]) -> None:
@@ -150,22 +197,27 @@ def _move_into_place(temporary: Path, path: Path, advice: str, existing: Literal
     if existing == "refuse":
         raise UserError(f"{path} was created by another process meanwhile: choose {advice}")
     elif existing == "replace":
-        old = temporary.with_suffix(".old")
-        path.rename(old)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            old.rename(path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(temporary, path)
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary folders that killed processes left beside `path`."""
-    for folder in path.parent.iterdir():
-        match = re.fullmatch(re.escape(f".{path.name}.") + r"([1-9][0-9]{0,8})\.(tmp|old)", folder.name)
-        if match and folder not in _writing and _is_dead(int(match[1])):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the temporary files and folders that killed processes left beside `path`; put back what they moved away.
+
+    What a process had moved away before it was killed, to replace it, goes back where it was.
+    """
+    of_file = re.escape(f".{path.name}.") + r"([1-9][0-9]{0,8})\.(tmp|old)"
+    of_path = re.escape(f".{path.stem}.") + r"([1-9][0-9]{0,8})\.(tmp)" + re.escape(path.suffix)
+    for found in path.parent.iterdir():
+        match = re.fullmatch(of_file, found.name) or re.fullmatch(of_path, found.name)
+        if not match or found in _writing or not _is_dead(int(match[1])):
+            continue
+        if match[2] == "old" and not path.exists():
+            found.rename(path)
+        elif found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                found.unlink()
 
 
 def _is_dead(pid: int) -> bool:

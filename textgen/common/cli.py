@@ -7,6 +7,7 @@ Exit codes: 0, finished; 1, a failed check of the lint, or a traceback; 2, an er
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import importlib.metadata
 import os
@@ -17,10 +18,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from textgen.common.atomic import atomic_file, os_errors_as_user_errors
+from textgen.common.atomic import USER_ERRNOS, atomic_file, os_errors_as_user_errors
 from textgen.common.errors import UserError
 
-FILE_ERRORS = (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FILE_ERRNOS = {*USER_ERRNOS, errno.EACCES, errno.EPERM}
 
 
 def run(main: Callable[[], object]) -> NoReturn:
@@ -29,10 +31,10 @@ def run(main: Callable[[], object]) -> NoReturn:
         main()
     except UserError as error:
         fail(error.summary)
-    except FILE_ERRORS as error:
-        fail_for_file(error)
     except BrokenPipeError:
         close_output()
+    except OSError as error:
+        fail_for_file(error)
     except KeyboardInterrupt as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
         print(str(error) or "interrupted", file=sys.stderr)
@@ -54,10 +56,22 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def is_file_error(error: BaseException) -> bool:
+    """Whether a file or folder cannot be used: a full or read-only disk, a missing permission, an impossible path.
+
+    An error without a file's name is a bug, unless the disk is full: writing to an open file names none.
+    """
+    if not isinstance(error, OSError) or error.errno not in FILE_ERRNOS:
+        return False
+    return error.filename is not None or error.errno in FULL
+
+
 def fail_for_file(error: OSError) -> NoReturn:
-    """For a file or folder that cannot be used; an error without a file's name is a bug, and is raised again."""
-    if error.filename is None:
+    """Exit for an error of a file, as `is_file_error` knows them; another one is raised again."""
+    if not is_file_error(error):
         raise error
+    if error.filename is None:
+        fail(f"cannot write: {error.strerror}; make room, or choose another folder")
     fail(f"cannot use {error.filename}: {error.strerror}; choose another folder")
 
 

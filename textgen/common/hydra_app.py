@@ -73,10 +73,10 @@ def command(function: Callable[[DictConfig], object]) -> Callable[[DictConfig], 
             return function(config)
         except UserError as error:
             cli.fail(error.summary)
-        except cli.FILE_ERRORS as error:
-            cli.fail_for_file(error)
         except BrokenPipeError:
             cli.close_output()
+        except OSError as error:
+            cli.fail_for_file(error)
 
     return wrapped
 
@@ -165,7 +165,7 @@ def _user_errors(config: str, arguments: Sequence[str], renamed: Mapping[str, st
 
 def _print_failed_job(error: Exception, overrides: Sequence[str]) -> None:
     """Say on stderr which job of a multirun has failed, and why; a bug of ours with its traceback."""
-    if not isinstance(error, (UserError, *cli.FILE_ERRORS)):
+    if not (isinstance(error, UserError) or cli.is_file_error(error)):
         traceback.print_exc()
     message = error.summary if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     print(f"failed: {' '.join(overrides)}: {' '.join(message.split())}", file=sys.stderr)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
+from textgen.common.array_types import U8
 from textgen.dataset.store import file_names, npy_header
 from textgen.render.renderer import Renderer
 
@@ -43,7 +45,16 @@ def split_into_blocks(split: str, count: int, rows: int, shard: Shard) -> list[B
     return [Block(split, n, n * rows, min((n + 1) * rows, count), (n - first) * rows) for n in range(first, last)]
 
 
-ShardBlocks = dict[tuple[str, int], tuple[Path, int, Mapping[str, int]]]  # (split, block number): (file, row, rejects)
+class StoredBlock(NamedTuple):
+    """A block in the file of a shard: its byte offset there, its digest, and its draws that were rejected."""
+
+    path: Path
+    offset: int
+    xxh3: str
+    rejects: Mapping[str, int]
+
+
+StoredBlocks = dict[tuple[str, int], StoredBlock]  # by split and number
 
 
 class BlockFiles(NamedTuple):
@@ -70,35 +81,65 @@ class BlockFiles(NamedTuple):
         return self.folder / "done" / f"{block.split}-{block.number}.json"
 
 
-def write_block(files: BlockFiles, shard_blocks: ShardBlocks, renderer: Renderer, block: Block) -> int:
-    """Render a block or copy it from a shard, write it, and mark it as done. Return its number of samples."""
-    indices = range(block.first, block.last)
-    if (block.split, block.number) in shard_blocks:
-        path, row, rejects = shard_blocks[block.split, block.number]
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        images = np.ascontiguousarray(stored[row : row + len(indices)])
-        texts = renderer.draw_texts(block.split, indices)  # faster than finding their lines in a file
-    else:
-        crops = renderer.render(block.split, indices)
-        images, texts, rejects = crops.images, crops.texts, dict(sorted(crops.rejects.items()))
+def write_block(files: BlockFiles, stored: StoredBlocks, renderer: Renderer, block: Block) -> int:
+    """Copy a block from a shard or render it, write it, and mark it as done. Return its number of samples."""
+    if copied := copy_block(files, stored, set(), renderer, block):
+        return copied
+    crops = renderer.render(block.split, range(block.first, block.last))
+    return _write(files, block, crops.images, crops.texts, dict(sorted(crops.rejects.items())))
+
+
+def copy_block(files: BlockFiles, stored: StoredBlocks, damaged: set[Path], renderer: Renderer, block: Block) -> int:
+    """Copy a block from a shard, and mark it as done. Return its number of samples.
+
+    Returns 0 if no shard has it, or if its bytes there differ from what was written: then the shard's folder is added
+    to `damaged`.
+    """
+    found = stored.get((block.split, block.number))
+    if found is None:
+        return 0
+    data = b""
+    with suppress(OSError), found.path.open("rb", buffering=0) as file:
+        file.seek(found.offset)
+        data = file.read((block.last - block.first) * files.size[0] * files.size[1] * 3)
+    if xxhash.xxh3_128_hexdigest(data) != found.xxh3:
+        damaged.add(found.path.parent)
+        return 0
+    images = np.frombuffer(data, np.uint8)
+    texts = renderer.draw_texts(block.split, range(block.first, block.last))  # faster than finding them in a file
+    return _write(files, block, images, texts, found.rejects)
+
+
+def _write(files: BlockFiles, block: Block, images: U8, texts: Sequence[str], rejects: Mapping[str, int]) -> int:
     with files.images_path(block.split).open("r+b") as file:
         file.seek(files.offset(block))
         file.write(images.data)
     digest = xxhash.xxh3_128_hexdigest(images.data)
     done = files.done_path(block)
     temporary = done.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"xxh3": digest, "rejects": rejects, "texts": texts}), encoding="utf-8")
+    mark = {"xxh3": digest, "rejects": dict(rejects), "texts": list(texts)}
+    temporary.write_text(json.dumps({**mark, "check": _digest_mark(mark)}), encoding="utf-8")
     temporary.rename(done)
     return block.last - block.first
 
 
+def _digest_mark(mark: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(mark).encode())
+
+
 def block_is_intact(files: BlockFiles, block: Block) -> bool:
-    """Whether the bytes of a block that is marked as done are on the disk; after a power cut they may be missing."""
+    """Whether the bytes of a block that is marked as done are on the disk; after a power cut they may be missing.
+
+    The texts are in the mark itself, which has a digest of its own.
+    """
     try:
-        expected = json.loads(files.done_path(block).read_text(encoding="utf-8"))["xxh3"]
+        mark = json.loads(files.done_path(block).read_text(encoding="utf-8"))
+        expected = mark["xxh3"]
+        if mark.pop("check") != _digest_mark(mark):
+            return False
         with files.images_path(block.split).open("rb") as file:
             file.seek(files.offset(block))
             data = file.read((block.last - block.first) * files.size[0] * files.size[1] * 3)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return bool(xxhash.xxh3_128_hexdigest(data) == expected)

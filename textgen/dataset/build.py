@@ -12,15 +12,16 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import sys
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import joblib
 import numpy as np
 
 from textgen.assets.catalogue import sha256
-from textgen.common.atomic import file_lock, os_errors_as_user_errors
+from textgen.common.atomic import file_lock, os_errors_as_user_errors, replace_folder
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.dataset.blocks import (
@@ -36,19 +37,28 @@ from textgen.dataset.blocks import (
     Block,
     BlockFiles,
     Shard,
-    ShardBlocks,
+    StoredBlocks,
     block_is_intact,
+    copy_block,
     split_into_blocks,
     write_block,
 )
+from textgen.dataset.shards import (
+    check_room,
+    damaged_copies,
+    find_stored_blocks,
+    require_stored_blocks,
+    shard_path,
+)
 from textgen.dataset.store import (
     FORMAT,
+    MAX_MANIFEST_BYTES,
     OTHER_DATA_FOLDER,
+    DamagedDataset,
     Dataset,
     LabelAndTextWriter,
     block_rows,
     damaged_error,
-    file_names,
     manifest_entry,
     open_dataset,
 )
@@ -75,26 +85,45 @@ def ensure_dataset(
     """Open the data set of `definition` (or a shard of it) below `out`; build it if missing or if `rebuild`.
 
     `workers` is the number of rendering threads, by default one per core; it does not change the bytes. If another
-    process builds the same data set, wait for it. Raises `UserError` for a wrong definition, a folder without write
-    permission, a full disk or a damaged data set.
+    process builds the same data set, wait for it. A damaged shard is named on stderr and built again. Raises
+    `UserError` for a wrong definition, a folder without write permission, a full disk or a damaged data set.
     """
-    renderer = Renderer.from_definition(definition)  # raises for what cannot be drawn
-    identity = _identity(definition, renderer)
-    name = identity["hash"][:16] + (f".shard-{shard.index}-of-{shard.count}" if shard.count > 1 else "")
-    path = Path(out) / definition.game.name / name
-    build = _DatasetBuild(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
-    built = False
-    with os_errors_as_user_errors(path, OTHER_DATA_FOLDER):
-        if rebuild or not path.exists():
-            with file_lock(path.with_name(f".{path.name}.lock"), f"another process builds {path}", quiet):
-                if rebuild or not path.exists():
-                    build.run(rebuild)
-                    built = True
-    dataset = open_dataset(path, verify=not built)
-    counts = {split: len(arrays.labels) for split, arrays in dataset.splits.items()}
-    if dataset.hash != identity["hash"] or dataset.classes != renderer.classes or counts != build.counts:
-        raise damaged_error(path, "its manifest belongs to another definition")
-    return dataset
+    build = _DatasetBuild.of(definition, out, shard, workers, quiet)
+    is_shard = shard.count > 1
+    with os_errors_as_user_errors(build.path, OTHER_DATA_FOLDER):
+        if not rebuild:
+            try:
+                if dataset := build.open():
+                    return dataset
+            except DamagedDataset:
+                if not is_shard:
+                    raise
+        with build.lock():
+            try:
+                dataset = None if rebuild else build.open()
+            except DamagedDataset as error:
+                if not is_shard:
+                    raise
+                dataset = None
+                print(f"shard {build.path} is damaged, and is made again: {error.problem}", file=sys.stderr)
+            return dataset or build.run(anew=rebuild)
+
+
+def merge_shards(
+    definition: DatasetDefinition, out: str | Path, count: int, *, workers: int | None = None, quiet: bool = False
+) -> Dataset:
+    """Open the data set of `definition` below `out`; where it is missing, merge its `count` shards there.
+
+    Every block is compared with its digest as it is copied. `ShardsError` names all shards that are missing or damaged;
+    then there is no data set, and the blocks that were copied are kept for the next call. Otherwise as
+    `ensure_dataset`.
+    """
+    build = _DatasetBuild.of(definition, out, WHOLE, workers, quiet)
+    with os_errors_as_user_errors(build.path, OTHER_DATA_FOLDER):
+        if dataset := build.open():
+            return dataset
+        with build.lock():
+            return build.open() or build.run(merged=count)
 
 
 def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, Any]:
@@ -118,6 +147,11 @@ def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, An
     identity = json.loads(json.dumps(identity))  # as it is read back: lists instead of tuples
     # Keys are not sorted: the order of fonts and of a field's values decides classes and pixels.
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
+
+
+def _differs(manifest: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether a manifest is not that of the data set of `identity`, or is damaged."""
+    return any(manifest.get(key) != value for key, value in identity.items())
 
 
 def _has_newer_text(game: dict[str, Any], renderer: Renderer) -> bool:
@@ -156,28 +190,79 @@ class _DatasetBuild:
         self.part = path.with_name(f".{path.name}.part")
         images, classes = asdict(definition.game.images), len(renderer.classes)
         self.per_class = {split: images[split if split in SPLITS else "test"] for split in renderer.splits}
+        self.wholes = {split: per_class * classes for split, per_class in self.per_class.items()}
         self.blocks = {
-            split: split_into_blocks(split, per_class * classes, block_rows(definition.game.size), shard)
-            for split, per_class in self.per_class.items()
+            split: split_into_blocks(split, count, block_rows(definition.game.size), shard)
+            for split, count in self.wholes.items()
         }
         self.counts = {split: sum(b.last - b.first for b in blocks) for split, blocks in self.blocks.items()}
         self.files = BlockFiles(self.part, definition.game.size, self.counts)
 
-    def run(self, replace: bool) -> None:
-        """Render the missing blocks and move the finished data set to `path`; `replace` an existing one."""
+    @classmethod
+    def of(
+        cls, definition: DatasetDefinition, out: str | Path, shard: Shard, workers: int | None, quiet: bool
+    ) -> _DatasetBuild:
+        """Below `out`. Raises `UserError` for a definition that cannot be drawn."""
+        if shard.count > 1:  # a process may build many
+            renderer = _cached_renderer(joblib.hash(definition), definition)
+        else:
+            renderer = Renderer.from_definition(definition)
+        identity = _identity(definition, renderer)
+        path = shard_path(Path(out) / definition.game.name / identity["hash"][:16], shard)
+        return cls(definition, renderer, identity, path, shard, workers or joblib.cpu_count(), quiet)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Held while the folder is made; waits for another process that makes it."""
+        name = self.path.with_name(f".{self.path.name}.lock")
+        return file_lock(name, f"another process builds {self.path}", self.quiet)
+
+    def open(self, verify: bool = True) -> Dataset | None:
+        """The finished data set; None if there is none. Raises `UserError` for a damaged one."""
+        if not self.path.exists():
+            return None
+        dataset = open_dataset(self.path, verify)
+        counts = {split: len(arrays.labels) for split, arrays in dataset.splits.items()}
+        given = (dataset.hash, dataset.classes, counts)
+        if given != (self.identity["hash"], tuple(self.renderer.classes), self.counts):
+            raise damaged_error(self.path, "its manifest belongs to another definition")
+        return dataset
+
+    def run(self, *, anew: bool = False, merged: int | None = None) -> Dataset:
+        """Render the missing blocks and move the finished data set to `path`, in place of one that is there.
+
+        With `anew`, use nothing that is there; otherwise copy blocks of shards. With `merged`, the number of shards,
+        copy all blocks from them, or raise `ShardsError`.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
-        shard_blocks = {} if replace or self.shard.count > 1 else self._find_shard_blocks()
-        if replace:
+        whole = (self.path, self.identity["hash"], self.wholes, self.definition.game.size)
+        stored: StoredBlocks = {}
+        damaged: set[Path] = set()
+        if merged is not None:
+            stored = require_stored_blocks(*whole, merged)
+            check_room(self.path, self.part, self.counts, self.definition.game.size, self.quiet)
+        elif not anew and self.shard.count == 1:
+            stored = find_stored_blocks(*whole)
+        if anew:
             shutil.rmtree(self.part, ignore_errors=True)
         self._prepare_folder()
+        copy, write = partial(copy_block, self.files, stored, damaged), partial(write_block, self.files, stored)
+        self._finish_blocks(write if merged is None else copy, rendering=merged is None)
+        if merged is not None and damaged:
+            raise damaged_copies(self.path, merged, damaged)
+        self._publish()
+        dataset = self.open(verify=False)
+        assert dataset is not None
+        return dataset
+
+    def _finish_blocks(self, task: Callable[..., int], rendering: bool) -> None:
+        """Run `task` on all blocks that are not done; `rendering` says whether it draws."""
         pending = [b for blocks in self.blocks.values() for b in blocks if not self.files.done_path(b).exists()]
         total, remaining = sum(self.counts.values()), sum(block.last - block.first for block in pending)
-        task = partial(write_block, self.files, shard_blocks)
         name = f"data set {self.definition.game.name}"
         with progress_bar(total, name, done=total - remaining, quiet=self.quiet) as progress:
             try:
-                for count in self._render_blocks(task, pending):
+                for count in self._run_blocks(task, pending, rendering):
                     progress.update(count)
             except UserError:
                 shutil.rmtree(self.part)  # a text cannot be drawn: resuming would fail again
@@ -186,17 +271,24 @@ class _DatasetBuild:
                 message = f"stopped: the same command resumes from the finished blocks in {self.part}"
                 progress.write(message, file=sys.stderr)
                 raise
+
+    def _publish(self) -> None:
+        """Write the manifest, and move the folder into place."""
         manifest = {**self.identity, "splits": {split: self._finish_split(split) for split in self.blocks}}
         if self.shard.count > 1:
             manifest["shard"] = asdict(self.shard)
-        (self.part / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        content = json.dumps(manifest, indent=1).encode()
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise UserError(
+                f"{self.path} would have a manifest of {len(content) / 1e6:.0f} MB, and at most"
+                f" {MAX_MANIFEST_BYTES / 1e6:.0f} MB are read: keep it in shards, and train with data=shards"
+            )
+        (self.part / "manifest.json").write_bytes(content)
         shutil.rmtree(self.part / "done")
-        old = self.path.with_name(f".{self.path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if replace and self.path.exists():
-            self.path.rename(old)
-        self.part.rename(self.path)
-        shutil.rmtree(old, ignore_errors=True)
+        if self.path.exists():
+            replace_folder(self.part, self.path)
+        else:
+            self.part.rename(self.path)
 
     def _prepare_folder(self) -> None:
         """Create the folder and reserve space for all images, or keep the intact blocks of a stopped build."""
@@ -228,33 +320,17 @@ class _DatasetBuild:
                     raise
                 file.truncate(size)
 
-    def _find_shard_blocks(self) -> ShardBlocks:
-        """Find the blocks of the shards beside `path`; report and skip damaged shards."""
-        found: ShardBlocks = {}
-        for folder in sorted(self.path.parent.glob(f"{self.path.name}.shard-*")):
-            if not re.fullmatch(r"shard-\d+-of-\d+", folder.name.removeprefix(f"{self.path.name}.")):
-                continue
-            try:
-                shard = open_dataset(folder)
-                part = Shard(int(shard.manifest["shard"]["index"]), int(shard.manifest["shard"]["count"]))
-                if shard.hash != self.identity["hash"]:
-                    continue
-                for split, entry in shard.manifest["splits"].items():
-                    count = self.per_class[split] * len(self.renderer.classes)
-                    blocks = split_into_blocks(split, count, block_rows(self.definition.game.size), part)
-                    for block, stored in zip(blocks, entry["blocks"], strict=True):
-                        found[split, block.number] = folder / file_names(split)[0], block.row, stored["rejects"]
-            except (UserError, KeyError, TypeError, ValueError) as error:
-                print(f"shard {folder} is skipped: {error}", file=sys.stderr)
-        return found
-
-    def _render_blocks(self, task: Callable[..., int], pending: list[Block]) -> Iterator[int]:
+    def _run_blocks(self, task: Callable[..., int], pending: list[Block], rendering: bool) -> Iterator[int]:
         """Run `task` on all pending blocks; yield the number of samples of each finished block."""
-        if not self.definition.augment.transforms or self.workers == 1 or len(pending) == 1:
+        in_threads = not (rendering and self.definition.augment.transforms)
+        if in_threads or self.workers == 1 or len(pending) == 1:
+            coming = iter(pending)
             with ThreadPoolExecutor(self.workers) as threads:
-                futures = [threads.submit(task, self.renderer, block) for block in pending]
+                running = deque(threads.submit(task, self.renderer, b) for b in islice(coming, 4 * self.workers))
                 try:
-                    yield from (future.result() for future in futures)
+                    while running:
+                        yield running.popleft().result()
+                        running.extend(threads.submit(task, self.renderer, b) for b in islice(coming, 1))
                 except BaseException:
                     threads.shutdown(cancel_futures=True)
                     raise
@@ -272,6 +348,7 @@ class _DatasetBuild:
         for block in self.blocks[split]:
             done = json.loads(self.files.done_path(block).read_text(encoding="utf-8"))
             labels = np.arange(block.first, block.last, dtype=np.int64) % len(self.renderer.classes)
+            del done["check"]
             writer.add(labels, done.pop("texts"))
             rejects.update(done["rejects"])
             blocks.append(done)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgen.common.cli import FILE_ERRORS
 from textgen.common.errors import UserError
 
 if TYPE_CHECKING:  # PyTorch is imported where networks are built
@@ -130,5 +129,5 @@ def call_users_code(what: str, function: Callable[..., Any], *arguments: Any) ->
     """Call a function of the user's. Errors that a command tells in one line become others, with their traceback."""
     try:
         return function(*arguments)
-    except (*FILE_ERRORS, BrokenPipeError, UserError) as error:
+    except (OSError, UserError) as error:
         raise RuntimeError(f"{what} failed: {type(error).__name__}: {error}") from error
