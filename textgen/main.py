@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,23 +12,33 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
 from textgen.common import hydra_app
+from textgen.common.errors import UserError
 from textgen.common.validation import Positive, Seed, UserPath, validate
 from textgen.dataset.blocks import Shard
-from textgen.dataset.build import ensure_dataset
-from textgen.schema.definition import command_settings, parse_definition
+from textgen.dataset.build import ensure_dataset, merge_shards
+from textgen.dataset.shards import ShardsError
+from textgen.dataset.store import Dataset
+from textgen.schema.definition import DatasetDefinition, command_settings, parse_definition
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ShardConfig:
-    """The part of the data set to build: shard `index` (from 0) of `count`, or all of it if `index` is null."""
+    """The part of the data set to build: shard `index` (from 0) of `count`, or all of it if `index` is null.
+
+    With `merge` nothing is rendered: the whole is merged from all `count` shards.
+    """
 
     index: Annotated[StrictInt, Field(ge=0)] | None
     count: Annotated[StrictInt, Field(ge=1, le=100_000)]
+    merge: StrictBool
 
     def __post_init__(self) -> None:
-        if self.index is None and self.count > 1:
+        if self.merge and (self.index is not None or self.count == 1):
+            raise ValueError("shard.merge=true takes shard.count, above 1, and no shard.index: it merges all shards")
+        if self.index is None and self.count > 1 and not self.merge:
             raise ValueError(
-                "shard.count needs shard.index; without both, the whole data set is built, with the shards that exist"
+                "shard.count needs shard.index, or shard.merge=true to merge the shards; without them, the whole data"
+                " set is built, with the shards that exist"
             )
         if self.index is not None and self.index >= self.count:
             raise ValueError(f"shard.index counts from 0: give 0 to {self.count - 1}, or a larger shard.count")
@@ -46,6 +57,10 @@ class Settings:
     rebuild: StrictBool
     shard: ShardConfig
 
+    def __post_init__(self) -> None:
+        if self.shard.merge and self.rebuild:
+            raise ValueError("rebuild=true renders anew, and shard.merge=true merges what is there: give one of them")
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
         return validate(cls, command_settings(config))
@@ -56,10 +71,25 @@ class Settings:
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)
     s = Settings.from_config(c)
-    dataset = ensure_dataset(
-        parse_definition(c, s.seed), s.out, shard=s.shard.shard(), workers=s.workers, rebuild=s.rebuild
-    )
+    definition = parse_definition(c, s.seed)
+    if s.shard.merge:
+        dataset = _merge(definition, s)
+    else:
+        dataset = ensure_dataset(definition, s.out, shard=s.shard.shard(), workers=s.workers, rebuild=s.rebuild)
     print(dataset.path)
+
+
+def _merge(definition: DatasetDefinition, s: Settings) -> Dataset:
+    """Merge the shards; the error for shards that cannot be merged has the command that makes them."""
+    try:
+        return merge_shards(definition, s.out, s.shard.count, workers=s.workers)
+    except ShardsError as error:
+        first, last = error.indices[0], error.indices[-1]
+        run = last - first + 1 == len(error.indices) > 2
+        sweep = f"range({first},{last + 1})" if run else ",".join(map(str, error.indices))
+        given = [setting for setting in hydra_app.given_settings() if not setting.startswith("shard.merge=")]
+        command = " ".join(["python -m textgen -m", *map(shlex.quote, given), shlex.quote(f"shard.index={sweep}")])
+        raise UserError(f"{error}; nothing is merged. Make them with: {command}") from None
 
 
 def main() -> None:

@@ -27,8 +27,16 @@ from textgen.common.errors import UserError
 
 FORMAT = 2
 BLOCK_BYTES = 8 << 20  # maximum size of a block of images; at least one image
-MAX_MANIFEST_BYTES = 64 << 20
+MAX_MANIFEST_BYTES = 256 << 20  # of a data set of some 10^9 small crops
 OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"  # the advice of errors about a folder
+
+
+class DamagedDataset(UserError):
+    """A data set whose files differ from what was written. `problem` says in what."""
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class StoredSplit(NamedTuple):
@@ -194,11 +202,17 @@ def digest_file(path: Path) -> str:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not file.is_file():
-        raise UserError(f"{path} has no manifest.json, it is not a data set: give the folder that textgen printed")
+        message = f"{path} has no manifest.json, it is not a data set: give the folder that textgen printed"
+        raise DamagedDataset(message, "manifest.json is missing")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
         raise damaged_error(path, "manifest.json is too large")
+    return parse_manifest(file.read_bytes(), path)
+
+
+def parse_manifest(content: bytes, path: Path | str) -> dict[str, Any]:
+    """The manifest of the data set at `path`, checked as far as readers rely on it. Raises `UserError`."""
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(content.decode("utf-8"))
         if manifest["format"] != FORMAT:
             raise UserError(f"data set {path} has format {manifest['format']}, this version reads {FORMAT}: rebuild it")
         classes = manifest["classes"]
@@ -220,9 +234,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def damaged_error(path: Path, problem: str) -> UserError:
+def damaged_error(path: Path | str, problem: str) -> DamagedDataset:
     """Return the error for a data set whose files differ from what was written."""
-    return UserError(f"data set {path} is damaged: {problem}; build it again with rebuild=true, or remove the folder")
+    advice = "build it again with rebuild=true, or remove the folder"
+    return DamagedDataset(f"data set {path} is damaged: {problem}; {advice}", problem)
 
 
 def file_names(split: str) -> tuple[str, str, str]:
