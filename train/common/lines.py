@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Literal
+
+import xxhash
 
 from textgen.common.atomic import OTHER_OUT, atomic_path, os_errors_as_user_errors
 from textgen.common.errors import UserError
@@ -15,6 +18,7 @@ from textgen.common.parquet import import_pyarrow
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet")
 PARQUET_BLOCK = 4 << 20  # bytes of rows in memory while they are converted
+DIGEST_BLOCK = 1 << 20  # bytes that are read at once for a digest
 
 
 def find_format(out: Path, formats: tuple[Format, ...] = FORMATS) -> Format:
@@ -31,7 +35,7 @@ def find_format(out: Path, formats: tuple[Format, ...] = FORMATS) -> Format:
 class LineFile:
     """The file that lines are appended to: `out` itself, or for Parquet a hidden file of CSV beside it.
 
-    With `hidden`, CSV grows in the hidden file as well: `out` is complete, or is not there.
+    With `hidden`, CSV and JSON lines grow in a hidden file as well: `out` is complete, or is not there.
     """
 
     def __init__(self, out: Path, form: Format, header: bytes, *, offset: int | None, hidden: bool = False):
@@ -39,19 +43,29 @@ class LineFile:
         self._out, self._form = out, form
         self.path = lines_path(out, form, hidden=hidden)
         with os_errors_as_user_errors(self.path, OTHER_OUT):
+            self._digest = xxhash.xxh3_128() if offset is None else _digest_lines(self.path, offset)
             self._file: IO[bytes] = self.path.open("wb" if offset is None else "r+b")
-            if offset is None:
-                self._file.write(header)
-                self._file.flush()
-            else:
+            if offset is not None:
                 self._file.truncate(offset)
                 self._file.seek(offset)
+        if offset is None:
+            self.write(header)
+
+    @property
+    def digest(self) -> str:
+        """Of all lines up to here."""
+        return self._digest.hexdigest()
 
     def write(self, lines: bytes) -> int:
         """Append lines; return the bytes of the file."""
-        with os_errors_as_user_errors(self.path, OTHER_OUT):
-            self._file.write(lines)
-            self._file.flush()
+        try:
+            with os_errors_as_user_errors(self.path, OTHER_OUT):
+                self._file.write(lines)
+                self._file.flush()
+        except UserError:
+            self.close()
+            raise
+        self._digest.update(lines)
         return self._file.tell()
 
     def sync(self) -> int:
@@ -61,7 +75,9 @@ class LineFile:
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file; what a full disk does not take is dropped."""
+        with suppress(OSError):
+            self._file.close()
 
     def finish(self, types: Mapping[str, str], before: Callable[[Path], None] = lambda path: None) -> None:
         """Close the file and put it in place; for Parquet, convert it. `types` names Arrow's type of each column.
@@ -83,7 +99,22 @@ class LineFile:
 
 def lines_path(out: Path, form: Format, *, hidden: bool = False) -> Path:
     """The file of lines of the output `out`."""
-    return out.with_name(f".{out.name}.rows.csv") if hidden or form == "parquet" else out
+    suffix = "csv" if form == "parquet" else form
+    return out.with_name(f".{out.name}.rows.{suffix}") if hidden or form == "parquet" else out
+
+
+def digest_lines(path: Path, offset: int) -> str | None:
+    """The digest of the first `offset` bytes of a file of lines; None for a shorter file."""
+    return _digest_lines(path, offset).hexdigest() if path.stat().st_size >= offset else None
+
+
+def _digest_lines(path: Path, offset: int) -> xxhash.xxh3_128:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while offset and (block := file.read(min(DIGEST_BLOCK, offset))):
+            digest.update(block)
+            offset -= len(block)
+    return digest
 
 
 def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str], before: Callable[[Path], None]) -> None:

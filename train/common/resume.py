@@ -5,33 +5,51 @@ Rows that were written after the state are cut off and are made again.
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import io
 import json
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-from textgen.common.atomic import OTHER_OUT, write_atomic
+from textgen.common.atomic import OTHER_OUT, file_lock, os_errors_as_user_errors, write_atomic
 from textgen.common.errors import UserError
 from textgen.footage.frames import URL
+from train.common.lines import digest_lines
 
-CHECKED = 4096  # bytes of the last rows, which have to be as they were
+CHECK = 32  # bytes at the end of the file of a state: the digest of those before
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """How far a command was: the bytes of its lines, the last frame that was read, and arrays of the command's own."""
+    """How far a command was: the bytes of its lines with their digest, the last frame that was read, and arrays of the
+    command's own."""
 
     offset: int
+    digest: str
     frame: int
     time: float
     arrays: dict[str, NDArray[Any]]
+
+
+@contextmanager
+def lock_output(out: Path) -> Iterator[None]:
+    """Hold `out` for this process: another one that writes it is waited for. Raises `UserError`."""
+    with ExitStack() as stack:
+        with os_errors_as_user_errors(out, OTHER_OUT):
+            if not out.parent.is_dir():  # a lock would create it
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            lock = out.with_name(f".{out.name}.lock")
+            stack.enter_context(file_lock(lock, f"another process writes {out}", remove=True))
+        yield
 
 
 def state_path(out: Path) -> Path:
@@ -50,20 +68,18 @@ def identify_source(source: str) -> str:
     return f"{path.resolve()} {found.st_size} {found.st_mtime_ns}" if found else str(path.absolute())
 
 
-def save_state(out: Path, lines: Path, identity: Mapping[str, str], state: SavedState) -> None:
-    """Replace the state beside `out`; the rows of its file `lines` up to `state.offset` have to be on the disk."""
+def save_state(out: Path, identity: Mapping[str, str], state: SavedState) -> None:
+    """Replace the state beside `out`; its rows up to `state.offset` have to be on the disk."""
     about = {"identity": dict(identity), "offset": state.offset, "frame": state.frame, "time": state.time}
-    about["end"] = _digest_end(lines, state.offset)
+    about["digest"] = state.digest
     buffer = io.BytesIO()
     np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **state.arrays)  # type: ignore[arg-type]
-    write_atomic(state_path(out), buffer.getvalue(), OTHER_OUT)
+    data = buffer.getvalue()
+    write_atomic(state_path(out), data + _check(data), OTHER_OUT)
 
 
-def _digest_end(lines: Path, offset: int) -> str:
-    """A digest of the last rows before `offset`."""
-    with lines.open("rb") as file:
-        file.seek(max(offset - CHECKED, 0))
-        return hashlib.sha256(file.read(min(CHECKED, offset))).hexdigest()
+def _check(data: bytes) -> bytes:
+    return xxhash.xxh3_128_hexdigest(data).encode()
 
 
 def find_state(out: Path, lines: Path, identity: Mapping[str, str], *, overwrite: bool) -> SavedState | None:
@@ -84,14 +100,19 @@ def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedStat
     """
     path = state_path(out)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content = path.read_bytes()
+        data = content[:-CHECK]
+        if content[-CHECK:] != _check(data):
+            raise ValueError("its digest is another one")
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
-        saved = SavedState(int(about["offset"]), int(about["frame"]), float(about["time"]), arrays)
-        before, end = dict(about["identity"]), str(about["end"])
+        offset, digest = int(about["offset"]), str(about["digest"])
+        saved = SavedState(offset, digest, int(about["frame"]), float(about["time"]), arrays)
+        before = dict(about["identity"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         raise UserError(f"{path} is damaged: remove it, and {lines}, to begin again") from None
     if not lines.is_file():
         return None
@@ -100,6 +121,6 @@ def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedStat
             f"out={out} is half-done with another {other[0]}: give the settings it was begun with to go on, another"
             " out=…, or overwrite=true"
         )
-    if os.path.getsize(lines) < saved.offset or _digest_end(lines, saved.offset) != end:
+    if digest_lines(lines, saved.offset) != saved.digest:
         raise UserError(f"{lines} has lost rows, or others: begin again with overwrite=true, or give another out=…")
     return saved

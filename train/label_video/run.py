@@ -21,8 +21,16 @@ from textgen.common.progress import progress_bar
 from textgen.footage.frames import FrameReader, open_frames
 from textgen.footage.regions import Region
 from textgen.frames.label_table import about_path
-from train.common.lines import find_format, lines_path
-from train.common.resume import SavedState, find_state, identify_source, is_resumable, save_state, state_path
+from train.common.lines import Format, find_format, lines_path
+from train.common.resume import (
+    SavedState,
+    find_state,
+    identify_source,
+    is_resumable,
+    lock_output,
+    save_state,
+    state_path,
+)
 from train.detectors.detection import Detection, Detector
 from train.label_video.settings import Settings
 from train.label_video.table import FORMATS, Counts, TableFile
@@ -43,6 +51,11 @@ def label_video(settings: Settings) -> str:
     if not is_resumable(settings.source):
         raise UserError(f"source={settings.source} is not there again to train with: record it, and give the file")
     s = replace(settings, source=str(Path(settings.source).expanduser()))
+    with lock_output(s.out):
+        return _label_or_go_on(s, form)
+
+
+def _label_or_go_on(s: Settings, form: Format) -> str:
     with os_errors_as_user_errors(s.out, OTHER_OUT):
         if s.out.exists() and not s.overwrite:
             raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
@@ -104,7 +117,7 @@ class _Labelling:
         for frame, rows in zip(batch, found, strict=True):
             self.counts.add(frame.index, rows)
         arrays = {"counts": np.frombuffer(self.counts.to_json(), np.uint8)}
-        self._state = SavedState(offset, batch[-1].index, batch[-1].time, arrays)
+        self._state = SavedState(offset, self._table.digest, batch[-1].index, batch[-1].time, arrays)
         if time.perf_counter() - self._saved > SAVE_EVERY:
             self.save()
 
@@ -112,7 +125,7 @@ class _Labelling:
         """Save the state after the last whole batch, if there is one."""
         if self._state is not None:
             self._table.sync()
-            save_state(self._s.out, self._table.path, self._identity, self._state)
+            save_state(self._s.out, self._identity, self._state)
         self._saved = time.perf_counter()
 
     def close(self) -> None:

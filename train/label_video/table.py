@@ -44,6 +44,11 @@ class TableFile:
         """Wait until all rows are on the disk; return the bytes of the file."""
         return self._lines.sync()
 
+    @property
+    def digest(self) -> str:
+        """Of all lines up to here."""
+        return self._lines.digest
+
     def close(self) -> None:
         self._lines.close()
 

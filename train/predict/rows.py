@@ -72,13 +72,12 @@ class RowFormatter:
 
 
 class RowFile:
-    """The file that rows are appended to: `out` itself, or for Parquet a hidden file of lines beside it."""
+    """The file that rows are appended to: with `hidden`, and for Parquet, a hidden file of lines beside `out`."""
 
-    def __init__(self, out: Path, form: Format, *, smoothed: bool, offset: int | None):
+    def __init__(self, out: Path, form: Format, *, smoothed: bool, offset: int | None, hidden: bool):
         """Start a new file, or go on at `offset`, the bytes of a file that were complete. Raises `UserError`."""
         self._formatter = RowFormatter(form, smoothed=smoothed)
-        self._lines = LineFile(out, form, self._formatter.header(), offset=offset)
-        self.path = self._lines.path
+        self._lines = LineFile(out, form, self._formatter.header(), offset=offset, hidden=hidden)
 
     def append(self, rows: Sequence[Row]) -> None:
         self._lines.write(self._formatter.lines(rows))
@@ -87,11 +86,16 @@ class RowFile:
         """Wait until all rows are on the disk; return the bytes of the file."""
         return self._lines.sync()
 
+    @property
+    def digest(self) -> str:
+        """Of all rows up to here."""
+        return self._lines.digest
+
     def close(self) -> None:
         self._lines.close()
 
     def finish(self) -> None:
-        """Close the file; for Parquet, convert and remove it."""
+        """Close the file and put it in the place of `out`; for Parquet, convert it."""
         self._lines.finish(TYPES)
 
 

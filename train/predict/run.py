@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from typing import Any
 from textgen.common.atomic import OTHER_OUT, os_errors_as_user_errors
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
-from textgen.footage.frames import FrameReader, open_frames
+from textgen.footage.frames import Frame, FrameReader, open_frames
 from textgen.footage.regions import load_regions
 from textgen.frames.settings import CLASSES
 from train.common.lines import find_format, lines_path
-from train.common.resume import SavedState, find_state, is_resumable, save_state, state_path
+from train.common.resume import SavedState, find_state, is_resumable, lock_output, save_state, state_path
 from train.predict.annotate import annotate, check_annotate
 from train.predict.predictor import UNSURE
 from train.predict.reading import Clock, FootageReader
 from train.predict.readouts import Joined, Readout, load_readouts, parse_join
 from train.predict.resume import identify
-from train.predict.rows import RowFile
+from train.predict.rows import Row, RowFile
 from train.predict.settings import Settings
 
 SAVE_EVERY = 5.0  # seconds between two states on the disk
@@ -32,18 +32,24 @@ DOUBTFUL = 0.5  # the share of values "other" or "unsure" from which a region is
 def predict(settings: Settings) -> str:
     """Read the footage as the settings say; return a line about it.
 
-    Raises `UserError`. What goes wrong with the footage after its first frame is raised when the rows of the frames
-    before are written.
+    The rows of a file are in a hidden file beside `out` until all are there; those of a stream or camera are in `out`
+    as soon as they are known. Raises `UserError`. What goes wrong with the footage after its first frame is raised when
+    the rows of the frames before are written.
     """
     s = replace(
         settings, source=str(Path(settings.source).expanduser()) if is_resumable(settings.source) else settings.source
     )
     form = find_format(s.out)
-    lines = lines_path(s.out, form)
-    with os_errors_as_user_errors(s.out, OTHER_OUT):
-        if not s.overwrite and s.out.exists() and not (state_path(s.out).exists() and s.out == lines):
-            raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     check_annotate(s)
+    with lock_output(s.out):
+        return _predict(s, lines_path(s.out, form, hidden=is_resumable(s.source)))
+
+
+def _predict(s: Settings, lines: Path) -> str:
+    """`predict`, while no other process writes `out`; `lines` is the file that rows are appended to."""
+    with os_errors_as_user_errors(s.out, OTHER_OUT):
+        if not s.overwrite and s.out.exists():
+            raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     with open_frames(s.source, start=s.start, end=s.end, every=s.every, rate=s.rate) as reader:
         regions = load_regions(s.regions, reader.size)
         readouts = load_readouts(s, regions)
@@ -82,16 +88,16 @@ def _read_all(
             raise UserError(f"{state_path(s.out)} is damaged: begin again with overwrite=true") from None
     smoothed = any(readout.kind for readout in readouts)
     form = find_format(s.out)
-    rows = RowFile(s.out, form, smoothed=smoothed, offset=saved.offset if saved else None)
-    count, problem = 0, None
+    rows = RowFile(
+        *(s.out, form), smoothed=smoothed, offset=saved.offset if saved else None, hidden=is_resumable(s.source)
+    )
+    count, problems = 0, list[UserError]()
     last_saved = time.perf_counter()
     total = frames.frames // s.every if frames.frames and s.start is None and s.end is None else None
+    behind = saved.frame if saved else -1
     try:
         with progress_bar(total, s.out.name, unit=" frames") as progress:
-            for frame in clock.wait("decoding", frames):
-                if saved is not None and frame.index <= saved.frame:
-                    continue
-                found = reader.add(frame)
+            for at, seconds, found in _rows_of_frames(clock.wait("decoding", frames), reader, behind, problems):
                 count += 1
                 with clock.measure("writing"):
                     if found:
@@ -100,17 +106,10 @@ def _read_all(
                     if reader.is_between_groups:
                         progress.update(reader.group)
                         if time.perf_counter() - last_saved > SAVE_EVERY and is_resumable(s.source):
-                            save_state(
-                                s.out,
-                                rows.path,
-                                identity,
-                                SavedState(rows.sync(), frame.index, frame.time, reader.save()),
-                            )
+                            state = SavedState(rows.sync(), rows.digest, at, seconds, reader.save())
+                            save_state(s.out, identity, state)
                             last_saved = time.perf_counter()
-                del frame
             progress.update(count % reader.group)
-    except UserError as error:
-        problem = error
     except KeyboardInterrupt:
         if is_resumable(s.source):
             rows.close()
@@ -119,12 +118,30 @@ def _read_all(
     rows.append(reader.finish())
     rows.finish()
     state_path(s.out).unlink(missing_ok=True)
-    if problem is not None:
-        raise UserError(f"{problem.summary}; the rows of {count} frames before are in {s.out}")
+    if problems:
+        raise UserError(f"{problems[0].summary}; the rows of {count} frames before are in {s.out}")
     if frames.problem:
         print(f"note: {frames.problem}; the rows up to there are in {s.out}", file=sys.stderr)
     _report_doubts(reader, readouts)
     return _summary(s.out, count, time.perf_counter() - started, clock, readouts)
+
+
+def _rows_of_frames(
+    frames: Iterable[Frame], reader: FootageReader, behind: int, problems: list[UserError]
+) -> Iterator[tuple[int, float, list[Row]]]:
+    """Index and time of each frame behind the frame `behind`, with the rows that are known then.
+
+    Ends where the footage cannot be read; `problems` is given the error. Those of writing rows are the caller's.
+    """
+    try:
+        for frame in frames:
+            at, seconds = frame.index, frame.time
+            found = reader.add(frame) if at > behind else None
+            del frame
+            if found is not None:
+                yield at, seconds, found
+    except UserError as error:
+        problems.append(error)
 
 
 def _report_doubts(reader: FootageReader, readouts: Sequence[Readout]) -> None:

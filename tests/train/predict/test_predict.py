@@ -175,6 +175,7 @@ def test_a_stopped_command_goes_on_with_its_own_settings_only(
     run: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, begun = tmp_path / "v.csv", settings(run, video, {"left": LEFT}, tmp_path / "v.csv")
+    rows = tmp_path / ".v.csv.rows.csv"
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -185,16 +186,17 @@ def test_a_stopped_command_goes_on_with_its_own_settings_only(
         patch.setattr(predict_run, "save_state", lambda *given: [original(*given), stop()])
         with pytest.raises(KeyboardInterrupt, match="stopped; the same command goes on"):
             predict(begun)
-    assert len(read(out)) == 240
+    assert len(read(rows)) == 240
+    assert not out.exists()
     with pytest.raises(UserError, match="half-done with another threshold"):
         predict(settings(run, video, {"left": LEFT}, out, threshold=0.3))
     with pytest.raises(UserError, match="half-done with another regions"):
         predict(settings(run, video, {"left": RIGHT}, out))
-    written = out.read_bytes()
-    out.write_bytes(written.replace(b"left", b"LEFT"))
+    written = rows.read_bytes()
+    rows.write_bytes(written.replace(b"left", b"LEFT"))
     with pytest.raises(UserError, match="has lost rows, or others"):
         predict(begun)
-    out.write_text("frame,time\n")
+    rows.write_text("frame,time\n")
     with pytest.raises(UserError, match="has lost rows"):
         predict(begun)
     predict(settings(run, video, {"left": LEFT}, out, overwrite=True))
