@@ -26,6 +26,7 @@ COMMANDS = {
     "predict": ("train.predict.__main__", "read values from footage with trained networks"),
     "label_video": ("train.label_video.__main__", "label the frames of a video by an object detector"),
     "cascade": ("train.cascade.__main__", "put a network in front of a slower one; when folding pays"),
+    "status": ("train.status.__main__", "how far the runs of a sweep are"),
     "report": ("train.report.__main__", "tables of many runs"),
     "cost": ("train.cost.__main__", "compute operations, bytes and arithmetic intensity"),
     "bench": ("train.bench.__main__", "measure crops a second"),

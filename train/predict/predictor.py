@@ -21,6 +21,7 @@ import yaml
 from textgen.common.array_types import F32, U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import resize
+from textgen.common.yaml_files import load_yaml
 from textgen.frames.preparation import MEAN
 from textgen.spec.parser import Spec
 from train.inference.cpu.compiled import CompiledNetwork
@@ -190,7 +191,7 @@ def _read_result(run: Path) -> dict[str, Any]:
 def _read_spec(run: Path) -> Spec | None:
     """The spec of the run's game, from its config.yaml."""
     with suppress(OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        game = yaml.safe_load((_folder(run) / "config.yaml").read_text(encoding="utf-8"))["game"]
+        game = load_yaml(_folder(run) / "config.yaml")["game"]
         given = {key: game[key] for key in ("label", "fields", "other", "groups") if key in game}
         return Spec.parse(game["spec"], **given)
     return None

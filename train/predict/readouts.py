@@ -88,12 +88,17 @@ def name_networks(runs: Runs, regions: Sequence[str]) -> list[tuple[str, str, Pa
     return found
 
 
-def load_readouts(settings: Settings, regions: Sequence[Region]) -> list[Readout]:
-    """The readouts of a command, each run loaded once. Raises `UserError`, and prints warnings."""
+def load_readouts(
+    settings: Settings, regions: Sequence[Region], loaded: dict[Path, Predictor] | None = None
+) -> list[Readout]:
+    """The readouts of a command, each run loaded once; `loaded` holds those that are, and is added to.
+
+    Raises `UserError`, and prints warnings.
+    """
     named = name_networks(settings.run, [region.name for region in regions])
     by_name = {region.name: region for region in regions}
     threshold = None if settings.threshold == "auto" else settings.threshold
-    loaded: dict[Path, Predictor] = {}
+    loaded = {} if loaded is None else loaded
     readouts = []
     for name, region, run in named:
         if run not in loaded:

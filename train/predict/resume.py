@@ -26,7 +26,7 @@ def identify(settings: Settings, readouts: Sequence[Readout], joined: Sequence[J
         "version": str(VERSION),
         "source": identify_source(settings.source),
         "regions": repr(regions),
-        "run": repr([_digest(run) for run in runs]),
+        "run": repr([digest_run(run) for run in runs]),
         "threshold": repr([predictor.threshold for predictor in runs.values()]),
         "smoothing": repr([each.kind for each in readouts]),
         "join": repr([(each.name, each.template) for each in joined]),
@@ -35,5 +35,5 @@ def identify(settings: Settings, readouts: Sequence[Readout], joined: Sequence[J
     }
 
 
-def _digest(run: Path) -> str:
+def digest_run(run: Path) -> str:
     return hashlib.sha256(weights_path(run).read_bytes()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from textgen.frames.settings import CLASSES
 from train.common.lines import find_format, lines_path
 from train.common.resume import SavedState, find_state, is_resumable, lock_output, save_state, state_path
 from train.predict.annotate import annotate, check_annotate
-from train.predict.predictor import UNSURE
+from train.predict.predictor import UNSURE, Predictor
 from train.predict.reading import Clock, FootageReader
 from train.predict.readouts import Joined, Readout, load_readouts, parse_join
 from train.predict.resume import identify
@@ -29,8 +29,22 @@ SAVE_EVERY = 5.0  # seconds between two states on the disk
 DOUBTFUL = 0.5  # the share of values "other" or "unsure" from which a region is reported
 
 
-def predict(settings: Settings) -> str:
-    """Read the footage as the settings say; return a line about it.
+@dataclass(frozen=True)
+class Summary:
+    """What a finished command has read: the file `out`, how many frames in how many seconds, and a line about it."""
+
+    out: Path
+    frames: int
+    seconds: float
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def predict(settings: Settings, loaded: dict[Path, Predictor] | None = None, *, quiet: bool = False) -> Summary:
+    """Read the footage as the settings say. `loaded` holds networks that are in memory already, and is added to.
+    `quiet` shows no progress.
 
     The rows of a file are in a hidden file beside `out` until all are there; those of a stream or camera are in `out`
     as soon as they are known. Raises `UserError`. What goes wrong with the footage after its first frame is raised when
@@ -42,29 +56,29 @@ def predict(settings: Settings) -> str:
     form = find_format(s.out)
     check_annotate(s)
     with lock_output(s.out):
-        return _predict(s, lines_path(s.out, form, hidden=is_resumable(s.source)))
+        return _predict(s, lines_path(s.out, form, hidden=is_resumable(s.source)), loaded, quiet)
 
 
-def _predict(s: Settings, lines: Path) -> str:
+def _predict(s: Settings, lines: Path, loaded: dict[Path, Predictor] | None, quiet: bool) -> Summary:
     """`predict`, while no other process writes `out`; `lines` is the file that rows are appended to."""
     with os_errors_as_user_errors(s.out, OTHER_OUT):
         if not s.overwrite and s.out.exists():
             raise UserError(f"out={s.out} exists: choose {OTHER_OUT}, or replace it with overwrite=true")
     with open_frames(s.source, start=s.start, end=s.end, every=s.every, rate=s.rate) as reader:
         regions = load_regions(s.regions, reader.size)
-        readouts = load_readouts(s, regions)
+        readouts = load_readouts(s, regions, loaded)
         joined = parse_join(s.join, readouts)
         identity = identify(s, readouts, joined)
         saved = find_state(s.out, lines, identity, overwrite=s.overwrite) if is_resumable(s.source) else None
         if saved is None:
-            summary = _read_all(s, reader, readouts, joined, identity, None)
+            summary = _read_all(s, reader, readouts, joined, identity, None, quiet)
     if saved is not None:
         print(f"{s.out} goes on at {saved.time:.2f} s, behind frame {saved.frame}", file=sys.stderr)
         with open_frames(s.source, start=saved.time, end=s.end, every=s.every, rate=s.rate) as reader:
-            summary = _read_all(s, reader, readouts, joined, identity, saved)
+            summary = _read_all(s, reader, readouts, joined, identity, saved, quiet)
     if s.annotate:
         annotate(s, readouts, joined)
-        summary += f"\n{s.annotate}: the footage with boxes and values"
+        summary = replace(summary, text=f"{summary.text}\n{s.annotate}: the footage with boxes and values")
     return summary
 
 
@@ -75,7 +89,8 @@ def _read_all(
     joined: Sequence[Joined],
     identity: dict[str, str],
     saved: SavedState | None,
-) -> str:
+    quiet: bool,
+) -> Summary:
     """Read the frames, behind those of `saved`; write all rows."""
     clock, started = Clock(), time.perf_counter()
     reader = FootageReader(readouts, joined, changes=s.changes, live=frames.is_live, clock=clock)
@@ -96,7 +111,7 @@ def _read_all(
     total = frames.frames // s.every if frames.frames and s.start is None and s.end is None else None
     behind = saved.frame if saved else -1
     try:
-        with progress_bar(total, s.out.name, unit=" frames") as progress:
+        with progress_bar(total, s.out.name, unit=" frames", quiet=quiet) as progress:
             for at, seconds, found in _rows_of_frames(clock.wait("decoding", frames), reader, behind, problems):
                 count += 1
                 with clock.measure("writing"):
@@ -169,8 +184,9 @@ def _report_doubts(reader: FootageReader, readouts: Sequence[Readout]) -> None:
             )
 
 
-def _summary(out: Path, count: int, seconds: float, clock: Clock, readouts: Sequence[Readout]) -> str:
+def _summary(out: Path, count: int, seconds: float, clock: Clock, readouts: Sequence[Readout]) -> Summary:
     engines = ", ".join(dict.fromkeys(readout.predictor.engine for readout in readouts))
     shares: dict[str, Any] = {name: f"{spent / seconds:.0%}" for name, spent in clock.seconds.items()}
     spent = ", ".join(f"{name} {share}" for name, share in shares.items())
-    return f"{out}: {count} frames in {seconds:.1f} s, {count / seconds:.0f} frames/s ({spent}; engine {engines})"
+    rate = f"{count} frames in {seconds:.1f} s, {count / seconds:.0f} frames/s"
+    return Summary(out, count, seconds, f"{out}: {rate} ({spent}; engine {engines})")

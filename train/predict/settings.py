@@ -21,6 +21,15 @@ def _as_text(value: Any) -> Any:
 
 
 @checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RaySettings:
+    """How many sources are read on Ray: `workers` processes of `cpus` cores, on the cluster at `address`."""
+
+    address: str | None
+    workers: Positive | None
+    cpus: Positive
+
+
+@checked.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """All settings of the command."""
 
@@ -41,3 +50,4 @@ class Settings:
     engine: Engine
     device: str
     threads: Positive
+    ray: RaySettings = RaySettings(address=None, workers=None, cpus=1)

@@ -52,7 +52,8 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rows_of_two_regions(run: Path, video: Path, tmp_path: Path) -> None:
     summary = predict(settings(run, video, REGIONS, tmp_path / "values.csv"))
-    assert "500 frames in" in summary
+    assert summary.frames == 500
+    assert "500 frames in" in summary.text
     rows = read(tmp_path / "values.csv")
     assert list(rows[0]) == ["frame", "time", "region", "value", "probability"]
     shown = [(int(row["frame"]), row["region"], row["value"]) for row in rows]

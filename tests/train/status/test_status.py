@@ -1,0 +1,127 @@
+"""The state of a sweep, from the records of its jobs and from its runs."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from textgen.common.atomic import file_lock
+from textgen.common.job_records import SILENT, JobRecord, read_records, write_record
+from train.status.jobs import Job, collect_jobs, estimate_seconds_left
+from train.status.main import format_status
+
+SMALL = ["game.images.train=4", "game.images.val=2", "game.images.test=1", "augment=off", "epochs=2", "groupings=1"]
+
+
+def record(sweep: Path, *overrides: str, **known: Any) -> JobRecord:
+    made = JobRecord.of(sweep, list(overrides))
+    for name, value in known.items():
+        setattr(made, name, value)
+    write_record(made)
+    return made
+
+
+def run_folder(sweep: Path, name: str, epochs: int, seconds: float, result: dict[str, Any] | None = None) -> Path:
+    folder = sweep / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("recipe: {}\n")
+    lines = [
+        {"epoch": n + 1, "val_accuracy": (n + 1) / 10, "best": n != 1, "seconds": seconds * (n + 1) / epochs}
+        for n in range(epochs)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epoch": 99, "val')
+    if result is not None:
+        (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def test_every_state_and_the_time_left(tmp_path: Path) -> None:
+    here, pid = socket.gethostname(), os.getpid()
+    done = run_folder(tmp_path, "a", 4, 100, {"game": "sot_time", "val_accuracy": 0.875, "epochs": 4})
+    running = run_folder(tmp_path, "b", 2, 50)
+    record(tmp_path, "game=sot_time", "fold=1", "x=1", state="done", folder=str(done), epochs=4)
+    known = {"host": here, "pid": pid, "started": time.time(), "folder": str(running), "epochs": 8}
+    record(tmp_path, "game=sot_time", "fold=2", "x=1", state="running", **known)
+    record(tmp_path, "game=sot_time", "fold=3", "x=1")
+    record(tmp_path, "game=sot_time", "fold=9", "x=1", state="failed", error="fold: at most 6\n(given: 9)")
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    record(tmp_path, "game=sot_time", "fold=5", "x=1", state="running", host=here, pid=gone.pid, started=time.time())
+    jobs = collect_jobs(tmp_path)
+    assert [(job.name, job.state) for job in jobs] == [
+        ("fold=1", "done"),
+        ("fold=2", "running"),
+        ("fold=3", "waiting"),
+        ("fold=5", "stopped"),
+        ("fold=9", "failed"),
+    ]
+    assert (jobs[0].epoch, jobs[0].epochs, jobs[0].validation, jobs[0].seconds) == (4, 4, 0.875, 100)
+    assert (jobs[1].epoch, jobs[1].epochs, jobs[1].validation) == (2, 8, 0.1), "the second epoch was not the best"
+    # One job runs, with 6 of 8 epochs left, and two wait; those that are done took 100 seconds.
+    assert estimate_seconds_left(jobs) == pytest.approx(100 * 2.75)
+    lines = format_status(tmp_path, jobs).splitlines()
+    assert lines[0] == f"{tmp_path}: 5 jobs: 1 done, 1 running, 1 waiting, 1 stopped, 1 failed; about 4 min 35 s left"
+    assert lines[1].startswith("best sot_time by validation: 87.50%, fold=1, ")
+    assert lines[-1] == "failed: fold=9: fold: at most 6 (given: 9)"
+
+
+def test_a_job_of_another_machine_is_lost_without_a_sign_of_life(tmp_path: Path) -> None:
+    made = record(tmp_path, "fold=1", state="running", host="elsewhere", pid=1, started=time.time() - 1000)
+    assert [found.state for found in read_records(tmp_path)] == ["running"]
+    before = time.time() - SILENT - 1
+    os.utime(made.path, (before, before))
+    assert [found.state for found in read_records(tmp_path)] == ["lost"]
+
+
+def test_what_is_no_record_is_left_out_and_the_order_of_settings_does_not_matter(tmp_path: Path) -> None:
+    record(tmp_path, "a=1", "b=2")
+    record(tmp_path, "b=2", "a=1", state="done")
+    for number, text in enumerate(
+        ["", "[]", "{}", '{"overrides": 3}', '{"overrides": [], "state": "what"}', "\xff" * 9]
+    ):
+        (tmp_path / ".jobs" / f"{number}.json").write_bytes(text.encode("latin-1"))
+    assert [(found.overrides, found.state) for found in read_records(tmp_path)] == [(["b=2", "a=1"], "done")]
+
+
+def test_runs_without_a_record(tmp_path: Path) -> None:
+    run_folder(tmp_path, "whole", 3, 30, {"game": "g", "val_accuracy": 1.0, "epochs": 3})
+    running = run_folder(tmp_path, "running", 1, 5)
+    run_folder(tmp_path, "stopped", 1, 5)
+    (tmp_path / "no run").mkdir()
+    with file_lock(running / ".lock", ""):
+        states = {job.name: job.state for job in collect_jobs(tmp_path)}
+    assert states == {"whole": "done", "running": "running", "stopped": "stopped"}
+
+
+def test_nothing_is_estimated_without_a_finished_job() -> None:
+    assert estimate_seconds_left([Job("a", "running"), Job("b", "waiting")]) is None
+
+
+def test_a_real_sweep_and_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "train", "-m", "game=apex_count", "fold=1,9", *SMALL, "recipe=paper", "threads=1"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    status = [sys.executable, "-m", "foldtext", "status", "--json"]
+    told = json.loads(subprocess.run(status, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert told["seconds_left"] is None
+    one, nine = told["jobs"]
+    assert (one["name"], one["state"], one["epoch"], one["epochs"], one["game"]) == (
+        "fold=1",
+        "done",
+        2,
+        2,
+        "apex_count",
+    )
+    assert yaml.safe_load((Path(one["folder"]) / "config.yaml").read_text())["workers"] is None
+    assert (nine["name"], nine["state"], nine["folder"]) == ("fold=9", "failed", None)
+    assert "less than or equal to 6" in nine["error"]
+    missing = subprocess.run([*status, "nowhere"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr.startswith("error: nowhere is no folder: ")

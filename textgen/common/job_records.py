@@ -1,0 +1,87 @@
+"""Records of the jobs of a multirun: a file each, in the folder `.jobs` of its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from textgen.common.atomic import write_atomic
+
+FOLDER = ".jobs"
+HEARTBEAT = 10.0  # seconds between two signs of life of a job
+SILENT = 60.0  # seconds without one after which a job of another machine is taken for lost
+MAX_BYTES = 1 << 20  # of a record
+State = Literal["waiting", "running", "lost", "done", "failed"]
+STATES: tuple[State, ...] = ("waiting", "running", "lost", "done", "failed")
+
+
+@dataclass
+class JobRecord:
+    """What is known of one job. Times are seconds since 1970, `folder` is where it works, `error` why it failed.
+
+    `epochs` is the number of epochs of a training. A record that says "running" is "lost" if its process is gone.
+    """
+
+    overrides: list[str]
+    state: State = "waiting"
+    host: str = ""
+    pid: int = 0
+    started: float | None = None
+    ended: float | None = None
+    folder: str | None = None
+    epochs: int | None = None
+    error: str = ""
+    path: Path = field(default=Path(), compare=False)
+
+    @classmethod
+    def of(cls, sweep: Path, overrides: Sequence[str]) -> JobRecord:
+        """A new record of the job with `overrides`, whose order does not matter, in the folder of results `sweep`."""
+        name = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:16]
+        return cls(list(overrides), path=sweep.absolute() / FOLDER / f"{name}.json")
+
+
+def write_record(record: JobRecord) -> None:
+    """Replace the record's file. Raises `UserError` where it cannot be written."""
+    record.path.parent.mkdir(parents=True, exist_ok=True)
+    content = {key: value for key, value in asdict(record).items() if key != "path"}
+    write_atomic(record.path, json.dumps(content, indent=1).encode(), "another folder of results")
+
+
+def read_records(sweep: Path) -> Iterator[JobRecord]:
+    """The records in a folder of results; what is no record is left out."""
+    known = {each.name for each in fields(JobRecord)} - {"path"}
+    for path in sorted((sweep / FOLDER).glob("*.json")):
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                continue
+            content = json.loads(path.read_text(encoding="utf-8"))
+            record = JobRecord(**{key: content[key] for key in known & content.keys()}, path=path)
+            valid = record.state in STATES and all(isinstance(text, str) for text in record.overrides)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            continue
+        if valid:
+            if record.state == "running" and _is_lost(record):
+                record.state = "lost"
+            yield record
+
+
+def _is_lost(record: JobRecord) -> bool:
+    """Whether a job's process is gone, if it ran on this machine, or its heartbeat is."""
+    if time.time() - record.path.stat().st_mtime > SILENT:
+        return True
+    return record.host == socket.gethostname() and os.path.isdir("/proc") and not _is_alive(record)
+
+
+def _is_alive(record: JobRecord) -> bool:
+    try:
+        begun = os.stat(f"/proc/{record.pid}").st_ctime
+    except OSError:
+        return False
+    return begun <= (record.started or 0) + 1  # not another process that has its number since
