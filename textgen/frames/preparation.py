@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from textgen.common.array_types import U8
+from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.pictures import resize
 from textgen.footage.frames import Frame
@@ -37,6 +38,7 @@ class Preparation:
         path = folder / MEAN
         if not path.exists():
             return cls(size, None, region)
+        check_digest(path, "train again with fresh=true")
         try:
             with Image.open(path, formats=["PNG"]) as image:
                 if image.mode != "RGB" or (image.height, image.width) != size:

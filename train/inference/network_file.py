@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
+from train.config.advice import TRAIN_AGAIN
 from train.folding.own_module import OwnModule
 from train.models.notation import Conv, Layer, Linear, SizedLayer, parse, size_layers
 
@@ -60,6 +62,7 @@ def weights_path(path: Path) -> Path:
 def read_network_file(path: str | Path) -> NetworkFile:
     """Read a `model.safetensors`, or that of a run's folder. Raises `UserError` for a missing or damaged file."""
     path = weights_path(Path(path))
+    check_digest(path, TRAIN_AGAIN)
     try:
         with safe_open(path, framework="np") as file:
             notation = json.loads(file.metadata()["network"])

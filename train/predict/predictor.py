@@ -19,11 +19,12 @@ import numpy as np
 import yaml
 
 from textgen.common.array_types import F32, U8
+from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.pictures import resize
-from textgen.common.yaml_files import load_yaml
 from textgen.frames.preparation import MEAN
 from textgen.spec.parser import Spec
+from train.config.advice import TRAIN_AGAIN
 from train.inference.cpu.compiled import CompiledNetwork
 from train.inference.network_file import NetworkFile, read_network_file, slot_parameters, weights_path
 from train.models.notation import Conv
@@ -182,6 +183,7 @@ def _folder(run: Path) -> Path:
 
 def _read_result(run: Path) -> dict[str, Any]:
     """The run's result.json; empty where there is none, as for a single `model.safetensors`."""
+    check_digest(_folder(run) / "result.json", TRAIN_AGAIN)
     with suppress(OSError, ValueError):
         found = json.loads((_folder(run) / "result.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
@@ -190,8 +192,9 @@ def _read_result(run: Path) -> dict[str, Any]:
 
 def _read_spec(run: Path) -> Spec | None:
     """The spec of the run's game, from its config.yaml."""
+    check_digest(_folder(run) / "config.yaml", TRAIN_AGAIN)
     with suppress(OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        game = load_yaml(_folder(run) / "config.yaml")["game"]
+        game = yaml.safe_load((_folder(run) / "config.yaml").read_text(encoding="utf-8"))["game"]
         given = {key: game[key] for key in ("label", "fields", "other", "groups") if key in game}
         return Spec.parse(game["spec"], **given)
     return None

@@ -18,8 +18,10 @@ from typing import Any
 
 from textgen.common.confidence import wilson_interval
 from textgen.common.data_folders import CONF
+from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
+from train.config.advice import TRAIN_AGAIN
 from train.config.recipe import Recipe, fit_recipe, kind_of
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
@@ -142,6 +144,7 @@ def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
     """The tables of all runs below `folder`, and the runs that are not finished. Raises `UserError` if none is."""
     runs, unfinished = [], []
     for path in sorted(folder.rglob("config.yaml")):
+        check_digest(path.parent / "result.json", TRAIN_AGAIN)
         try:
             run = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
         except FileNotFoundError:

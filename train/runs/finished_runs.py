@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic import dataclasses as checked
 
+from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.validation import Seed, UserPath, validate
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.schema.definition import DatasetDefinition, parse_definition
+from train.config.advice import TRAIN_AGAIN
 from train.config.settings import DataKind
 from train.config.tasks import Task, parse_task
 from train.data.tasks import Files, TaskData, define_task, open_data, task_of_dataset
@@ -43,6 +45,7 @@ def load_result(run: Path) -> dict[str, Any]:
     """The result.json of a run. Raises `UserError` if there is none, or a damaged one."""
     if not run.is_dir():
         raise UserError(f"{run} is no folder: give that of a run, as python -m train names it at its end")
+    check_digest(run / "result.json", TRAIN_AGAIN)
     try:
         found = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -117,6 +120,7 @@ def _own_dataset(run: Path, task: Task, data_dir: Path) -> Dataset | None:
 def load_config(run: Path) -> dict[str, Any]:
     """The config.yaml of a run: its composed configuration. Raises `UserError`."""
     file = run / "config.yaml"
+    check_digest(file, TRAIN_AGAIN)
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -22,11 +22,12 @@ from torch import nn
 
 from textgen.assets.catalogue import sha256
 from textgen.common.atomic import file_lock, write_atomic
+from textgen.common.digests import check_digests, remove_digests, write_digests
 from textgen.common.errors import UserError
 from textgen.frames.preparation import MEAN
 from textgen.schema.definition import parse_definition
 from train.common import machine
-from train.config.advice import OTHER_RUNS_FOLDER
+from train.config.advice import OTHER_RUNS_FOLDER, TRAIN_AGAIN
 from train.config.compose import with_network
 from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
 from train.config.settings import Settings
@@ -140,7 +141,10 @@ class _Run:
         """The result of the run, from its folder if it is finished."""
         folder = self.folder
         with file_lock(folder / ".lock", f"another process trains in {folder}"):
-            found, advice = _finished(folder), "choose another out=…, or fresh=true"
+            advice = "choose another out=…, or fresh=true"
+            if not self.settings.fresh and (folder / "result.json").exists():
+                check_digests(folder, TRAIN_AGAIN)
+            found = _finished(folder)
             if self.settings.fresh:
                 checkpoint.remove(folder)
                 loggers.remove_logs(folder)
@@ -176,6 +180,7 @@ class _Run:
         self, folder: Path, teacher: nn.Module | None, about_teacher: dict[str, Any] | None
     ) -> dict[str, Any]:
         s = self.settings
+        remove_digests(folder)  # of another run in this folder
         config = yaml.safe_dump(_plain(self.config), sort_keys=False).encode()
         write_atomic(folder / "config.yaml", config, OTHER_RUNS_FOLDER)
         self._keep_mean(folder)
@@ -188,7 +193,10 @@ class _Run:
             result = self._describe(trained, evaluations, about_teacher, device)
             self._report(result, trained, evaluations, folder)
             log({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
-        write_atomic(folder / "result.json", json.dumps(result, indent=1).encode(), OTHER_RUNS_FOLDER)
+        written = json.dumps(result, indent=1).encode()
+        files = ["config.yaml", "metrics.jsonl", "model.safetensors", *[MEAN] * (folder / MEAN).exists()]
+        write_digests(folder, files, {"result.json": written}, OTHER_RUNS_FOLDER)
+        write_atomic(folder / "result.json", written, OTHER_RUNS_FOLDER)
         return result
 
     def _keep_mean(self, folder: Path) -> None:

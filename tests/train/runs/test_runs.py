@@ -87,7 +87,7 @@ def test_five_epochs_lower_the_loss_and_leave_all_that_a_run_leaves(tmp_path: Pa
     assert losses[-1] < losses[0]
     left = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"curves.png", "confusion.png", "orders.png", "mistakes.png"}
-    files = {"config.yaml", "metrics.jsonl", "model.safetensors", "result.json", "report.html"}
+    files = {"config.yaml", "metrics.jsonl", "model.safetensors", "result.json", "report.html", "digests.json"}
     assert left == {".lock", *files, *pictures}
     assert result == json.loads((tmp_path / "run/result.json").read_text())
     assert result["test_images"] == 27 * 5
