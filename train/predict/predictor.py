@@ -22,6 +22,7 @@ from textgen.common.array_types import F32, U8
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.pictures import resize
+from textgen.common.yaml_files import load_yaml
 from textgen.frames.preparation import MEAN
 from textgen.spec.parser import Spec
 from train.config.advice import TRAIN_AGAIN
@@ -194,7 +195,7 @@ def _read_spec(run: Path) -> Spec | None:
     """The spec of the run's game, from its config.yaml."""
     check_digest(_folder(run) / "config.yaml", TRAIN_AGAIN)
     with suppress(OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        game = yaml.safe_load((_folder(run) / "config.yaml").read_text(encoding="utf-8"))["game"]
+        game = load_yaml(_folder(run) / "config.yaml")["game"]
         given = {key: game[key] for key in ("label", "fields", "other", "groups") if key in game}
         return Spec.parse(game["spec"], **given)
     return None
