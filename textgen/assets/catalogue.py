@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from textgen.common.data_folders import data_folder
 from textgen.common.errors import UserError
+from textgen.common.yaml_files import load_yaml
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Asset:
 def load_catalogue(package: str) -> dict[str, Asset]:
     """The assets of a data package (`fonts` or `backgrounds`) by name."""
     root = data_folder(package)
-    entries = yaml.safe_load((root / "catalogue.yaml").read_text(encoding="utf-8"))
+    entries = load_yaml(root / "catalogue.yaml")
     assets = {}
     for name, entry in entries.items():
         files_of_entry = entry["files"] if "files" in entry else [entry["file"]]

@@ -12,22 +12,44 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra._internal.core_plugins.file_config_source as hydra_files
 from hydra import compose, initialize_config_dir
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from textgen.common import cli
+from textgen.common import cli, config_references
+from textgen.common.config_files import check_file
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.common.hydra_arguments import prepare
 from textgen.common.hydra_errors import as_user_error, describe_reference
 
 CONFIG_PATH = str(CONF)  # for @hydra.main
+
+
+class FileConfigSource(hydra_files.FileConfigSource):
+    """Hydra's reader of configuration files, which checks a file before it loads it.
+
+    It has the name of the one that it replaces: so Hydra keeps it when it registers its own.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        if file.is_file():
+            check_file(file, Path(self.path))
+        return super().load_config(config_path)
+
+
+SourcesRegistry.instance().types["file"] = FileConfigSource
+config_references.limit_references()
 
 
 def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | None = None) -> NoReturn:
@@ -86,6 +108,7 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
 
     Raises `UserError` for a setting of the command that is left open, ???. Within a group, such as a game, ??? is text.
     """
+    config_references.restart()
     try:
         if missing := sorted(str(key) for key in config if OmegaConf.is_missing(config, key)):
             raise UserError(f"{', '.join(missing)} has no value: give it as {missing[0]}=…")

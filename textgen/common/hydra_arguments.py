@@ -18,7 +18,7 @@ from textgen.common.errors import UserError
 # Hydra's own flags, those that take a value first.
 FLAGS_WITH_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
-    *("--info", "-i", "--experimental-rerun"),
+    *("--info", "-i"),  # not --experimental-rerun: it reads a pickle, which can be any program
 )
 WORDS = {  # that a flag takes
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from textgen.common.errors import UserError
+from textgen.common.yaml_files import load_yaml
 
 NAME = re.compile(r"\w[\w-]{0,63}")  # names are folders and parts of file names
 FORM = "write regions={name: [left, top, width, height]}, in pixels or in fractions of the frame"
@@ -40,7 +41,7 @@ def load_regions(given: Mapping[str, Any] | str | Path, frame_size: Size) -> tup
         raise UserError(f"regions={given} cannot be read: {FORM}, in quotes")
     path = Path(given).expanduser()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path)
     except OSError as error:
         raise UserError(f"regions={given}: cannot read this file: {error.strerror}; {FORM}") from None
     except UnicodeDecodeError:

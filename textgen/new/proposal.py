@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from textgen.common.array_types import LUMA, U8
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
+from textgen.common.yaml_files import load_yaml
 from textgen.new.crop_folder import CropFolder
 from textgen.new.inks import Edge, find_fill, is_hollow, measure_edge
 from textgen.new.measure import (
@@ -192,7 +192,7 @@ def _measure_rendered(
 
 def _render(game: Mapping[str, Any], augment: str) -> list[U8]:
     """Render RENDERED_CROPS crops with text, with the degradation of conf/augment/<augment>.yaml."""
-    settings = yaml.safe_load((CONF / f"augment/{augment}.yaml").read_text(encoding="utf-8"))
+    settings = load_yaml(CONF / f"augment/{augment}.yaml")
     renderer = Renderer(Game.from_config(game), 0, settings)
     classes = len(renderer.classes)
     # The last class shows no text.
