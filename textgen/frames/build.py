@@ -77,8 +77,10 @@ def ensure_frames(task: FrameTask, source: Path, labels: Path, out: Path, *, reb
                 dataset = open_dataset(target)
                 print("\n".join(describe_frames(dataset)), file=sys.stderr)
                 return dataset
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed before it removed it
     dataset = open_dataset(target)
-    if dataset.hash != identity["hash"] or dataset.classes != CLASSES:
+    same = all(dataset.manifest.get(key) == json.loads(json.dumps(value)) for key, value in identity.items())
+    if not same or dataset.classes != CLASSES:
         raise damaged_error(target, "its manifest belongs to another video")
     return dataset
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
@@ -38,13 +39,14 @@ class _State:
     """How far decoding is. `total` is the number of frames by which chunks are made, None while it is being counted.
 
     `next` is the first frame that is not yet decoded, `time` the seconds of the one before, and `stored` the number of
-    frames of each split on the disk.
+    frames of each split on the disk; `digests` are those of their two files.
     """
 
     total: int | None = None
     next: int = 0
     time: float = 0.0
     stored: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FRAME_SPLITS, 0))
+    digests: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,15 @@ def _decode(task: FrameTask, reader: FrameReader, folder: Path, state: _State) -
     prepare, resumed_at, saved_at = Preparation(_size(task), region=task.region), state.next, time.perf_counter()
     name = task.name if chunks else f"{task.name}, counting frames"
     with ExitStack() as stack:
-        files = {split: stack.enter_context(_SplitFiles(folder, split, state.stored[split])) for split in FRAME_SPLITS}
+        size = _size(task)
+        files = {
+            split: stack.enter_context(_SplitFiles(folder, split, state.stored[split], size)) for split in FRAME_SPLITS
+        }
         bar = stack.enter_context(progress_bar(last or state.total, name, done=state.next, unit=" frames"))
 
         def save() -> None:
-            for each in files.values():
-                each.sync()
+            for split, each in files.items():
+                state.digests[split] = each.sync()
             _save_state(folder, state)
 
         try:
@@ -167,18 +172,19 @@ def _numbers_file(folder: Path, split: str) -> Path:
 class _SplitFiles:
     """The raw files of one split: pixels and frame numbers, of which the first `stored` frames are kept."""
 
-    def __init__(self, folder: Path, split: str, stored: int) -> None:
+    def __init__(self, folder: Path, split: str, stored: int, size: tuple[int, int]) -> None:
         self._paths = _pixels_file(folder, split), _numbers_file(folder, split)
-        self._stored = stored
+        self._sizes = [stored * each for each in _frame_bytes(size)]
 
     def __enter__(self) -> _SplitFiles:
         self._files: tuple[IO[bytes] | None, ...] = (None, None)
         for path in self._paths:
             path.touch()
+        self._digests = [_digest(*each) for each in zip(self._paths, self._sizes, strict=True)]
         self._pixels, self._numbers = (path.open("r+b") for path in self._paths)
-        self._numbers.truncate(self._stored * np.dtype(np.int64).itemsize)
-        self._numbers.seek(0, os.SEEK_END)
-        self._frame_bytes: int | None = None
+        for file, size in zip((self._pixels, self._numbers), self._sizes, strict=True):
+            file.truncate(size)  # what a killed process wrote behind its last state is dropped
+            file.seek(size)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -186,31 +192,53 @@ class _SplitFiles:
         self._numbers.close()
 
     def add(self, number: int, frame: U8) -> None:
-        if self._frame_bytes is None:  # the first one: what a killed process wrote behind its last state is dropped
-            self._frame_bytes = frame.nbytes
-            self._pixels.truncate(self._stored * frame.nbytes)
-            self._pixels.seek(0, os.SEEK_END)
-        self._pixels.write(np.ascontiguousarray(frame).data)
-        self._numbers.write(np.int64(number).tobytes())
+        written: tuple[memoryview, bytes] = np.ascontiguousarray(frame).data, np.int64(number).tobytes()
+        for file, digest, data in zip((self._pixels, self._numbers), self._digests, written, strict=True):
+            file.write(data)
+            digest.update(data)
 
-    def sync(self) -> None:
+    def sync(self) -> list[str]:
+        """Wait until all frames are on the disk; return the digests of both files."""
         for file in (self._pixels, self._numbers):
             file.flush()
             os.fsync(file.fileno())
+        return [digest.hexdigest() for digest in self._digests]
 
 
 def _is_stored(folder: Path, state: _State, size: tuple[int, int]) -> bool:
     """Whether the files hold the frames that the state counts, and perhaps more, which a killed process has written."""
     for split, count in state.stored.items():
-        for path, each in ((_pixels_file(folder, split), size[0] * size[1] * 3), (_numbers_file(folder, split), 8)):
-            if count and (not path.exists() or path.stat().st_size < count * each):
-                return False
+        paths, expected = (_pixels_file(folder, split), _numbers_file(folder, split)), state.digests.get(split)
+        if not count:
+            continue
+        if not all(path.exists() for path in paths):
+            return False
+        sizes = [count * each for each in _frame_bytes(size)]
+        if [_digest(path, size).hexdigest() for path, size in zip(paths, sizes, strict=True)] != expected:
+            return False
     return True
 
 
+def _frame_bytes(size: tuple[int, int]) -> tuple[int, int]:
+    """The bytes of a frame of `size` (H, W) in the files of pixels and of numbers."""
+    return size[0] * size[1] * 3, np.dtype(np.int64).itemsize
+
+
+def _digest(path: Path, size: int) -> xxhash.xxh3_128:
+    """The digest of the first `size` bytes of a file."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while size and (block := file.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return digest
+
+
 def _load_state(folder: Path) -> _State:
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         found: Any = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if found.pop("check") != _check(found):
+            return _State()
         state = _State(**found)
         if all(isinstance(state.stored[split], int) for split in FRAME_SPLITS) and isinstance(state.next, int):
             return state
@@ -218,4 +246,11 @@ def _load_state(folder: Path) -> _State:
 
 
 def _save_state(folder: Path, state: _State) -> None:
-    write_atomic(folder / STATE, json.dumps(asdict(state)).encode(), OTHER_DATA_FOLDER)
+    about = asdict(state)
+    data = json.dumps({**about, "check": _check(about)}).encode()
+    write_atomic(folder / STATE, data, OTHER_DATA_FOLDER)
+
+
+def _check(about: dict[str, Any]) -> str:
+    """The digest of a state's other values."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(about).encode())

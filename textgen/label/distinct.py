@@ -60,7 +60,7 @@ class ReadingCache:
         for crop, reading in readings:
             self._readings[crop] = reading
             line = {"crop": crop, "reader": self._reader, **reading._asdict()}
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            lines.append(json.dumps({**line, "check": _check(line)}, ensure_ascii=False) + "\n")
         with os_errors_as_user_errors(self._path, ADVICE), self._path.open("ab") as file:
             file.write((b"\n" if self._cut_off else b"") + "".join(lines).encode("utf-8", "replace"))
         self._cut_off = False
@@ -69,10 +69,17 @@ class ReadingCache:
         """Take a line; one that is damaged is left out, and its crop is read again."""
         try:
             row = json.loads(line)
+            if row.pop("check", None) not in (_check(row), None):  # lines of older versions have none
+                return
             if row["reader"] == self._reader:
                 self._readings[row["crop"]] = Reading(row["text"], float(row["confidence"]), row["label"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return
+
+
+def _check(line: dict[str, object]) -> str:
+    """The digest of a line's other values."""
+    return xxhash.xxh3_64_hexdigest(json.dumps(line).encode())
 
 
 @dataclass(frozen=True)

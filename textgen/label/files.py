@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from textgen.common.atomic import write_atomic
+from textgen.common.atomic import file_lock, os_errors_as_user_errors, write_atomic
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.dataset.labels_file import read_labels
@@ -50,7 +51,19 @@ class Labelled:
 
 
 def label_folder(request: Request, spec: Spec) -> Labelled:
-    """Label the crops of a folder, and write labels.csv, doubtful.csv and the page. Raises `UserError`."""
+    """Label the crops of a folder, and write labels.csv, doubtful.csv and the page. Raises `UserError`.
+
+    Another process that labels them is waited for, so that all three are of one command.
+    """
+    folder = open_sequence(request.crops, request.region).folder
+    with ExitStack() as stack:
+        with os_errors_as_user_errors(folder, ADVICE):
+            lock = file_lock(folder / ".labels.lock", f"another process labels crops in {folder}", remove=True)
+            stack.enter_context(lock)
+        return _label_folder(request, spec)
+
+
+def _label_folder(request: Request, spec: Spec) -> Labelled:
     sequence = open_sequence(request.crops, request.region)
     _check_labels_are_ours(sequence.folder, request)
     count = len(sequence.rows)
