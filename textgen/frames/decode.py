@@ -192,7 +192,7 @@ class _SplitFiles:
         self._numbers.close()
 
     def add(self, number: int, frame: U8) -> None:
-        written: tuple[memoryview, bytes] = np.ascontiguousarray(frame).data, np.int64(number).tobytes()
+        written = np.ascontiguousarray(frame).tobytes(), np.int64(number).tobytes()
         for file, digest, data in zip((self._pixels, self._numbers), self._digests, written, strict=True):
             file.write(data)
             digest.update(data)
