@@ -54,7 +54,8 @@ def _newest(folder: Path, report: Callable[..., None]) -> dict[str, Any] | None:
             continue
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             then = f"{NAMES[1]} is used" if name == NAMES[0] and (folder / NAMES[1]).exists() else "none is left"
-            report(f"{path} is damaged and not used ({str(error).splitlines()[0]}): {then}", file=sys.stderr)
+            what = (str(error) or type(error).__name__).splitlines()[0]
+            report(f"{path} is damaged and not used ({what}): {then}", file=sys.stderr)
     return None
 
 
