@@ -55,7 +55,7 @@ from train.models.notation import Layer, build, parse, scale_widths
 from train.models.training_layers import shared_characters
 from train.trainer.network_variants import WIDER, TrainingNetworks
 from train.trainer.optimizers import build_optimizers
-from train.trainer.schedule import Schedule, learning_rate_factor, split_batches
+from train.trainer.schedule import Schedule, learning_rate_factor
 
 SUPERPOSED = ("keys", "signs", "flips", "filters")
 EPOCHS, VALIDATED = 40, 10  # of a run; its last ones, of which the best is kept
@@ -201,7 +201,7 @@ def train(
     epochs, best, weights = recipe.epochs or 1, -1.0, plain.state_dict()
     for epoch in range(epochs):
         net.train()
-        batches = split_batches(schedule.order(epoch), recipe.batch, f)
+        batches = schedule.batches(epoch, recipe.batch, f)
         for step, images in enumerate(task.source.batches(epoch, batches)):
             progress = (epoch + step / len(batches)) / epochs
             for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers.values()):

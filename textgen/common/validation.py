@@ -22,7 +22,12 @@ def _check_path(given: Any) -> Any:
     return given
 
 
+def _as_path(given: Path | str) -> Path | str:
+    return given if "://" in str(given) else Path(given).expanduser()
+
+
 UserPath = Annotated[Path, BeforeValidator(_check_path), AfterValidator(Path.expanduser)]  # ~ is expanded
+PathOrUrl = Annotated[Path | str, BeforeValidator(_check_path), AfterValidator(_as_path)]  # URLs stay texts
 Positive = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 

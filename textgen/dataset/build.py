@@ -109,6 +109,11 @@ def ensure_dataset(
             return dataset or build.run(anew=rebuild)
 
 
+def dataset_hash(definition: DatasetDefinition) -> str:
+    """The hash of the data set of `definition`. Raises `UserError` for a definition that cannot be drawn."""
+    return str(_identity(definition, Renderer.from_definition(definition))["hash"])
+
+
 def merge_shards(
     definition: DatasetDefinition, out: str | Path, count: int, *, workers: int | None = None, quiet: bool = False
 ) -> Dataset:

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.common.validation import Positive, Seed, UserPath, validate
+from textgen.common.validation import PathOrUrl, Positive, Seed, UserPath, validate
 from textgen.schema.definition import command_settings
 from train.config.fields import MAX_FOLD, OneOrMore, Rounding, Scaling
 from train.config.networks import Model, NetworkSettings
 
-DataKind = Literal["files", "live", "folder", "video", "cifar"]
+DataKind = Literal["files", "live", "shards", "folder", "video", "cifar"]
 Logger = Literal["tensorboard", "mlflow"]
 
 
@@ -36,8 +36,8 @@ class Settings:
     """The settings of conf/train.yaml outside the data set's definition and the groups `recipe` and `task`."""
 
     model: Model
-    data: Literal["files", "live", "folder"] | None  # None: the task's, or the recipe's
-    path: UserPath | None
+    data: Literal["files", "live", "shards", "folder"] | None  # None: the task's, or the recipe's
+    path: PathOrUrl | None
     source: UserPath | None
     labels: UserPath | None
     real: UserPath | None

@@ -22,6 +22,10 @@ class AugmentedSource:
         self._split, self._flip, self._shift, self._seed = split, flip, shift, seed
         self.labels, self.size = split.labels, split.size
 
+    def windows(self, epoch: int) -> Sequence[Tensor]:
+        """See `train.data.sources.Source`."""
+        return self._split.windows(epoch)
+
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `train.data.sources.Source`."""
         draw = torch.Generator().manual_seed(self._seed + (epoch << 20))

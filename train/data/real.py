@@ -103,6 +103,10 @@ class MixedSource:
         self._cpu_labels = source.labels.cpu()
         self.labels, self.size = source.labels, source.size
 
+    def windows(self, epoch: int) -> Sequence[Tensor]:
+        """See `Source`."""
+        return self._source.windows(epoch)
+
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Source`."""
         waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from textgen.dataset.store import StoredSplit
 from textgen.render.renderer import Renderer
+from train.data.order import Labels
 
 CHUNK = 2048  # images rendered at once: a tenth of a second of work
 AHEAD = 2  # chunks rendered or being rendered before the network needs them
@@ -22,10 +23,16 @@ class Source(Protocol):
     """Training images, n per epoch; `labels` int64 (n,) are on the device, as the images of `batches` are."""
 
     @property
-    def labels(self) -> Tensor: ...
+    def labels(self) -> Labels: ...
 
     @property
     def size(self) -> tuple[int, int]: ...
+
+    def windows(self, epoch: int) -> Sequence[Tensor]:
+        """The indices (m,) of all images, in windows: an epoch shuffles the images of one after the other.
+
+        A source in memory has one window, of rising indices.
+        """
 
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield images of `epoch` uint8 (b, H, W, 3), on the device, for each of `batches`, indices (b,) on the CPU."""
@@ -41,6 +48,10 @@ class DeviceSplit(NamedTuple):
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.images.shape[1], self.images.shape[2]
+
+    def windows(self, epoch: int) -> Sequence[Tensor]:
+        """See `Source`."""
+        return [torch.arange(len(self.labels))]
 
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Source`."""
@@ -62,6 +73,10 @@ class LiveSource:
         self._renderer, self._count, self._device = renderer, count, device
         self.size = renderer.game.size
         self.labels = (torch.arange(count) % len(renderer.classes)).to(device)
+
+    def windows(self, epoch: int) -> Sequence[Tensor]:
+        """See `Source`."""
+        return [torch.arange(self._count)]
 
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Source`."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from textgen.common.errors import UserError
-from textgen.dataset.build import ensure_dataset
+from textgen.dataset.build import dataset_hash, ensure_dataset
 from textgen.dataset.cifar import import_cifar
 from textgen.dataset.import_folder import import_folder, load_test_folder
 from textgen.dataset.store import Dataset, StoredSplit
@@ -27,7 +27,10 @@ from train.config.settings import DataKind, RealSettings
 from train.config.tasks import CifarTask, Task
 from train.data.augmented import AugmentedSource
 from train.data.real import MixedSource, RealData, load_real_data
+from train.data.shard_source import ShardSource
+from train.data.sharded import ShardedDataset, open_shards
 from train.data.sources import DeviceSplit, LiveSource, Source, to_device
+from train.data.storage import open_storage
 
 CIFAR_TRAINING_IMAGES = 50_000  # of CIFAR-10 and of CIFAR-100
 
@@ -38,6 +41,7 @@ class TrainingTask:
 
     `arch` is the network's in the paper's notation, "" where the task does not name it. `definition` is None without a
     game; `imported`, the data set of what is no game, is None for a game. `augment` moves and mirrors training images.
+    `shards` is a game's data set with data=shards, else None.
     """
 
     kind: DataKind
@@ -49,6 +53,7 @@ class TrainingTask:
     definition: DatasetDefinition | None
     imported: Dataset | None
     augment: CifarTask | None = None
+    shards: ShardedDataset | None = None
 
     @property
     def recipe_kind(self) -> Kind:
@@ -104,12 +109,19 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Files:
-    """The user's files: `path` of a folder of crops, of CIFAR, or of the data set of a video that was built before; the
-    `source` and `labels` of a video."""
+    """The user's files: `path` of a folder of crops, of CIFAR, of shards (also a URL), or of the data set of a video
+    that was built before; the `source` and `labels` of a video."""
 
-    path: Path | None = None
+    path: Path | str | None = None
     source: Path | None = None
     labels: Path | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """`path`. Raises `UserError` for a URL, which only shards may have."""
+        if isinstance(self.path, str):
+            raise UserError(f"path={self.path}: a URL is for data=shards: give data=shards too, or a folder")
+        return self.path
 
 
 def define_task(
@@ -127,12 +139,14 @@ def define_task(
 
     Raises `UserError` for settings that are missing or do not fit the `kind`.
     """
-    path = files.path
     if task is not None:
         return _define_from_files(task, files, data_dir, seed, rebuild)
     for option, value in (("source", files.source), ("labels", files.labels)):
         if value is not None:
             raise UserError(f"{option}={value} is for a task on video: give task=video too, or leave it out")
+    if kind == "shards":
+        return _define_from_shards(definition, files.path, data_dir, rebuild)
+    path = files.folder
     if kind == "folder":
         if path is None:
             raise UserError("data=folder needs path=…, a folder with one folder of crops for each class")
@@ -150,7 +164,7 @@ def define_task(
         arch = game.arch if game else str(Game.__dataclass_fields__["arch"].default)
         return TrainingTask(kind, name, imported.classes, (size[0], size[1]), arch, count, definition, imported)
     if path is not None:
-        raise UserError(f"path={path} is for data=folder and CIFAR: give data=folder too, or leave path out")
+        raise UserError(f"path={path} is for data=folder, data=shards and CIFAR: give data=… too, or leave path out")
     if definition is None:
         raise UserError("no game is given: give game=…, task=…, or data=folder path=… for crops of your own")
     game = definition.game
@@ -170,14 +184,44 @@ def task_of_dataset(task: Task, imported: Dataset) -> TrainingTask:
     return TrainingTask(task.kind, task.name, imported.classes, size, "", len(train.labels), None, imported, augment)
 
 
+def _define_from_shards(
+    definition: DatasetDefinition | None, path: Path | str | None, data_dir: Path, rebuild: bool
+) -> TrainingTask:
+    """A game whose data set is in shards at `path`, or below `data_dir`. They say how many images there are."""
+    if definition is None:
+        raise UserError("data=shards needs game=…, the game that the shards are of")
+    if rebuild:
+        raise UserError("rebuild=true renders, and data=shards reads what is there: make shards with python -m textgen")
+    game, digest = definition.game, dataset_hash(definition)
+    advice = f"make them with python -m textgen -m game={game.name} … shard.count=64 'shard.index=range(0,64)'"
+    storage = open_storage(data_dir if path is None else path)
+    shards = open_shards(storage, game.name, digest, advice, exact=path is None)
+    if (shards.classes, shards.size) != (tuple(game.classes), game.size):
+        raise UserError(
+            f"the shards at {storage.name} are of {len(shards.classes)} classes and"
+            f" {shards.size[0]}×{shards.size[1]} pixels, game={game.name} of {len(game.classes)} and"
+            f" {game.size[0]}×{game.size[1]}: give their game"
+        )
+    if shards.hash != digest:
+        print(
+            f"note: the shards at {storage.name} are of data set {shards.hash[:8]}, and this command's is"
+            f" {digest[:8]}: of other settings, or made by other versions of libraries",
+            file=sys.stderr,
+        )
+    count = shards.counts["train"]
+    return TrainingTask(
+        "shards", game.name, shards.classes, game.size, game.arch, count, definition, None, None, shards
+    )
+
+
 def _define_from_files(task: Task, files: Files, data_dir: Path, seed: int, rebuild: bool) -> TrainingTask:
     if isinstance(task, FrameTask):
         imported = _open_frames(task, files, data_dir, rebuild)
     else:
-        if files.path is None or files.source or files.labels:
+        if files.folder is None or files.source or files.labels:
             raise UserError(f"task={task.name} needs path=… alone, your copy of it, such as cifar-10-batches-py")
         imported = import_cifar(
-            files.path, data_dir, kind=task.name, validation=task.validation, seed=seed, rebuild=rebuild
+            files.folder, data_dir, kind=task.name, validation=task.validation, seed=seed, rebuild=rebuild
         )
         if (given := imported.manifest["given"]["train"]) != CIFAR_TRAINING_IMAGES:
             whole = f"{CIFAR_TRAINING_IMAGES:,}"
@@ -187,9 +231,9 @@ def _define_from_files(task: Task, files: Files, data_dir: Path, seed: int, rebu
 
 def _open_frames(task: FrameTask, files: Files, data_dir: Path, rebuild: bool) -> Dataset:
     given = [name for name, value in (("source", files.source), ("labels", files.labels)) if value]
-    if files.path and not given and not rebuild:
-        return open_frames_dataset(files.path, task)
-    if files.path or len(given) < 2:
+    if files.folder and not given and not rebuild:
+        return open_frames_dataset(files.folder, task)
+    if files.folder or len(given) < 2:
         raise UserError(
             f"task={task.name} needs source=… and labels=…, a video and its label table, or path=… alone, the data set"
             " that python -m textgen.frames has made of them"
@@ -213,6 +257,9 @@ def open_data(
 
     Raises `UserError` for real crops that do not fit the task.
     """
+    if task.shards is not None:
+        data = _open_shards(task.shards, device, real, task, seed)
+        return _with_real_crops(data, task, real, device) if real is not None and real.share else data
     dataset, renderer = task.imported, None
     if dataset is None:
         assert task.definition is not None
@@ -237,6 +284,23 @@ def open_data(
         manifest=dataset.manifest,
     )
     return _with_real_crops(data, task, real, device) if real is not None and real.share else data
+
+
+def _open_shards(
+    shards: ShardedDataset, device: torch.device, real: RealSettings | None, task: TrainingTask, seed: int
+) -> TaskData:
+    """Training images are read when they are used, validation and test images at once."""
+    splits = {name: shards.load(name) for name in shards.counts if name != "train"}
+    tests = {name: split for name, split in splits.items() if name.startswith("test")}
+    if real is not None and not real.share:
+        tests["real"] = load_test_folder(real.folder, task.classes, task.size, task.spec)
+    return TaskData(
+        train=ShardSource(shards, device, seed),
+        val=to_device(splits["val"], device),
+        tests={name: to_device(split, device) for name, split in tests.items()},
+        stored_test=splits["test"],
+        manifest=shards.manifest,
+    )
 
 
 def _with_real_crops(data: TaskData, task: TrainingTask, real: RealSettings, device: torch.device) -> TaskData:

@@ -12,7 +12,7 @@ from train.config.recipe import Recipe
 from train.metrics.evaluate import Evaluation
 from train.trainer.loop import Trained
 
-SYNTHETIC = ("files", "live")  # of the kinds of data: crops that were drawn
+SYNTHETIC = ("files", "live", "shards")  # of the kinds of data: crops that were drawn
 COPIES = "copies of a narrow network"  # the method of a network that was not trained on stacks
 
 

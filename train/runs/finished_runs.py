@@ -17,7 +17,7 @@ from pydantic import dataclasses as checked
 
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
-from textgen.common.validation import Seed, UserPath, validate
+from textgen.common.validation import PathOrUrl, Seed, UserPath, validate
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.schema.definition import DatasetDefinition, parse_definition
 from train.config.advice import TRAIN_AGAIN
@@ -34,7 +34,7 @@ class _DataSettings:
     """The settings of a run's data in its config.yaml. Other settings are not needed; older runs have fewer."""
 
     data: DataKind | None
-    path: UserPath | None
+    path: PathOrUrl | None
     data_dir: UserPath
     data_seed: Seed
     source: UserPath | None = None
@@ -85,8 +85,8 @@ def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, 
     recipes_data = config["recipe"].get("data", "files")  # "files": the default of older versions
     kind = settings.data or validate(DataKind, recipes_data, "recipe.data")  # type: ignore[arg-type]
     assert kind is not None
-    if path and kind != "folder" and from_files is None:
-        raise UserError(f"path={path} is for runs with data=folder, this one has data={kind}: leave it out")
+    if path and kind not in ("folder", "shards") and from_files is None:
+        raise UserError(f"path={path} is for runs with data=folder or shards, this one has data={kind}: leave it out")
     definition = load_run_definition(run)
     folder = data_dir or settings.data_dir
     if from_files and not path and (own := _own_dataset(run, from_files, folder)):
@@ -134,6 +134,7 @@ def load_config(run: Path) -> dict[str, Any]:
 
 def calibration_crops(data: TaskData, count: int, seed: int) -> NDArray[np.uint8]:
     """`count` random training crops, uint8 (n, H, W, 3), for quantisation; the same ones for the same seed."""
-    order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(seed))
-    crops: NDArray[np.uint8] = next(iter(data.train.batches(0, [order[:count]]))).numpy()
+    window = data.train.windows(0)[0]
+    order = torch.randperm(len(window), generator=torch.Generator().manual_seed(seed))
+    crops: NDArray[np.uint8] = next(iter(data.train.batches(0, [window[order[:count]]]))).numpy()
     return crops

@@ -48,12 +48,12 @@ def class_ranks(order: Sequence[int]) -> Tensor:
     return ranks
 
 
-def epoch_order(ranks: Tensor, classes: int, seed: int, epoch: int) -> Tensor:
-    """Indices of the images with `ranks` (n,) below `classes`, shuffled by `seed` and `epoch`.
+def epoch_order(ranks: Tensor, classes: int, seed: int, epoch: int, window: int = 0) -> Tensor:
+    """Indices of the images of a window with `ranks` (n,) below `classes`, shuffled by `seed`, `epoch` and `window`.
 
-    The order is the same on every device, and does not depend on earlier epochs.
+    The order is the same on every device, and does not depend on earlier epochs and windows.
     """
-    drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    drawn = np.random.SeedSequence([seed, epoch, *[window] * (window > 0)]).generate_state(1, np.uint64)[0]
     shuffle = torch.Generator().manual_seed(int(drawn >> np.uint64(1)))
     pool = (ranks < classes).nonzero().squeeze(1)
     return pool[torch.randperm(len(pool), generator=shuffle)]

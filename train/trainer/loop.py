@@ -20,7 +20,7 @@ from train.config.advice import OTHER_RUNS_FOLDER
 from train.data.sources import to_input
 from train.metrics.evaluate import accuracy_and_loss
 from train.trainer.interrupts import delayed_interrupts
-from train.trainer.schedule import learning_rate_factor, split_batches
+from train.trainer.schedule import learning_rate_factor
 from train.trainer.state import FULL_PRECISION, Computation, Output, TrainingSetup, TrainingState
 
 
@@ -99,15 +99,15 @@ def _train_epoch(
 ) -> dict[str, float]:
     """The rest of the current epoch, step by step. Returns its figures. Saves now and then, and where interrupted."""
     at, recipe, source, stack = state.progress, state.setup.recipe, state.setup.source, state.networks.stack
-    device = source.labels.device
-    order = state.schedule.order(at.epoch)
-    batches = split_batches(order, recipe.batch, stack)
-    targets = split_batches(source.labels[order.to(device)], recipe.batch, stack)
+    device, labels = state.device, source.labels
+    batches = state.schedule.batches(at.epoch, recipe.batch, stack)
+    images_of_epoch = state.schedule.images(at.epoch)
     loss_sum, correct = torch.tensor(at.loss_sum, device=device), torch.tensor(at.correct, device=device)
     begun = state.clock() - at.train_seconds
     state.networks.trained.train()
     for images in source.batches(at.epoch, batches[at.step :]):
-        batch, y = batches[at.step], targets[at.step]  # (b*f,)
+        batch = batches[at.step]  # (b*f,)
+        y = labels[batch.to(device)]
         factor = learning_rate_factor(recipe, (at.epoch + at.step / len(batches)) / epochs)
         for group in chain.from_iterable(optimizer.param_groups for optimizer in state.optimizers.values()):
             group["lr"] = factor * group["initial_lr"]
@@ -126,13 +126,13 @@ def _train_epoch(
             state.save()
         if interrupted():
             raise KeyboardInterrupt(_stopped(state, epochs))
-    train_loss = loss_sum.item() / len(order)  # the one synchronisation of an epoch
+    train_loss = loss_sum.item() / images_of_epoch  # the one synchronisation of an epoch
     seconds = state.clock() - begun
     return {
         "lr": state.optimizers["main"].param_groups[0]["lr"],
         "train_loss": train_loss,
-        "train_accuracy": correct.item() / len(order),
-        "images_per_second": len(order) / seconds,
+        "train_accuracy": correct.item() / images_of_epoch,
+        "images_per_second": images_of_epoch / seconds,
         "train_seconds": seconds,
     }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from train.config.recipe import Recipe
+from train.data.order import EpochBatches, Labels, batch_sizes, count_labels
 from train.trainer.curriculum import class_count, class_order, class_ranks, epoch_order
 
 
@@ -17,29 +19,47 @@ class Schedule:
     """The epochs of a run.
 
     `class_counts` has the number of classes of each epoch; `image_counts[k - 1]` is the number of images of the first k
-    classes, in whole stacks. `ranks` int64 (n,) says for each image at which place of the curriculum its class joins.
+    classes, in whole stacks. `ranks` int64 (k,) says for each class at which place of the curriculum it joins. `labels`
+    are those of the images, on the CPU, and `windows` gives an epoch's windows of images (`train.data.sources.Source`).
     """
 
     class_counts: list[int]
     image_counts: list[int]
     ranks: Tensor
+    labels: Labels
+    windows: Callable[[int], Sequence[Tensor]]
     seed: int
 
     @classmethod
     def build(
-        cls, recipe: Recipe, *, labels: Tensor, classes: tuple[str, ...], fold: int, stack: int, seed: int
+        cls,
+        recipe: Recipe,
+        *,
+        labels: Labels,
+        classes: tuple[str, ...],
+        fold: int,
+        stack: int,
+        seed: int,
+        windows: Callable[[int], Sequence[Tensor]] | None = None,
     ) -> Schedule:
-        """Of a recipe, for images with `labels` (n,) that are trained on in stacks of `stack`."""
+        """Of a recipe, for images with `labels` (n,) that are trained on in stacks of `stack`.
+
+        Without `windows` all images are one.
+        """
         curriculum, epochs = recipe.curriculum, recipe.epochs
         assert epochs is not None
         order = class_order(curriculum, classes, seed) if curriculum else list(range(len(classes)))
-        ranks = class_ranks(order)[labels.cpu()]
+        ranks = class_ranks(order)
         class_counts = [
             class_count(curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=fold)
             for epoch in range(epochs)
         ]
-        image_counts = (torch.bincount(ranks, minlength=len(classes)).cumsum(0) // stack * stack).tolist()
-        return cls(class_counts, image_counts, ranks, seed)
+        of_class = count_labels(labels, len(classes))
+        image_counts = (of_class[order].cumsum(0) // stack * stack).tolist()
+        if windows is None:
+            whole = [torch.arange(len(labels))]
+            windows = lambda epoch: whole  # noqa: E731
+        return cls(class_counts, image_counts, ranks, labels.cpu(), windows, seed)
 
     def images(self, epoch: int) -> int:
         """The number of images of an epoch."""
@@ -49,21 +69,18 @@ class Schedule:
         """The number of images of all epochs before `epoch`."""
         return sum(self.images(earlier) for earlier in range(epoch))
 
-    def order(self, epoch: int) -> Tensor:
-        """The indices (images,) of the epoch's images, shuffled; images that follow each other share a stack."""
-        return epoch_order(self.ranks, self.class_counts[epoch], self.seed, epoch)[: self.images(epoch)]
+    def batches(self, epoch: int, batch: int, stack: int) -> EpochBatches:
+        """The indices of the epoch's images in batches; images that follow each other share a stack.
 
+        Within each window, the images of the epoch's classes are shuffled.
+        """
+        windows, classes = self.windows(epoch), self.class_counts[epoch]
 
-def split_batches(order: Tensor, batch: int, stack: int) -> tuple[Tensor, ...]:
-    """`order` (n,) in parts of `batch` images.
+        def draw(number: int) -> Tensor:
+            window = windows[number]
+            return window[epoch_order(self.ranks[self.labels[window]], classes, self.seed, epoch, number)]
 
-    What remains is the last part. If that is a single stack, it joins the part before: a batch norm has no variance of
-    one stack, and no step should be taken on it alone.
-    """
-    parts = torch.split(order, batch)
-    if len(parts) > 1 and len(parts[-1]) == stack:
-        return *parts[:-2], torch.cat(parts[-2:])
-    return parts
+        return EpochBatches(draw, batch_sizes(self.images(epoch), batch, stack))
 
 
 def learning_rate_factor(recipe: Recipe, progress: float) -> float:

@@ -123,7 +123,13 @@ class TrainingState:
         forward = torch.compile(net, mode=mode) if computation.compile else net
         distiller = Distiller(p.teacher, recipe.distill, p.source) if p.teacher and recipe.distill else None
         schedule = Schedule.build(
-            recipe, labels=p.source.labels, classes=p.classes, fold=f, stack=networks.stack, seed=p.seed
+            recipe,
+            labels=p.source.labels,
+            classes=p.classes,
+            fold=f,
+            stack=networks.stack,
+            seed=p.seed,
+            windows=p.source.windows,
         )
         return cls(p, output, computation, networks, forward, optimizers, distiller, schedule)
 

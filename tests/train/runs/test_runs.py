@@ -26,6 +26,7 @@ from train.common.machine import torch_threads
 from train.config.recipe import Recipe, fit_recipe, without_overridden
 from train.config.settings import Settings
 from train.data import sources
+from train.data.order import EpochBatches, batch_sizes
 from train.data.sources import LiveSource, Source, to_device
 from train.inference.network import load
 from train.metrics.evaluate import evaluate
@@ -33,7 +34,7 @@ from train.models.notation import build, parse
 from train.runs.checks import may_hold_a_run
 from train.runs.run import run
 from train.trainer import checkpoint, loggers, loop
-from train.trainer.schedule import learning_rate_factor, split_batches
+from train.trainer.schedule import learning_rate_factor
 from train.trainer.state import Output, TrainingSetup
 
 SLOW = pytest.mark.slow  # of some of a test's cases
@@ -341,7 +342,7 @@ class Stopping:
     """Images to train on, and at the batch number `at` of all that are taken, what stops a training."""
 
     def __init__(self, source: Source, at: int, stop: Callable[[], None]):
-        self.labels, self.size = source.labels, source.size
+        self.labels, self.size, self.windows = source.labels, source.size, source.windows
         self._source, self._at, self._stop = source, at, stop
 
     def batches(self, epoch: int, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -654,7 +655,8 @@ def test_smoothed_labels_are_learned_from(tmp_path: Path) -> None:
 
 def test_one_stack_that_is_left_over_joins_the_batch_before() -> None:
     def lengths(n: int, batch: int, stack: int) -> list[int]:
-        parts = split_batches(torch.arange(n), batch, stack)
+        sizes = batch_sizes(n, batch, stack)
+        parts = list(EpochBatches(lambda window: torch.arange(7 * window, min(7 * window + 7, n)), sizes))
         assert torch.equal(torch.cat(parts), torch.arange(n))
         return [len(part) for part in parts]
 
