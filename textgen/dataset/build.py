@@ -227,8 +227,7 @@ class _DatasetBuild:
             return None
         dataset = open_dataset(self.path, verify)
         counts = {split: len(arrays.labels) for split, arrays in dataset.splits.items()}
-        given = (dataset.hash, dataset.classes, counts)
-        if given != (self.identity["hash"], tuple(self.renderer.classes), self.counts):
+        if _differs(dataset.manifest, self.identity) or counts != self.counts:
             raise damaged_error(self.path, "its manifest belongs to another definition")
         return dataset
 
@@ -240,6 +239,8 @@ class _DatasetBuild:
         """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
+        if not anew and self._is_complete():
+            return self._move_into_place()
         whole = (self.path, self.identity["hash"], self.wholes, self.definition.game.size)
         stored: StoredBlocks = {}
         damaged: set[Path] = set()
@@ -256,6 +257,26 @@ class _DatasetBuild:
         if merged is not None and damaged:
             raise damaged_copies(self.path, merged, damaged)
         self._publish()
+        return self._move_into_place()
+
+    def _is_complete(self) -> bool:
+        """Whether a killed build had written everything, and at most its marks were still to be removed."""
+        if not (self.part / "manifest.json").exists():
+            return False
+        try:
+            manifest = open_dataset(self.part).manifest
+        except UserError:
+            return False
+        shard = asdict(self.shard) if self.shard.count > 1 else None
+        return not _differs(manifest, self.identity) and manifest.get("shard") == shard
+
+    def _move_into_place(self) -> Dataset:
+        """Put the complete folder at `path`, without the marks, and open it."""
+        shutil.rmtree(self.part / "done", ignore_errors=True)
+        if self.path.exists():
+            replace_folder(self.part, self.path)
+        else:
+            self.part.rename(self.path)
         dataset = self.open(verify=False)
         assert dataset is not None
         return dataset
@@ -278,7 +299,7 @@ class _DatasetBuild:
                 raise
 
     def _publish(self) -> None:
-        """Write the manifest, and move the folder into place."""
+        """Write the manifest."""
         manifest = {**self.identity, "splits": {split: self._finish_split(split) for split in self.blocks}}
         if self.shard.count > 1:
             manifest["shard"] = asdict(self.shard)
@@ -289,11 +310,6 @@ class _DatasetBuild:
                 f" {MAX_MANIFEST_BYTES / 1e6:.0f} MB are read: keep it in shards, and train with data=shards"
             )
         (self.part / "manifest.json").write_bytes(content)
-        shutil.rmtree(self.part / "done")
-        if self.path.exists():
-            replace_folder(self.part, self.path)
-        else:
-            self.part.rename(self.path)
 
     def _prepare_folder(self) -> None:
         """Create the folder and reserve space for all images, or keep the intact blocks of a stopped build."""
