@@ -146,8 +146,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.write:
-        name = f"shards-{arguments.crops}"
-        write(name, "Shards", f"python benchmarks/shards.py {' '.join(sys.argv[1:])}", text)
+        write("shards", "Shards", f"python benchmarks/shards.py {' '.join(sys.argv[1:])}", text)
 
 
 def run(arguments: argparse.Namespace) -> list[str]:
