@@ -9,9 +9,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+ADDRESS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+TRAINING = ("train.main", "train.adapt.main")  # commands that can train in several processes
+
 
 def start(module: str) -> None:
-    """Prepare the process, import `module` and call its `main`."""
+    """Prepare the process, import `module` and call its `main`, which torchrun may do in several processes."""
     try:
         check_textgen()
     except ImportError as error:
@@ -24,7 +27,20 @@ def start(module: str) -> None:
     main = import_module(module).main
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    main()
+    if not launched():
+        main()
+    elif module in TRAINING:
+        import_module("train.runs.worker").start(main)
+    else:
+        if os.environ["RANK"] == "0":
+            command = module.removesuffix(".main")
+            print(f"error: torchrun is for training: start python -m {command} without it", file=sys.stderr)
+        sys.exit(2)
+
+
+def launched() -> bool:
+    """Whether the environment is that of one of several processes, as torchrun sets it."""
+    return all(name in os.environ for name in ADDRESS) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def check_textgen() -> None:

@@ -16,20 +16,43 @@ from pathlib import Path
 import torch
 
 from textgen.common.errors import UserError
+from train.common.parallel import ALONE, Group
 
 LIBRARIES = ("foldtext", "torch", "numpy", "pillow", "albumentations")
 
 
-def select_device(name: str) -> torch.device:
-    """The device of the setting `device`; "auto" is CUDA if available, otherwise the CPU. Raises `UserError`."""
+def select_device(name: str, group: Group = ALONE) -> torch.device:
+    """The device of the setting `device`; "auto" is CUDA if available, otherwise the CPU. Raises `UserError`.
+
+    The processes of a `group` have a GPU each.
+    """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
         raise UserError(f"device={name} is no device: give auto, cpu, cuda, cuda:1 or mps")
+    if not group.alone:
+        return _select_own_device(name, group)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name} cannot be used: {str(error).splitlines()[0]}; try device=cpu") from None
+
+
+def _select_own_device(name: str, group: Group) -> torch.device:
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        raise UserError(
+            f"device={name} is one device, and torchrun has started {group.size} processes: give device=cuda, of which"
+            " each takes its own, or device=cpu"
+        )
+    if (count := torch.cuda.device_count()) < group.local_size:
+        raise UserError(
+            f"{group.local_size} processes need a GPU each, and this machine has {count}: give torchrun a smaller"
+            " --nproc-per-node, or device=cpu"
+        )
+    torch.cuda.set_device(group.local_rank)
+    return torch.device("cuda", group.local_rank)
 
 
 def device_name(device: torch.device) -> str:

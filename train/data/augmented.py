@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.data.sources import DeviceSplit
+from train.data.sources import DeviceSplit, take_rows
 
 
 class AugmentedSource:
@@ -26,11 +26,12 @@ class AugmentedSource:
         """See `train.data.sources.Source`."""
         return self._split.windows(epoch)
 
-    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    def batches(self, epoch: int, batches: Sequence[Tensor], rows: Sequence[slice] | None = None) -> Iterator[Tensor]:
         """See `train.data.sources.Source`."""
         draw = torch.Generator().manual_seed(self._seed + (epoch << 20))
         mirrored = torch.rand(len(self.labels), generator=draw) < 0.5
         shifts = torch.randint(2 * self._shift + 1, (len(self.labels), 2), generator=draw)
+        batches = take_rows(batches, rows)
         for images, batch in zip(self._split.batches(epoch, batches), batches, strict=True):
             yield self._change(images, mirrored[batch].to(images.device), shifts[batch].to(images.device))
 

@@ -107,15 +107,16 @@ class MixedSource:
         """See `Source`."""
         return self._source.windows(epoch)
 
-    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """See `Source`."""
+    def batches(self, epoch: int, batches: Sequence[Tensor], rows: Sequence[slice] | None = None) -> Iterator[Tensor]:
+        """See `Source`. What replaces images is drawn for whole batches, so that `rows` of them get the same."""
+        rows = [slice(0, len(batch)) for batch in batches] if rows is None else rows
         waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
         with ThreadPoolExecutor(1) as executor:
-            coming = iter(batches)
+            coming = iter(zip(batches, rows, strict=True))
             try:
-                for images in self._source.batches(epoch, batches):
-                    for batch in islice(coming, AHEAD + 1 - len(waiting)):
-                        waiting.append(executor.submit(self._draw, epoch, batch))
+                for images in self._source.batches(epoch, batches, rows):
+                    for batch, of in islice(coming, AHEAD + 1 - len(waiting)):
+                        waiting.append(executor.submit(self._draw, epoch, batch, of))
                     places, real = waiting.popleft().result()
                     if len(places):
                         images = images.clone()  # noqa: PLW2901, it may be a view of the source's
@@ -124,16 +125,17 @@ class MixedSource:
             finally:  # also where training stops within an epoch
                 executor.shutdown(cancel_futures=True)
 
-    def _draw(self, epoch: int, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Which images of a batch (b,) are replaced, int64 (m,), and by what, uint8 (m, H, W, 3)."""
+    def _draw(self, epoch: int, batch: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Which images of the `rows` of a batch (b,) are replaced, int64 (m,) from their first, and by what, uint8
+        (m, H, W, 3)."""
         labels = self._cpu_labels[batch]
         rng = np.random.default_rng([self._seed, epoch, int(batch[0]), len(batch)])
         replaced = torch.from_numpy(rng.random(len(batch)) < self._share) & torch.isin(labels, self._known)
         places = replaced.nonzero().squeeze(1)
         chosen = [self._choose(int(label), rng) for label in labels[places]]
-        return places, torch.from_numpy(
-            vary(chosen, self.size, rng) if chosen else np.empty((0, *self.size, 3), np.uint8)
-        )
+        varied = torch.from_numpy(vary(chosen, self.size, rng) if chosen else np.empty((0, *self.size, 3), np.uint8))
+        within = (places >= rows.start) & (places < rows.stop)
+        return places[within] - rows.start, varied[within]
 
     def _choose(self, label: int, rng: np.random.Generator) -> U8:
         """A crop of a class, of a random one of the kinds that have it."""

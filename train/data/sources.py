@@ -34,8 +34,11 @@ class Source(Protocol):
         A source in memory has one window, of rising indices.
         """
 
-    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield images of `epoch` uint8 (b, H, W, 3), on the device, for each of `batches`, indices (b,) on the CPU."""
+    def batches(self, epoch: int, batches: Sequence[Tensor], rows: Sequence[slice] | None = None) -> Iterator[Tensor]:
+        """Yield images of `epoch` uint8 (b, H, W, 3), on the device, for each of `batches`, indices (b,) on the CPU.
+
+        With `rows`, one for each batch, only those images of it; they are the same images.
+        """
 
 
 class DeviceSplit(NamedTuple):
@@ -53,12 +56,13 @@ class DeviceSplit(NamedTuple):
         """See `Source`."""
         return [torch.arange(len(self.labels))]
 
-    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    def batches(self, epoch: int, batches: Sequence[Tensor], rows: Sequence[slice] | None = None) -> Iterator[Tensor]:
         """See `Source`."""
         if not batches:
             return iter(())
-        order = torch.cat(list(batches)).to(self.images.device)  # one transfer per epoch, not one per batch
-        return (self.images[indices] for indices in torch.split(order, len(batches[0])))
+        shares = take_rows(batches, rows)
+        order = torch.cat(shares).to(self.images.device)  # one transfer per epoch, not one per batch
+        return (self.images[indices] for indices in torch.split(order, [len(share) for share in shares]))
 
 
 class LiveSource:
@@ -78,10 +82,11 @@ class LiveSource:
         """See `Source`."""
         return [torch.arange(self._count)]
 
-    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    def batches(self, epoch: int, batches: Sequence[Tensor], rows: Sequence[slice] | None = None) -> Iterator[Tensor]:
         """See `Source`."""
         if not batches:
             return
+        batches = take_rows(batches, rows)
         batches_per_chunk = max(CHUNK // len(batches[0]), 1)
         chunks = [batches[start : start + batches_per_chunk] for start in range(0, len(batches), batches_per_chunk)]
         with ThreadPoolExecutor(1) as executor:
@@ -99,6 +104,11 @@ class LiveSource:
         """The images of all batches of a chunk, uint8 (n, H, W, 3), on the CPU."""
         indices = torch.cat(list(chunk)).numpy() + epoch * self._count
         return torch.from_numpy(self._renderer.render("train", indices).images)
+
+
+def take_rows(batches: Sequence[Tensor], rows: Sequence[slice] | None) -> list[Tensor]:
+    """Of each of `batches` (b,) its `rows`; None: all."""
+    return list(batches) if rows is None else [batch[of] for batch, of in zip(batches, rows, strict=True)]
 
 
 def to_device(split: StoredSplit, device: torch.device) -> DeviceSplit:

@@ -98,6 +98,11 @@ def permit(name: str) -> None:
     _permitted.add(name)
 
 
+def permitted() -> list[str]:
+    """The names that may be imported."""
+    return sorted(_permitted)
+
+
 def import_dotted(name: str, option: str) -> Callable[..., Any]:
     """What "my.module:thing" or "my.module:Class.thing" names, imported as Python finds it from the current folder.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from textgen.common.confidence import wilson_interval
+from train.common.parallel import ALONE, Group
 from train.data.sources import DeviceSplit
 from train.metrics.order_agreement import order_agreement
 from train.metrics.predict import predict, random_stacks
@@ -93,9 +94,11 @@ def _count_pairs(true: Tensor, predicted: Tensor, classes: int) -> Tensor:
     return torch.sparse_coo_tensor(places, counts, (classes, classes), check_invariants=False, is_coalesced=True)
 
 
-def accuracy_and_loss(net: nn.Module, f: int, split: DeviceSplit, seed: int) -> tuple[float, float]:
-    """Accuracy and mean cross entropy over one random grouping, which `seed` determines."""
+def accuracy_and_loss(
+    net: nn.Module, f: int, split: DeviceSplit, seed: int, group: Group = ALONE
+) -> tuple[float, float]:
+    """Accuracy and mean cross entropy over one random grouping, which `seed` determines; for `group` see `predict`."""
     stacks = random_stacks(len(split.labels), f, torch.Generator().manual_seed(seed))
-    logits, labels = predict(net, split.images, stacks), split.labels.cpu()
+    logits, labels = predict(net, split.images, stacks, group), split.labels.cpu()
     accuracy = (logits.argmax(1) == labels).float().mean().item()
     return accuracy, functional.cross_entropy(logits, labels).item()

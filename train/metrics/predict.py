@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from train.common.parallel import ALONE, Group
 from train.data.sources import to_input
 from train.folding.arithmetic import fold, unfold
 
@@ -21,13 +22,19 @@ def random_stacks(n: int, f: int, generator: torch.Generator) -> Tensor:
     return order.repeat(f)[: n + -n % f].view(-1, f)  # (s*f,) -> (s, f)
 
 
-def predict(net: nn.Module, images: Tensor, stacks: Tensor) -> Tensor:
+def predict(net: nn.Module, images: Tensor, stacks: Tensor, group: Group = ALONE) -> Tensor:
     """Logits on the CPU, (n, classes), in the order of `images`, from one pass over `stacks` (s, f).
 
-    `stacks` is a grouping as `random_stacks` draws it; the repeats at the end of the last stack are not scored.
+    `stacks` is a grouping as `random_stacks` draws it; the repeats at the end of the last stack are not scored. The
+    processes of `group`, which all call this, divide the stacks among them, and all get all logits.
     """
     n = len(images)
-    stacked_logits = predict_stacks(net, images, stacks)[:n]  # in the order of the stacks
+    if group.alone:
+        stacked_logits = predict_stacks(net, images, stacks)[:n]  # in the order of the stacks
+    else:
+        each = -(-len(stacks) // group.size)  # the last processes begin again with the first stacks
+        share = torch.arange(group.rank * each, (group.rank + 1) * each) % len(stacks)
+        stacked_logits = group.gather(predict_stacks(net, images, stacks[share])).flatten(0, 1)[:n]
     logits = torch.empty_like(stacked_logits)
     logits[stacks.flatten()[:n]] = stacked_logits
     return logits

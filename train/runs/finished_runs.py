@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,20 @@ def calibration_crops(data: TaskData, count: int, seed: int) -> NDArray[np.uint8
     order = torch.randperm(len(window), generator=torch.Generator().manual_seed(seed))
     crops: NDArray[np.uint8] = next(iter(data.train.batches(0, [window[order[:count]]]))).numpy()
     return crops
+
+
+def find_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a finished run."""
+    with suppress(FileNotFoundError, ValueError):
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def kept_val_accuracy(folder: Path, found: dict[str, Any]) -> float | None:
+    """From metrics.jsonl, for an older run whose result.json lacks it; None where that has no line of the epoch."""
+    with suppress(FileNotFoundError, ValueError):
+        for line in map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()):
+            if line["epoch"] == found["epochs_to_best"]:
+                return float(line["val_accuracy"])
+    return None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,27 +24,29 @@ from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.digests import check_digests, remove_digests, write_digests
 from textgen.common.errors import UserError
 from textgen.frames.preparation import MEAN
-from textgen.schema.definition import parse_definition
-from train.common import machine
+from train.common import machine, parallel
+from train.common.parallel import Group
 from train.config.advice import OTHER_RUNS_FOLDER, TRAIN_AGAIN
 from train.config.compose import with_network
-from train.config.recipe import Recipe, fit_recipe, live_epoch, parse_recipe
+from train.config.recipe import Recipe
 from train.config.settings import Settings
-from train.config.tasks import parse_task
 from train.data.real import RealData, describe_real
-from train.data.tasks import Files, TaskData, TrainingTask, define_task, open_data
-from train.folding.own_module import OwnModule
+from train.data.tasks import TaskData, TrainingTask
+from train.folding.own_module import OwnModule, permitted
 from train.inference.network import Network, load, weights_path
 from train.metrics.confidence import unsure_below
 from train.metrics.evaluate import Evaluation, evaluate
 from train.models.architecture import resolve_architecture, resolve_network
 from train.report import page, plots
 from train.report.result import hash_settings, measured_result, name_method, summary
-from train.runs.checks import check_run, check_task
+from train.runs.finished_runs import find_result, kept_val_accuracy
 from train.runs.identity import compared_settings, digest_tensors, run_identity
+from train.runs.prepare import Prepared, fit, prepared
 from train.trainer import checkpoint, loggers
 from train.trainer.loop import Trained, train
 from train.trainer.state import Computation, Output, TrainingSetup
+
+WEIGHTS = "model.safetensors"
 
 
 def run(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,78 +59,76 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     return run_validated(config, Settings.from_config(config))[1]
 
 
-def run_validated(config: Mapping[str, Any], settings: Settings) -> tuple[Path, dict[str, Any]]:
-    """`run`, where `settings` are those of `config`, validated already; also returns the run's folder."""
-    parsed = parse_recipe(config["recipe"])  # validates the recipe before anything is imported
-    from_files = parse_task(config)
-    kind = settings.data or parsed.data
-    device = machine.select_device(settings.device)
-    definition = parse_definition(config, settings.data_seed) if "game" in config else None
-    check_task(settings, parsed, definition, from_files)
-    task = define_task(
-        kind,
-        definition,
-        Files(settings.path, settings.source, settings.labels),
-        settings.data_dir,
-        task=from_files,
-        seed=settings.data_seed,
-        rebuild=settings.rebuild,
-    )
-    if task.kind == "live":
-        task = _with_live_epoch(config, settings, task)
-    recipe = _fit(config, settings, task)
-    check_run(settings, recipe, task)
-    machine.keep_freed_memory()
-    with machine.torch_threads(settings.threads):
-        data = open_data(
-            task,
-            device,
-            data_dir=settings.data_dir,
-            workers=settings.workers,
-            rebuild=settings.rebuild,
-            real=settings.real_settings,
-            seed=settings.seed,
-        )
+def run_validated(
+    config: Mapping[str, Any], settings: Settings, begun: Callable[[Path, int | None], object] = lambda *_: None
+) -> tuple[Path, dict[str, Any]]:
+    """`run`, where `settings` are those of `config`, validated already; also returns the run's folder.
+
+    `begun` is called with that folder and the number of epochs before anything is trained.
+    """
+    with prepared(config, settings, parallel.current()) as ready:
         try:
-            training = _Run.of(config, settings, recipe, task, data, device)
+            training = _Run.of(ready)
+            begun(training.folder, ready.recipe.epochs)
             return training.folder, training.result()
         except KeyboardInterrupt as stopped:
             again = "the same command, without fresh=true," if settings.fresh else "the same command"
             raise KeyboardInterrupt(f"{str(stopped) or 'stopped'}; {again} goes on from there") from None
 
 
+def train_share(config: Mapping[str, Any], identity: str, teacher: str | None, group: Group) -> None:
+    """Train a network as another process of `group` does, which has checked the settings and built the data.
+
+    Nothing is written. `identity` is that of the run, and `teacher` the file of its teacher.
+    """
+    with prepared(config, replace(Settings.from_config(config), rebuild=False), group) as ready:
+        _Run(ready, Path(teacher) if teacher else None, identity).train_share()
+
+
 @dataclass(frozen=True)
 class _Run:
     """One network to train. `teacher` is a run of its own, or a file."""
 
-    config: Mapping[str, Any]
-    settings: Settings
-    recipe: Recipe
-    task: TrainingTask
-    data: TaskData
-    device: torch.device
+    ready: Prepared
     teacher: _Run | Path | None
     identity: str
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.ready.config
+
+    @property
+    def settings(self) -> Settings:
+        return self.ready.settings
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.ready.recipe
+
+    @property
+    def task(self) -> TrainingTask:
+        return self.ready.task
+
+    @property
+    def data(self) -> TaskData:
+        return self.ready.data
+
+    @property
+    def device(self) -> torch.device:
+        return self.ready.device
+
     @classmethod
-    def of(
-        cls,
-        config: Mapping[str, Any],
-        settings: Settings,
-        recipe: Recipe,
-        task: TrainingTask,
-        data: TaskData,
-        device: torch.device,
-    ) -> _Run:
+    def of(cls, ready: Prepared) -> _Run:
+        config, settings, recipe, task = ready.config, ready.settings, ready.recipe, ready.task
         teacher: _Run | Path | None = weights_path(settings.teacher) if settings.teacher else None
         if recipe.distill and not teacher:
             original: dict[str, Any] = {"fold": 1, "width": 1.0, "scaling": None, "align": None}
             alone = {**original, "start": None, "out": None, "fresh": False}
             config_1, settings_1 = {**config, **alone}, replace(settings, **alone)
-            teacher = cls.of(config_1, settings_1, _fit(config_1, settings_1, task), task, data, device)
-        of_teacher = teacher.identity if isinstance(teacher, _Run) else sha256(teacher) if teacher else None
-        identity = run_identity(settings, recipe, task, data, of_teacher)
-        return cls(config, settings, recipe, task, data, device, teacher, identity)
+            of_teacher = fit(config_1, settings_1, task)
+            teacher = cls.of(replace(ready, config=config_1, settings=settings_1, recipe=of_teacher))
+        known_by = teacher.identity if isinstance(teacher, _Run) else sha256(teacher) if teacher else None
+        return cls(ready, teacher, run_identity(settings, recipe, task, ready.data, known_by))
 
     @property
     def folder(self) -> Path:
@@ -144,7 +143,7 @@ class _Run:
             advice = "choose another out=…, or fresh=true"
             if not self.settings.fresh and (folder / "result.json").exists():
                 check_digests(folder, TRAIN_AGAIN)
-            found = _finished(folder)
+            found = find_result(folder)
             if self.settings.fresh:
                 checkpoint.remove(folder)
                 loggers.remove_logs(folder)
@@ -153,7 +152,7 @@ class _Run:
                 if found.get("identity") != self.identity:
                     raise UserError(f"{folder} holds a run of other settings: {advice}")
                 checkpoint.remove(folder)
-                found.setdefault("val_accuracy", _kept_val_accuracy(folder, found))
+                found.setdefault("val_accuracy", kept_val_accuracy(folder, found))
                 print(f"{summary(found, folder)}\ndone before; fresh=true does it again")
                 return found
             elif checkpoint.belongs_to_another_run(folder, self.identity):
@@ -169,7 +168,7 @@ class _Run:
         if isinstance(self.teacher, _Run):
             print(f"its teacher: {self.task.name} fold=1", file=sys.stderr)
             accuracy = self.teacher.result()["accuracy"]
-            path, about = self.teacher.folder / "model.safetensors", {"accuracy": accuracy}
+            path, about = self.teacher.folder / WEIGHTS, {"accuracy": accuracy}
         elif self.teacher:
             path, about = self.teacher, {}
         else:
@@ -208,19 +207,39 @@ class _Run:
             (folder / MEAN).unlink(missing_ok=True)  # of another run in this folder
 
     def _train(self, folder: Path, teacher: nn.Module | None, log: loggers.Log) -> Trained:
-        s, task = self.settings, self.task
+        s, task, group = self.settings, self.task, self.ready.group
         arch, pool = resolve_architecture(s, task.arch, task.size)
-        network_or_module = resolve_network(s, task.arch, task.size)
-        own = network_or_module if isinstance(network_or_module, OwnModule) else None
+        setup = self._setup(teacher)
+        own = setup.network if isinstance(setup.network, OwnModule) else None
 
         def keep(net: nn.Module) -> None:
             network = Network(net, arch, pool, task.size, task.classes, s.fold, own)
-            write_atomic(folder / "model.safetensors", network.to_bytes(), OTHER_RUNS_FOLDER)
+            write_atomic(folder / WEIGHTS, network.to_bytes(), OTHER_RUNS_FOLDER)
 
-        setup = TrainingSetup(
+        output = Output(folder, self.identity, keep, log, commit=machine.commit(), save_every=s.save_every)
+        path = self.teacher.folder / WEIGHTS if isinstance(self.teacher, _Run) else self.teacher
+        job = {
+            "config": _plain(self.config),
+            "identity": self.identity,
+            "teacher": path and str(path.resolve()),
+            "modules": permitted(),
+        }
+        with parallel.announced(group, yaml.safe_dump(job)):
+            return train(setup, output, Computation(s.compile, s.autocast), group)
+
+    def train_share(self) -> None:
+        """Train with the other processes, and write nothing."""
+        teacher, _ = self._load_teacher()
+        output = Output(self.folder, self.identity, lambda net: None, quiet=True)
+        with machine.torch_threads(self.settings.threads, rendering=self.task.kind == "live"):
+            train(self._setup(teacher), output, Computation(False, self.settings.autocast), self.ready.group)
+
+    def _setup(self, teacher: nn.Module | None) -> TrainingSetup:
+        s, task = self.settings, self.task
+        return TrainingSetup(
             self.data.train,
             self.data.val,
-            network=network_or_module,
+            network=resolve_network(s, task.arch, task.size),
             classes=task.classes,
             fold=s.fold,
             recipe=self.recipe,
@@ -229,8 +248,6 @@ class _Run:
             start=load(s.start).net if s.start else None,
             later_if_equal=self.data.real is not None,
         )
-        output = Output(folder, self.identity, keep, log, commit=machine.commit(), save_every=s.save_every)
-        return train(setup, output, Computation(s.compile, s.autocast))
 
     def _evaluate(self, trained: Trained) -> dict[str, Evaluation]:
         """On every test set, and under "start" the network that training began with, if there is one."""
@@ -305,6 +322,7 @@ class _Run:
             "versions": machine.versions(),
             "commit": ", ".join(trained.commits) or None,
             "device": device,
+            "processes": trained.processes,
             "identity": self.identity,
         }
 
@@ -322,51 +340,6 @@ def _report_constant(test: Evaluation, task_classes: tuple[str, ...]) -> None:
             " Give more epochs, another recipe, or lower recipe.lr and recipe.muon_lr",
             file=sys.stderr,
         )
-
-
-def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> TrainingTask:
-    images = live_epoch(
-        config["recipe"],
-        game=task.name,
-        fold=settings.fold,
-        width=settings.width,
-        classes=len(task.classes),
-        most=task.train_images,
-        epochs=settings.epochs,
-    )
-    return replace(task, train_images=images)
-
-
-def _fit(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> Recipe:
-    return fit_recipe(
-        config["recipe"],
-        game=task.name,
-        fold=settings.fold,
-        kind=task.recipe_kind,
-        width=settings.width,
-        module=settings.network is not None and settings.network.module is not None,
-        teacher=settings.teacher is not None,
-        train_images=task.train_images,
-        epochs=settings.epochs,
-        batch=settings.batch,
-    )
-
-
-def _finished(folder: Path) -> dict[str, Any] | None:
-    """The result of a finished run."""
-    with suppress(FileNotFoundError, ValueError):
-        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else None
-    return None
-
-
-def _kept_val_accuracy(folder: Path, found: dict[str, Any]) -> float | None:
-    """From metrics.jsonl, for an older run whose result.json lacks it; None where that has no line of the epoch."""
-    with suppress(FileNotFoundError, ValueError):
-        for line in map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()):
-            if line["epoch"] == found["epochs_to_best"]:
-                return float(line["val_accuracy"])
-    return None
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.common.parallel import ALONE, Group
 from train.config.recipe import Distill
 from train.data.sources import DeviceSplit, Source
 from train.metrics.predict import predict
@@ -14,12 +15,12 @@ from train.metrics.predict import predict
 class Distiller:
     """The logits of a teacher. For a data set whose images stay the same they are computed once."""
 
-    def __init__(self, teacher: nn.Module, settings: Distill, source: Source):
+    def __init__(self, teacher: nn.Module, settings: Distill, source: Source, group: Group = ALONE):
         self._teacher, self._settings = teacher.eval(), settings
         self._known: Tensor | None = None
         if isinstance(source, DeviceSplit):
             alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
-            self._known = predict(teacher, source.images, alone).to(source.labels.device)  # (n, classes)
+            self._known = predict(teacher, source.images, alone, group).to(source.labels.device)  # (n, classes)
 
     def logits(self, x: Tensor, batch: Tensor) -> Tensor:
         """The teacher's logits (b, k) for the images `x` (b, 3, H, W), whose indices in the source are `batch` (b,)."""

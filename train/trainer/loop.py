@@ -16,11 +16,13 @@ from torch import nn
 from textgen.common.atomic import os_errors_as_user_errors, write_atomic
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
+from train.common.parallel import ALONE, Group
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.data.sources import to_input
 from train.metrics.evaluate import accuracy_and_loss
 from train.trainer.interrupts import delayed_interrupts
 from train.trainer.schedule import learning_rate_factor
+from train.trainer.shares import Share
 from train.trainer.state import FULL_PRECISION, Computation, Output, TrainingSetup, TrainingState
 
 
@@ -31,7 +33,7 @@ class Trained:
     `history` has a mapping an epoch. `best_epoch` counts from 1; 0 is the network that training began with.
     `val_accuracy` is that of the best network. `seconds` is the whole time, `images` the number of images seen in all
     epochs, `images_per_second` the rate within them. `commits` are those of the code that trained, more than one where
-    a run was resumed with other code.
+    a run was resumed with other code, and `processes` the numbers of processes, likewise.
     """
 
     net: nn.Module
@@ -42,9 +44,12 @@ class Trained:
     images: int
     images_per_second: float
     commits: list[str]
+    processes: list[int]
 
 
-def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_PRECISION) -> Trained:
+def train(
+    setup: TrainingSetup, output: Output, computation: Computation = FULL_PRECISION, group: Group = ALONE
+) -> Trained:
     """Train a FoldedCNN on stacks of images that are grouped at random each epoch (fold=1: the original network).
 
     A line an epoch goes to metrics.jsonl and to `output.log`; `output.keep` is called with the folded network whenever
@@ -55,11 +60,14 @@ def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_
     The complete state is saved every `output.save_every` seconds, and a training with the same identity resumes from
     there; on a CPU with the same number of threads it ends with the same bits. Ctrl-C saves before `KeyboardInterrupt`.
     Raises `UserError` for a loss that is no number.
+
+    All processes of `group` call this with the same setup. Each computes a share of every batch
+    (`train.trainer.shares`), their states stay the same, and only the first one writes into the folder.
     """
     epochs = setup.recipe.epochs
     assert epochs is not None
     torch.manual_seed(setup.seed)
-    state = TrainingState.build(setup, output, computation)
+    state = TrainingState.build(setup, output, computation, group)
     if state.resume():
         if not output.quiet:
             at = state.progress
@@ -67,17 +75,19 @@ def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_
     elif setup.start is not None:
         state.keep_best(_validation(state), epoch=0)
     metrics = output.folder / "metrics.jsonl"
-    write_atomic(metrics, b"".join(_json_line(line) for line in state.progress.history), OTHER_RUNS_FOLDER)
+    if group.first:
+        write_atomic(metrics, b"".join(_json_line(line) for line in state.progress.history), OTHER_RUNS_FOLDER)
 
     total = state.schedule.images_before(epochs)
     done = state.schedule.images_before(state.progress.epoch) + state.progress.step * setup.recipe.batch
     bar = progress_bar(total, f"training f={setup.fold}", done=done, quiet=output.quiet)
-    with bar, delayed_interrupts() as interrupted:
+    with bar, delayed_interrupts(group) as interrupted:
         while state.progress.epoch < epochs:
             figures = _train_epoch(state, epochs, bar.update, interrupted)
             line = _end_epoch(state, epochs, figures)
-            with os_errors_as_user_errors(metrics, OTHER_RUNS_FOLDER), metrics.open("ab") as file:
-                file.write(_json_line(line))
+            if group.first:
+                with os_errors_as_user_errors(metrics, OTHER_RUNS_FOLDER), metrics.open("ab") as file:
+                    file.write(_json_line(line))
             output.log(line)
             shown = f"{line['val_accuracy']:.1%}"
             bar.set_postfix(epoch=f"{line['epoch']}/{epochs}", classes=line["classes"], val=shown, refresh=False)
@@ -91,7 +101,7 @@ def train(setup: TrainingSetup, output: Output, computation: Computation = FULL_
     at = state.progress
     seconds = sum(line["train_seconds"] for line in at.history)
     last = at.history[-1]["seconds"]
-    return Trained(net, at.history, at.best_epoch, at.best[0], last, total, total / seconds, at.commits)
+    return Trained(net, at.history, at.best_epoch, at.best[0], last, total, total / seconds, at.commits, at.processes)
 
 
 def _train_epoch(
@@ -99,32 +109,38 @@ def _train_epoch(
 ) -> dict[str, float]:
     """The rest of the current epoch, step by step. Returns its figures. Saves now and then, and where interrupted."""
     at, recipe, source, stack = state.progress, state.setup.recipe, state.setup.source, state.networks.stack
+    net = state.networks.trained
     device, labels = state.device, source.labels
     batches = state.schedule.batches(at.epoch, recipe.batch, stack)
     images_of_epoch = state.schedule.images(at.epoch)
+    shares = {size: Share.of_batch(size, stack, state.group) for size in set(batches.sizes)}
+    rows = () if state.group.alone else ([shares[size].rows for size in batches.sizes[at.step :]],)
     loss_sum, correct = torch.tensor(at.loss_sum, device=device), torch.tensor(at.correct, device=device)
     begun = state.clock() - at.train_seconds
-    state.networks.trained.train()
-    for images in source.batches(at.epoch, batches[at.step :]):
-        batch = batches[at.step]  # (b*f,)
+    net.train()
+    for images in source.batches(at.epoch, batches[at.step :], *rows):
+        share = shares[batches.sizes[at.step]]
+        batch = batches[at.step][share.rows]  # (b*f,)
         y = labels[batch.to(device)]
         factor = learning_rate_factor(recipe, (at.epoch + at.step / len(batches)) / epochs)
         for group in chain.from_iterable(optimizer.param_groups for optimizer in state.optimizers.values()):
             group["lr"] = factor * group["initial_lr"]
-        logits, loss, total_loss = state.losses(to_input(images), y, batch)
-        loss_sum += loss.detach() * len(batch)  # stays on the device: reading it would synchronise every step
-        state.networks.trained.zero_grad()
-        total_loss.backward()  # type: ignore[no-untyped-call]
+        logits, loss, total_loss = state.losses(to_input(images), y, batch, share)
+        net.zero_grad()
+        right = (logits.detach().argmax(1) == y).sum()
+        of_batch = share.backward(net, total_loss, (loss.detach() * len(batch), right))
+        loss_sum += of_batch[0]  # stays on the device: reading it would synchronise every step
+        correct += of_batch[1]
         for optimizer in state.optimizers.values():
             optimizer.step()
         state.networks.update_average()
-        correct += (logits.detach().argmax(1) == y).sum()
-        images_done(len(batch))
+        images_done(share.batch)
         at.step += 1
-        if interrupted() or state.save_is_due():
+        stop = interrupted()
+        if stop or state.save_is_due():
             at.loss_sum, at.correct, at.train_seconds = loss_sum.item(), correct.item(), state.clock() - begun
             state.save()
-        if interrupted():
+        if stop:
             raise KeyboardInterrupt(_stopped(state, epochs))
     train_loss = loss_sum.item() / images_of_epoch  # the one synchronisation of an epoch
     seconds = state.clock() - begun
@@ -172,7 +188,7 @@ def _end_epoch(state: TrainingState, epochs: int, figures: dict[str, float]) -> 
 
 def _validation(state: TrainingState) -> tuple[float, float]:
     """Validation accuracy and loss of the plain network."""
-    return accuracy_and_loss(state.networks.plain, state.networks.stack, state.setup.val, state.setup.seed)
+    return accuracy_and_loss(state.networks.plain, state.networks.stack, state.setup.val, state.setup.seed, state.group)
 
 
 def _stopped(state: TrainingState, epochs: int) -> str:

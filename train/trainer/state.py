@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.common.parallel import ALONE, Group
 from train.config.recipe import Recipe
 from train.data.sources import DeviceSplit, Source
 from train.folding.arithmetic import fold, unfold
@@ -23,6 +25,7 @@ from train.trainer.network_variants import TrainingNetworks
 from train.trainer.optimizers import build_optimizers
 from train.trainer.order_consistency import order_consistency_loss
 from train.trainer.schedule import Schedule
+from train.trainer.shares import Share, WholeBatch
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Progress:
     best_epoch: int = 0  # from 1; 0: none yet, or the network that training began with
     history: list[dict[str, Any]] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
+    processes: list[int] = field(default_factory=list)  # how many trained it; more than one entry after resuming
 
 
 @dataclass
@@ -105,12 +109,15 @@ class TrainingState:
     optimizers: dict[str, torch.optim.Optimizer]
     distiller: Distiller | None
     schedule: Schedule
+    group: Group = ALONE
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] | None = None  # weights of the folded network
     clock: Callable[[], float] = time.perf_counter
 
     @classmethod
-    def build(cls, setup: TrainingSetup, output: Output, computation: Computation) -> TrainingState:
+    def build(
+        cls, setup: TrainingSetup, output: Output, computation: Computation, group: Group = ALONE
+    ) -> TrainingState:
         """At the beginning of epoch 0, with weights drawn from torch's generator or those of `setup.start`."""
         p, recipe, device = setup, setup.recipe, setup.source.labels.device
         size, f = p.source.size, p.fold
@@ -121,7 +128,7 @@ class TrainingState:
         optimizers = build_optimizers(net, recipe)
         mode = "reduce-overhead" if device.type == "cuda" else None
         forward = torch.compile(net, mode=mode) if computation.compile else net
-        distiller = Distiller(p.teacher, recipe.distill, p.source) if p.teacher and recipe.distill else None
+        distiller = Distiller(p.teacher, recipe.distill, p.source, group) if p.teacher and recipe.distill else None
         schedule = Schedule.build(
             recipe,
             labels=p.source.labels,
@@ -131,7 +138,7 @@ class TrainingState:
             seed=p.seed,
             windows=p.source.windows,
         )
-        return cls(p, output, computation, networks, forward, optimizers, distiller, schedule)
+        return cls(p, output, computation, networks, forward, optimizers, distiller, schedule, group)
 
     def __post_init__(self) -> None:
         self._begun = self._saved_at = self.clock()
@@ -141,7 +148,14 @@ class TrainingState:
     def device(self) -> torch.device:
         return self.setup.source.labels.device
 
-    def losses(self, x: Tensor, y: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, x: Tensor, y: Tensor, batch: Tensor, share: Share) -> tuple[Tensor, Tensor, Tensor]:
+        """`_losses` of a `share` of a batch."""
+        if self.group.alone:
+            return self._losses(x, y, batch)
+        with WholeBatch(share):
+            return self._losses(x, y, batch)
+
+    def _losses(self, x: Tensor, y: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (b·f, k), their loss, and that loss with the auxiliary head's added, which is what is minimised.
 
         `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,) their labels, `batch` (b·f,) their
@@ -192,7 +206,9 @@ class TrainingState:
         return self.clock() - self._saved_at > self.output.save_every
 
     def save(self) -> None:
-        """Write the complete state to the folder."""
+        """Write the complete state to the folder. It is the same in all processes, and the first one writes it."""
+        if not self.group.first:
+            return
         self.progress.seconds = self.seconds()
         rng = {"rng": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -205,7 +221,7 @@ class TrainingState:
 
     def resume(self) -> bool:
         """Go back to the state that was saved last; False if there is none."""
-        saved = checkpoint.load(self.output.folder, self.output.identity)
+        saved = self._load()
         if saved:
             self.progress, self.best = Progress(**saved["progress"]), saved["best"]
             for name, part in self._parts().items():
@@ -216,8 +232,26 @@ class TrainingState:
         commit, commits = self.output.commit, self.progress.commits
         if commit is not None and commit not in commits:
             commits.append(commit)
+        if self.group.size not in self.progress.processes:
+            self.progress.processes.append(self.group.size)
         self._seconds_before, self._begun, self._saved_at = self.progress.seconds, self.clock(), self.clock()
         return saved is not None
+
+    def _load(self) -> dict[str, Any] | None:
+        """The saved state; the first process reads it. Without one, all processes begin with its weights."""
+        saved = checkpoint.load(self.output.folder, self.output.identity) if self.group.first else None
+        if self.group.alone:
+            return saved
+        networks = {name: part for name, part in self._parts().items() if isinstance(part, nn.Module)}
+        state: dict[str, Any] = saved or {name: net.state_dict() for name, net in networks.items()}
+        buffer = io.BytesIO()
+        torch.save(state if self.group.first else {}, buffer)
+        state = torch.load(io.BytesIO(self.group.of_first(buffer.getvalue())), map_location="cpu", weights_only=True)
+        if "progress" in state:
+            return state
+        for name, net in networks.items():
+            net.load_state_dict(state[name])
+        return None
 
     def _parts(self) -> dict[str, Any]:
         """What has a state dict of its own."""
