@@ -240,7 +240,7 @@ def namespace(folder: Path, mount: str, command: Sequence[str]) -> subprocess.Co
 
 
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift'
-FULL = 'mount -t tmpfs -o size=40k tmpfs "$1" && cp -r "$1.from/." "$1" && shift'
+FULL = 'mount -t tmpfs -o size=16k tmpfs "$1" && cp -r "$1.from/." "$1" && shift'
 LABEL = ("game=lol_time", "game.spec=M:SS", "game.label=SS", "game.fields={M: 0..9, S: 00..59}", "reader=file")
 
 

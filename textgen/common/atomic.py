@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ USER_ERRNOS = {  # errors of the environment: a full or read-only disk, an impos
 }
 OTHER_OUT = "another place with out=…"  # the advice of commands with a setting `out`
 _writing: set[Path] = set()  # the temporary files and folders of this process
-_tidied: set[Path] = set()  # files beside which this process has looked for temporary files of killed processes
+_leftovers: dict[Path, list[Path]] = {}  # temporary files in the folders in which this process has written a file
 
 
 @contextmanager
@@ -86,9 +86,9 @@ def _temporary_file(temporary: Path, path: Path, advice: str) -> Iterator[None]:
     """Create the file `temporary` beside `path`, and remove it at the end if it is still there."""
     try:
         with os_errors_as_user_errors(path, advice):
-            if path not in _tidied and path.parent.is_dir():
-                _remove_abandoned(path)
-            _tidied.add(path)
+            if path.parent not in _leftovers and path.parent.is_dir():  # once: it may hold many other files
+                _leftovers[path.parent] = [each for each in path.parent.iterdir() if ".tmp" in each.name]
+            _remove_abandoned(path, _leftovers.get(path.parent, []))
             temporary.touch()
             _writing.add(temporary)
             if path.is_dir():
@@ -118,7 +118,7 @@ def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with os_errors_as_user_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        _remove_abandoned(path, path.parent.iterdir())
         temporary.mkdir()
         _writing.add(temporary)
         try:
@@ -200,14 +200,14 @@ def _move_into_place(temporary: Path, path: Path, advice: str, existing: Literal
         replace_folder(temporary, path)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files and folders that killed processes left beside `path`; put back what they moved away.
+def _remove_abandoned(path: Path, beside: Iterable[Path]) -> None:
+    """Remove the temporary files and folders of `path` that killed processes left `beside` it.
 
-    What a process had moved away before it was killed, to replace it, goes back where it was.
+    What such a process had moved away, to replace it, goes back where it was.
     """
     of_file = re.escape(f".{path.name}.") + r"([1-9][0-9]{0,8})\.(tmp|old)"
     of_path = re.escape(f".{path.stem}.") + r"([1-9][0-9]{0,8})\.(tmp)" + re.escape(path.suffix)
-    for found in path.parent.iterdir():
+    for found in beside:
         match = re.fullmatch(of_file, found.name) or re.fullmatch(of_path, found.name)
         if not match or found in _writing or not _is_dead(int(match[1])):
             continue
