@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 SMALL := game.images.train=200 game.images.val=20 game.images.test=20 recipe.images=20000
 
-.PHONY: train smoke gpu test test-slow check wheel clean
+.PHONY: train smoke gpu test test-slow fuzz check wheel lock audit clean
 
 # The main job: data set, training and evaluation of a FoldedCNN that reads four images at once.
 train: $(VENV)/installed
@@ -27,6 +27,11 @@ test: check
 test-slow: $(VENV)/installed
 	$(RUN) pytest -q -m slow
 
+# Coverage-guided fuzzing of what reads files of strangers; new inputs go to tests/fuzz/corpus.
+SECONDS ?= 600
+fuzz: $(VENV)/installed
+	$(VENV)/bin/python tests/fuzz/fuzz.py --keep --seconds $(SECONDS)
+
 check: $(VENV)/installed
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -42,6 +47,16 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --ignore-requires-python rapidocr-onnxruntime
 	touch $@
+
+# The same files everywhere, and whether they have known faults; the latter asks a data base on the network.
+lock: $(VENV)/installed
+	$(RUN) pip install --dry-run --quiet --ignore-installed --report - -c constraints.txt -e '.[dev]' \
+	    | $(VENV)/bin/python .ci/lock.py > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+audit: $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 # Data sets and runs stay: they are the user's.
 clean:

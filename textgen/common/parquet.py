@@ -14,3 +14,8 @@ def import_pyarrow(what: str = "Parquet") -> tuple[Any, Any]:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise UserError(f"{what} needs pyarrow: pip install 'foldtext[formats]'") from None
+
+
+def reading_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for damaged files. `UserError` is a `ValueError` as well: let it through before."""
+    return import_pyarrow()[0].ArrowException, OSError, ValueError, OverflowError, KeyError

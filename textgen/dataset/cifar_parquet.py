@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
-from textgen.common.parquet import import_pyarrow
+from textgen.common.parquet import import_pyarrow, reading_errors
 from textgen.common.pictures import CHUNK, Size, map_in_threads, open_picture
 
 FILE_NAME = re.compile(r"(train|test)-[\w-]+\.parquet", re.ASCII)
-MAX_BYTES = 1 << 30  # of a file, and of its columns when they are unpacked; CIFAR's have 120 MB
+MAX_BYTES = 256 << 20  # of a file, and of its columns when they are unpacked; CIFAR's have 120 MB
 MAX_PICTURE_BYTES = 64 << 10  # of one picture file; CIFAR's have 2 kB
 MAX_SCHEMA_BYTES = 1 << 20
 IMAGE_COLUMNS = ("img", "image")
@@ -63,7 +63,7 @@ def _join(arrays: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: type) -
 
 def _read_shard(path: Path, kind: str, size: Size, max_images: int, names: list[Any]) -> Iterator[Arrays]:
     """Yield the images and labels of a file, in chunks; put the names of classes into `names`."""
-    pa, pq = import_pyarrow()
+    _, pq = import_pyarrow()
     try:
         with pq.ParquetFile(path) as file:
             image, label = _find_columns(file.schema_arrow, kind, path)
@@ -76,7 +76,7 @@ def _read_shard(path: Path, kind: str, size: Size, max_images: int, names: list[
             yield from map_in_threads(partial(_decode, columns=(image, label), path=path, size=size), chunks)
     except UserError:
         raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except reading_errors() as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is no Parquet file of CIFAR, or is damaged: {reason}") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import importlib
 import math
 from array import array
 from collections import Counter
@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.common.bounded_text import load_json, read_lines
 from textgen.common.errors import UserError
-from textgen.common.parquet import import_pyarrow
+from textgen.common.parquet import import_pyarrow, reading_errors
 from textgen.dataset.store import digest_file
 from textgen.frames.settings import FrameTask
 
 MAX_FRAME = 1 << 40  # in a table; larger numbers are no frames
 MAX_NAMES = 6  # objects that a message names
+MAX_ROWS = 200_000_000  # of a table: ten objects in each frame of a week
+MAX_OBJECT = 1000  # characters of an object's name
+MAX_CHUNK_BYTES = 256 << 20  # of a column in a row group of a Parquet file, unpacked
 ROWS = 65_536  # of a Parquet file, read at once
 
 
@@ -108,7 +112,11 @@ def _collect(rows: Iterator[tuple[int | str, Sequence[Any]]], path: Path, task: 
     frames, objects, below, count = array("q"), Counter[str](), 0, 0
     for line, row in rows:
         count += 1
+        if count > MAX_ROWS:
+            raise _too_many_rows(path)
         name = ("" if row[1] is None else str(row[1])) if has_object else task.object  # null in Parquet: no name
+        if len(name) > MAX_OBJECT:
+            raise _too_long(path, f"row {line}")
         objects[name] += 1
         frame, confidence = _number(row[0]), _number(row[-1]) if has_confidence else 1.0
         if frame is None or frame != int(frame) or not 0 <= frame < MAX_FRAME:
@@ -149,7 +157,7 @@ def read_about(path: Path) -> dict[str, Any] | None:
     """What the file beside the table `path` says; None without one. Raises `UserError` for one that is damaged."""
     about = about_path(path)
     try:
-        found = json.loads(about.read_text(encoding="utf-8"))
+        found = load_json(about)
     except FileNotFoundError:
         return None
     except ValueError:
@@ -185,7 +193,7 @@ def _read_labelled(path: Path) -> Labelled:
 
 def _read_csv(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(read_lines(file, f"labels={path}"))
         try:
             header = [name.strip() for name in next(reader, [])]
             places = _find_columns(header, names, path)
@@ -203,18 +211,59 @@ def _read_csv(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Seq
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str, Sequence[Any]]]:
-    pa, pq = import_pyarrow()
+    _, pq = import_pyarrow()
     try:
-        with pq.ParquetFile(path) as file:
+        # Texts stay as they are in the file, each once: a long one may stand in every row.
+        with pq.ParquetFile(path, read_dictionary=list(dict.fromkeys(names))) as file:
             _find_columns(file.schema_arrow.names, names, path)
+            _check_amount(file.metadata, names, path)
             number = 0
             for batch in file.iter_batches(ROWS, columns=list(dict.fromkeys(names))):
+                _check_lengths(batch, path)
                 columns = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in names]
                 for row in zip(*columns, strict=True):
                     number += 1
                     yield number, row
-    except pa.ArrowInvalid as error:
-        raise UserError(f"labels={path} is no Parquet file, or is damaged: {error}") from None
+    except UserError:
+        raise
+    except reading_errors() as error:
+        raise UserError(f"labels={path} is no Parquet file, or is damaged: {' '.join(str(error).split())}") from None
+
+
+def _check_amount(metadata: Any, names: Sequence[str], path: Path) -> None:
+    """Refuse a Parquet file that a few kilobytes make many rows, or long columns, before they are read."""
+    if metadata.num_rows > MAX_ROWS:
+        raise _too_many_rows(path)
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema in names and column.total_uncompressed_size > MAX_CHUNK_BYTES:
+                raise UserError(
+                    f"labels={path} has {column.total_uncompressed_size:,} bytes of {column.path_in_schema!r} in a row"
+                    f" group, more than {MAX_CHUNK_BYTES >> 20} MiB: write it with smaller row groups"
+                )
+
+
+def _check_lengths(batch: Any, path: Path) -> None:
+    """Refuse long texts before each row gets one of its own, and lists."""
+    pa, _ = import_pyarrow()
+    compute = importlib.import_module("pyarrow.compute")
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        values = column.dictionary if pa.types.is_dictionary(column.type) else column
+        if pa.types.is_nested(values.type):
+            raise UserError(f"labels={path}: column {name!r} holds {values.type}, give one value in each row")
+        if not pa.types.is_primitive(values.type) and hasattr(values, "nbytes") and values.nbytes > MAX_OBJECT:
+            longest = compute.max(compute.binary_length(values.cast(pa.large_binary()))).as_py()
+            if (longest or 0) > 4 * MAX_OBJECT:  # bytes of UTF-8
+                raise _too_long(path, "a row")
+
+
+def _too_many_rows(path: Path) -> UserError:
+    return UserError(f"labels={path} has more than {MAX_ROWS:,} rows: give the table of a part of the video")
+
+
+def _too_long(path: Path, where: str) -> UserError:
+    return UserError(f"labels={path}, {where}: an object's name has more than {MAX_OBJECT:,} characters: shorten it")
 
 
 def _find_columns(header: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
