@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -38,6 +39,7 @@ ONE_CORE = ["threads=1", "workers=1"]
 PARALLEL = 2
 JOB_COUNT = 12
 KILL_AFTER = 3  # finished jobs
+START_SECONDS = 90.0
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -106,9 +108,10 @@ def _call_after(runs: Path, action: Callable[[], object]) -> None:
 
 
 class Cluster:
-    """A Ray cluster of two nodes with one core each, on this machine."""
+    """A Ray cluster of two nodes with one core each, on this machine. Its token is in this process's environment."""
 
     def __enter__(self) -> Cluster:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -121,17 +124,21 @@ class Cluster:
         return self
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
         command = [str(RAY), "start", "--block", "--num-cpus=1", "--object-store-memory=100000000", *options]
         node = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
+        lines: list[bytes] = []
         assert node.stdout
-        for line in node.stdout:
-            if b"Ray runtime started" in line:
-                threading.Thread(target=node.stdout.read, daemon=True).start()
-                return node
-        raise RuntimeError(f"{' '.join(command)} ended with {node.wait()}")
+        threading.Thread(target=lines.extend, args=(node.stdout,), daemon=True).start()
+        until = time.monotonic() + START_SECONDS
+        while not any(b"Ray runtime started" in line for line in lines):
+            if node.poll() is not None or time.monotonic() > until:
+                _kill_tree(node.pid)
+                raise RuntimeError(f"{' '.join(command)} did not start:\n{b''.join(lines).decode()}")
+            time.sleep(0.1)
+        return node
 
     def kill_second_node(self) -> None:
         """SIGKILL to all processes of the node, at once."""

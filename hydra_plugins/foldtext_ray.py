@@ -1,7 +1,7 @@
-"""A Hydra launcher that runs the jobs of a multirun on Ray: `hydra/launcher=ray`, see docs/how-to/many_runs.md.
+"""A Hydra launcher that runs the jobs of a multirun on Ray: `hydra/launcher=ray`, see docs/how-to/many_machines.md.
 
 Hydra finds launchers in the namespace package `hydra_plugins`. The published hydra-ray-launcher is not used: it needs
-an old cloudpickle and AWS's libraries, does not change to the folder of the sweep, and ends the sweep with one lost job.
+an old cloudpickle and AWS's libraries, works in another folder, and ends the sweep with one lost job.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from textgen.common.errors import UserError
+from textgen.common.job_records import name_jobs
 from textgen.common.ray_cluster import connect
 
 INTERRUPT_SECONDS = 30.0  # that the jobs have to save their state after Ctrl-C
@@ -48,11 +49,13 @@ class RayLauncher(Launcher):
         ray = connect(self.address)
         run = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries)(_run_job)
         context = ray.put((self.hydra_context, self.task_function, Singleton.get_state()))
+        names = name_jobs([filter_overrides(overrides) for overrides in job_overrides])
         jobs = {}
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             config.hydra.job.id, config.hydra.job.num = f"{os.getpid()}_{number}", number
-            jobs[run.remote(context, config, os.getcwd(), sys.path[0])] = list(overrides)
+            job = run.remote(context, config, os.getcwd(), sys.path[0])
+            jobs[job] = names[number - initial_job_idx]
         try:
             finished = _collect(ray, jobs, self.retries)
         except KeyboardInterrupt:
@@ -63,8 +66,8 @@ class RayLauncher(Launcher):
         return [finished[job] for job in jobs]
 
 
-def _collect(ray: Any, jobs: dict[Any, list[str]], retries: int) -> dict[Any, JobReturn]:
-    """The results of the jobs, with a line on stderr for each one that ends."""
+def _collect(ray: Any, jobs: dict[Any, str], retries: int) -> dict[Any, JobReturn]:
+    """The results of the jobs, which have names, with a line on stderr for each one that ends."""
     finished: dict[Any, JobReturn] = {}
     waiting = list(jobs)
     while waiting:
@@ -75,15 +78,15 @@ def _collect(ray: Any, jobs: dict[Any, list[str]], retries: int) -> dict[Any, Jo
             result = _lost(jobs[job], error, retries)
         finished[job] = result
         state = "done" if result.status == JobStatus.COMPLETED else f"failed ({_reason(result)})"
-        print(f"{len(finished)} of {len(jobs)}: {' '.join(filter_overrides(jobs[job]))}: {state}", file=sys.stderr)
+        print(f"{len(finished)} of {len(jobs)}: {jobs[job]}: {state}", file=sys.stderr)
     return finished
 
 
-def _lost(overrides: list[str], error: Exception, retries: int) -> JobReturn:
-    result = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+def _lost(name: str, error: Exception, retries: int) -> JobReturn:
+    result = JobReturn(status=JobStatus.FAILED)
     reason = str(error).strip().partition("\n")[0]
     result.return_value = UserError(
-        f"{' '.join(overrides)}: the job's process was lost {retries + 1} times ({type(error).__name__}: {reason});"
+        f"{name}: the job's process was lost {retries + 1} times ({type(error).__name__}: {reason});"
         " the same command goes on from what it saved"
     )
     return result

@@ -82,6 +82,8 @@ def _find_undecodable(error: UnicodeDecodeError, arguments: Sequence[str]) -> Pa
 def _missing_file(error: MissingConfigException) -> str:
     """`game=sot_tmie` -> there is no such game, did you mean sot_time?"""
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+    if group == "hydra/launcher" and name.startswith("submitit_"):
+        return f"hydra/launcher={name} is not installed: pip install 'foldtext[slurm]'"
     return cli.no_option(group, name, error.options) if error.options else str(error)
 
 

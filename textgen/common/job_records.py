@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -45,6 +46,17 @@ class JobRecord:
         """A new record of the job with `overrides`, whose order does not matter, in the folder of results `sweep`."""
         name = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:16]
         return cls(list(overrides), path=sweep.absolute() / FOLDER / f"{name}.json")
+
+
+def name_jobs(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Each job's overrides without those that all jobs have.
+
+    >>> name_jobs([["game=a", "fold=1", "epochs=3"], ["game=a", "fold=4", "epochs=3"]])
+    ['fold=1', 'fold=4']
+    """
+    counts = Counter(setting for job in jobs for setting in {*job})
+    varying = [[setting for setting in job if counts[setting] < len(jobs)] for job in jobs]
+    return [" ".join(own or job) for own, job in zip(varying, jobs, strict=True)]
 
 
 def write_record(record: JobRecord) -> None:

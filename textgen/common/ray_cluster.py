@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from textgen.common.errors import UserError
@@ -18,22 +19,29 @@ def connect(address: str | None) -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use to its makers otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # jobs without a GPU of their own may see all
+    existing = address or os.environ.get("RAY_ADDRESS")
+    if existing and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # `ray start --head` uses a token that it finds, clients do not
     try:
         ray = importlib.import_module("ray")
     except ImportError:
         raise UserError("Ray is not installed: pip install 'foldtext[ray]'") from None
     if ray.is_initialized():
         return ray
-    existing = address or os.environ.get("RAY_ADDRESS")
     try:
         # An existing cluster refuses settings of its own start, such as the size of its object store.
         own: dict[str, Any] = {} if existing else {"include_dashboard": False}
         ray.init(address=existing or "local", log_to_driver=False, logging_level=logging.WARNING, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"no Ray cluster answers at {existing or 'this machine'} ({reason}): give the address that ray start --head"
-            " has printed; a cluster with a token needs RAY_AUTH_MODE=token; without an address Ray is started on this"
-            " machine"
+            " has printed, and the cluster's token as RAY_AUTH_TOKEN; without an address Ray is started on this machine"
         ) from None
     return ray
+
+
+def _has_token() -> bool:
+    """Whether there is a token where Ray looks for one."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    return "RAY_AUTH_TOKEN" in os.environ or path.is_file()

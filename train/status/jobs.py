@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import filelock
 
-from textgen.common.job_records import JobRecord, read_records
+from textgen.common.job_records import JobRecord, name_jobs, read_records
 
 MAX_BYTES = 64 << 20  # of a result.json or metrics.jsonl
 
@@ -50,17 +49,6 @@ def collect_jobs(folder: Path) -> list[Job]:
     known = {job.folder for job in jobs}
     runs = sorted(path.parent.resolve() for path in folder.glob("*/config.yaml"))
     return sorted(jobs, key=lambda job: job.name) + [_of_run(run) for run in runs if run not in known]
-
-
-def name_jobs(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Each job's overrides without those that all jobs have.
-
-    >>> name_jobs([["game=a", "fold=1", "epochs=3"], ["game=a", "fold=4", "epochs=3"]])
-    ['fold=1', 'fold=4']
-    """
-    counts = Counter(setting for job in jobs for setting in {*job})
-    varying = [[setting for setting in job if counts[setting] < len(jobs)] for job in jobs]
-    return [" ".join(own or job) for own, job in zip(varying, jobs, strict=True)]
 
 
 def estimate_seconds_left(jobs: Sequence[Job]) -> float | None:
