@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from textgen.common import hydra_app
+from textgen.common import hydra_app, hydra_sweep
 from textgen.common.errors import UserError
 from train.config.compose import with_network
 from train.config.networks import permit_network
@@ -31,6 +31,7 @@ def _main(config: DictConfig) -> float | None:
     _check_direction()
     c = hydra_app.to_plain(config)
     _check_data(c)
+    _limit_threads(c)
     permit_network(c, hydra_app.given_settings())
     c = with_network(c, hydra_app.given_settings())
     given = [setting.lstrip("+~").partition("=")[0] for setting in hydra_app.given_settings()]
@@ -41,7 +42,7 @@ def _main(config: DictConfig) -> float | None:
     results = []
     for number in range(settings.seeds):
         once: dict[str, Any] = {"seed": settings.seed + number, "rebuild": settings.rebuild and number == 0}
-        results.append(run_validated({**c, **once}, replace(settings, **once))[1])
+        results.append(run_validated({**c, **once}, replace(settings, **once), hydra_sweep.note_folder)[1])
     accuracies = [result["accuracy"] for result in results]
     if len(accuracies) > 1:
         spread = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}"
@@ -57,6 +58,14 @@ def _check_direction() -> None:
     lowest = getattr(direction, "name", direction) == "minimize"
     if lowest and hydra_config.mode == RunMode.MULTIRUN and hydra_config.job.num == 0:
         print("this sweep minimises validation accuracy: give hydra.sweeper.direction=maximize", file=sys.stderr)
+
+
+def _limit_threads(config: dict[str, Any]) -> None:
+    """A job of a multirun has its share of the cores, unless the command says how many threads it takes."""
+    share = hydra_sweep.threads_of_job()
+    for setting in ("threads", "workers"):
+        if config[setting] is None:
+            config[setting] = share
 
 
 def _check_data(config: Mapping[str, Any]) -> None:
