@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
 
-from textgen.common.validation import Positive, Seed, UserPath
+from textgen.common.validation import PathOrUrl, Positive, Seed, UserPath
 from train.config.fields import MAX_COMPUTED_FOLD, OneOrMore
 from train.config.networks import Model, NetworkSettings
 from train.folding.arithmetic import Form
@@ -39,7 +39,7 @@ class Settings:
     pin: StrictBool
     seed: Seed
     data_dir: UserPath | None
-    path: UserPath | None
+    path: PathOrUrl | None
     format: Literal["text", "csv", "json"]
     out: UserPath | None
     overwrite: StrictBool

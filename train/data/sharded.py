@@ -133,13 +133,10 @@ def open_shards(storage: Storage, game: str, digest: str, make: str, *, exact: b
     """
     folder, shards = _choose(storage, game, digest, make, exact)
     count = shards[0].count
-    found = {shard.index for shard in shards}
-    if missing := dict.fromkeys((index for index in range(count) if index not in found), ""):
-        raise UserError(f"{shards_error(_place(storage, folder), count, missing)}; {make}")
     prefix = folder.rpartition("/")[2]
-    names = [f"{folder}.shard-{index}-of-{count}" for index in range(count)]
-    problems: dict[int, str] = {}
-    first = _first_manifest(storage, names, prefix)
+    names = {shard.index: f"{folder}.shard-{shard.index}-of-{count}" for shard in shards}
+    problems = dict.fromkeys((index for index in range(count) if index not in names), "")
+    first = _first_manifest(storage, list(names.values()), prefix)
     size, counts = _described(first, _place(storage, folder))
 
     def check(index: int) -> dict[str, ShardFiles] | None:
@@ -150,10 +147,13 @@ def open_shards(storage: Storage, game: str, digest: str, make: str, *, exact: b
             return None
 
     with ThreadPoolExecutor(READERS) as threads:
-        checked = list(threads.map(check, range(count)))
+        checked = list(threads.map(check, sorted(names)))
     if problems:
-        error = shards_error(_place(storage, folder), count, dict(sorted(problems.items())))
-        raise UserError(f"{error}; make them again, or copy them again")
+        indices = ",".join(map(str, sorted(problems)))
+        raise UserError(
+            f"{shards_error(_place(storage, folder), count, dict(sorted(problems.items())))}; copy them again, or make"
+            f" them with the command of the others, with -m and shard.count={count} shard.index={indices}"
+        )
     files = {split: [of[split] for of in checked if of] for split in counts}
     common = {key: value for key, value in first.items() if key not in ("splits", "shard")}
     return ShardedDataset(storage, common, tuple(first["classes"]), size, counts, count, files)

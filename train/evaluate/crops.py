@@ -75,7 +75,12 @@ def render_fresh_crops(definition: DatasetDefinition, count: int, seed: int, spl
 
 
 def load_own_crops(
-    run: Path, network: Network, *, split: str | None = None, data_dir: Path | None = None, path: Path | None = None
+    run: Path,
+    network: Network,
+    *,
+    split: str | None = None,
+    data_dir: Path | None = None,
+    path: Path | str | None = None,
 ) -> dict[str, LabelledCrops]:
     """The test sets of a run by name, "test" first, as `load_run_data` finds them; with `split` that one as "test".
 

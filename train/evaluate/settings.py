@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
 
-from textgen.common.validation import Positive, Seed, UserPath
+from textgen.common.validation import PathOrUrl, Positive, Seed, UserPath
 from train.evaluate.crops import MAX_CROPS
 
 
@@ -27,6 +27,6 @@ class Settings:
     device: str
     threads: Positive | None
     data_dir: UserPath | None
-    path: UserPath | None
+    path: PathOrUrl | None
     out: UserPath | None
     overwrite: StrictBool

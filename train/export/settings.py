@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic import dataclasses as checked
 
-from textgen.common.validation import Positive, Seed, UserPath
+from textgen.common.validation import PathOrUrl, Positive, Seed, UserPath
 from train.inference.onnx_file import OPSETS
 
 
@@ -29,7 +29,7 @@ class Settings:
     calibration_crops: Positive
     seed: Seed
     data_dir: UserPath | None
-    path: UserPath | None
+    path: PathOrUrl | None
 
     @property
     def file(self) -> Path:

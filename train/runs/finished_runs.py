@@ -75,11 +75,13 @@ def load_run_definition(run: Path) -> DatasetDefinition | None:
     return parse_definition(config, validate(_DataSettings, config).data_seed)
 
 
-def load_run_data(run: Path, network: Network, *, data_dir: Path | None = None, path: Path | None = None) -> TaskData:
+def load_run_data(
+    run: Path, network: Network, *, data_dir: Path | None = None, path: Path | str | None = None
+) -> TaskData:
     """The data of a run with `network`, on the CPU, opened as the run did; built again where it is not there.
 
-    `data_dir` and `path` (of a folder of crops) are today's places of the data; None: the run's. Reports on stderr if
-    the data have changed since. Raises `UserError`.
+    `data_dir` and `path` (of a folder of crops, or of shards, also a URL) are today's places of the data; None: the
+    run's. Reports on stderr if the data have changed since. Raises `UserError`.
     """
     config = load_config(run)
     settings, from_files = validate(_DataSettings, config), parse_task(config)
