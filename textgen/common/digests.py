@@ -12,6 +12,7 @@ from pathlib import Path
 import xxhash
 
 from textgen.common.atomic import write_atomic
+from textgen.common.bounded_text import load_json
 from textgen.common.errors import UserError
 
 DIGESTS = "digests.json"
@@ -54,10 +55,10 @@ def check_digests(folder: Path, advice: str) -> None:
 def _read(folder: Path, advice: str) -> dict[str, str]:
     path = folder / DIGESTS
     try:
-        found = json.loads(path.read_bytes())
+        found = load_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, RecursionError):
+    except ValueError:
         found = None
     if not isinstance(found, dict) or not all("/" not in name for name in found):
         raise UserError(f"{path} is damaged; {advice}")

@@ -30,6 +30,7 @@ import numpy as np
 
 from textgen.assets.catalogue import sha256
 from textgen.common.atomic import file_lock, os_errors_as_user_errors, replace_folder
+from textgen.common.bounded_text import load_json
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.dataset.blocks import (
@@ -367,7 +368,7 @@ class _DatasetBuild:
         blocks: list[dict[str, Any]] = []
         rejects: Counter[str] = Counter()
         for block in self.blocks[split]:
-            done = json.loads(self.files.done_path(block).read_text(encoding="utf-8"))
+            done = load_json(self.files.done_path(block))
             labels = np.arange(block.first, block.last, dtype=np.int64) % len(self.renderer.classes)
             del done["check"]
             writer.add(labels, done.pop("texts"))

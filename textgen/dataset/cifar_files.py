@@ -32,7 +32,7 @@ PIXELS = 3 * SIDE * SIDE  # bytes of an image
 MAX_IMAGES = 100_000  # of training and test together; CIFAR has 60,000
 MAX_NAMES_BYTES = 1 << 20  # of a file with the names of classes
 MAX_MEMBERS = 1000  # of an archive; CIFAR's have 5 to 9
-MAX_ARCHIVE_BYTES = 1 << 30  # of all members; CIFAR's have 185 MB
+MAX_ARCHIVE_BYTES = 256 << 20  # of all members; CIFAR's have 185 MB
 CHUNK = 1 << 20  # bytes that are read from an archive at a time
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -7,7 +7,6 @@ work and a stopped build can be resumed. The digests detect damage, not forgery.
 from __future__ import annotations
 
 import io
-import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +22,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
+from textgen.common.bounded_text import MAX_JSON_BYTES, parse_json
 from textgen.common.errors import UserError
 
 FORMAT = 2
 BLOCK_BYTES = 8 << 20  # maximum size of a block of images; at least one image
-MAX_MANIFEST_BYTES = 256 << 20  # of a data set of some 10^9 small crops
+MAX_MANIFEST_BYTES = MAX_JSON_BYTES  # of a data set of some 10^9 small crops: a block of 8 MB takes 49 bytes
 OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"  # the advice of errors about a folder
 
 
@@ -212,7 +212,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def parse_manifest(content: bytes, path: Path | str) -> dict[str, Any]:
     """The manifest of the data set at `path`, checked as far as readers rely on it. Raises `UserError`."""
     try:
-        manifest = json.loads(content.decode("utf-8"))
+        manifest = parse_json(content)
         if manifest["format"] != FORMAT:
             raise UserError(f"data set {path} has format {manifest['format']}, this version reads {FORMAT}: rebuild it")
         classes = manifest["classes"]

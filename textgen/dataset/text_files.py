@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from textgen.common.characters import breaks_line
 from textgen.common.errors import UserError
 
 MAX_IMAGES = 1_000_000  # pictures of a folder, and lines of its labels file
-MAX_TEXT_BYTES = 256 << 20  # size limit of classes.txt and of a labels file
+MAX_TEXT_BYTES = 64 << 20  # size limit of classes.txt and of a labels file
 
 
 def read_text(file: Path) -> str:
@@ -17,11 +18,14 @@ def read_text(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_TEXT_BYTES:
             raise UserError(f"{file} has more than {MAX_TEXT_BYTES >> 20} MiB: it cannot be a list of this folder")
-        return file.read_text(encoding="utf-8-sig")  # spreadsheets and editors write a byte order mark
+        text = file.read_text(encoding="utf-8-sig")  # spreadsheets and editors write a byte order mark
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{file} is not UTF-8: save it as UTF-8") from None
+    if sys.getsizeof(text) > 2 * MAX_TEXT_BYTES:  # one rare character makes all of them take four bytes
+        raise UserError(f"{file} has {len(text):,} characters, some of them rare: it cannot be a list of this folder")
+    return text
 
 
 def check_line(text: str, what: str) -> None:

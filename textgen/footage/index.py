@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from textgen.common.bounded_text import read_lines
 from textgen.common.errors import UserError
 
 INDEX = "index.csv"
@@ -40,6 +41,12 @@ def format_rows(rows: Iterable[IndexRow]) -> str:
     return out.getvalue()
 
 
+def _is_inside(file: str) -> bool:
+    """Whether a path within the folder of an index stays there."""
+    path = PurePosixPath(file.replace("\\", "/"))
+    return not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[:1]
+
+
 def read_index(folder: Path) -> tuple[IndexRow, ...]:
     """The crops of a folder that `textgen.cut` has written, in the order of frames.
 
@@ -51,7 +58,7 @@ def read_index(folder: Path) -> tuple[IndexRow, ...]:
     rows: list[IndexRow] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(read_lines(file, str(path)))
             if not set(COLUMNS) <= set(reader.fieldnames or ()):
                 raise UserError(f"{path} has the columns {reader.fieldnames}, not {', '.join(COLUMNS)}: cut again")
             for line in reader:
@@ -59,6 +66,8 @@ def read_index(folder: Path) -> tuple[IndexRow, ...]:
                     row = IndexRow(line["file"], line["region"], int(line["frame"]), float(line["time"]))
                 except (TypeError, ValueError):
                     raise UserError(f"{path}, line {reader.line_num}: frame and time are numbers; cut again") from None
+                if not _is_inside(row.file):
+                    raise UserError(f"{path}, line {reader.line_num}: {row.file!r} is not inside the folder; cut again")
                 if not (folder / row.file).is_file():
                     raise UserError(f"{path}, line {reader.line_num}: there is no {folder / row.file}; cut again")
                 rows.append(row)

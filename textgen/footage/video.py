@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textgen.common.errors import UserError
+from textgen.common.pictures import MAX_PIXELS
 from textgen.common.pyav import import_pyav
 from textgen.footage.frames import PICTURE_RATE, Footage, Frame
 from textgen.footage.pixels import DecodedPixels
@@ -67,6 +68,7 @@ class VideoFootage(Footage):
         try:
             self._stream = self._find_stream(av)
             context = self._stream.codec_context
+            context.options = {"max_pixels": str(MAX_PIXELS)}  # of any frame: the container may declare another size
             context.thread_type, context.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
         except BaseException:
             self._container.close()
@@ -84,6 +86,10 @@ class VideoFootage(Footage):
             raise UserError(
                 f"{self.name}: this PyAV has no decoder for its video; convert it, for example to H.264 in MP4"
             )
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            declared = f"{width}×{height} pixels, more than {MAX_PIXELS:,}"
+            raise UserError(f"{self.name} declares frames of {declared}: scale it down")
         return stream
 
     def _find_key_frame(self, start: float) -> KeyFrame | None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
 from textgen.common.atomic import write_atomic
+from textgen.common.bounded_text import load_json
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.dataset.store import OTHER_DATA_FOLDER
@@ -236,7 +237,7 @@ def _digest(path: Path, size: int) -> xxhash.xxh3_128:
 
 def _load_state(folder: Path) -> _State:
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        found: Any = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        found: Any = load_json(folder / STATE)
         if found.pop("check") != _check(found):
             return _State()
         state = _State(**found)

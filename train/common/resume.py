@@ -25,6 +25,7 @@ from textgen.common.errors import UserError
 from textgen.footage.frames import URL
 from train.common.lines import digest_lines
 
+MAX_STATE_BYTES = 160 << 20  # of a state: the tables of smoothing, for 10,000 classes and a few seconds of frames
 CHECK = 32  # bytes at the end of the file of a state: the digest of those before
 
 
@@ -100,10 +101,14 @@ def load_state(out: Path, lines: Path, identity: Mapping[str, str]) -> SavedStat
     """
     path = state_path(out)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as opened:
+            content = opened.read(MAX_STATE_BYTES + 1)
         data = content[:-CHECK]
-        if content[-CHECK:] != _check(data):
+        if len(content) > MAX_STATE_BYTES or content[-CHECK:] != _check(data):
             raise ValueError("its digest is another one")
+        with zipfile.ZipFile(io.BytesIO(data)) as parts:
+            if sum(part.file_size for part in parts.infolist()) > len(data):
+                raise ValueError("its arrays are packed, which foldtext does not")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())

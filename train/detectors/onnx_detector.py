@@ -21,7 +21,7 @@ from train.detectors.layouts import Layout, find_layout
 from train.detectors.letterbox import Letterbox, open_size
 from train.inference.onnx_file import require
 
-MAX_FILE = 2**31 - 1  # bytes, the limit of the format
+MAX_FILE = 1 << 30  # bytes; the largest usual detectors have a third of that
 MAX_NAMES = 1 << 20  # characters of the list of names in a file
 MAX_SIDE = 8192  # pixels of an input
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -151,7 +151,7 @@ def _read_model(path: Path) -> bytes:
     if not path.is_file():
         raise UserError(f"detector={path} is no file: give an ONNX file, people or my.module:function")
     if path.stat().st_size > MAX_FILE:
-        raise UserError(f"detector={path} is larger than an ONNX file can be")
+        raise UserError(f"detector={path} is larger than {MAX_FILE >> 30} GB: export a smaller detector")
     content = path.read_bytes()
     onnx, message = importlib.import_module("onnx"), importlib.import_module("google.protobuf.message")
     model = onnx.ModelProto()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from textgen.common.bounded_text import parse_json
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from train.config.advice import TRAIN_AGAIN
+from train.config.fields import MAX_COMPUTED_FOLD
 from train.folding.own_module import OwnModule
 from train.models.notation import Conv, Layer, Linear, SizedLayer, parse, size_layers
 
 Parameters = Mapping[str, NDArray[Any]]
+
+# Bounds of what a file may claim.
+MAX_SIDE = 1 << 14  # pixels
+MAX_CLASSES = 100_000
+MAX_NOTATION = 10_000  # characters
+MAX_MODULE_BYTES = 4 << 30  # of the file of a network that is code
 
 
 @dataclass(frozen=True)
@@ -65,18 +72,49 @@ def read_network_file(path: str | Path) -> NetworkFile:
     check_digest(path, TRAIN_AGAIN)
     try:
         with safe_open(path, framework="np") as file:
-            notation = json.loads(file.metadata()["network"])
+            notation = _read_notation(file)
+            _check_amount(path, file, notation)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         size, classes = tuple(notation["size"]), tuple(notation["classes"])
         own = OwnModule(str(notation["module"]), dict(notation["arguments"])) if "module" in notation else None
         network = NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights, own)
-        if own is None:
-            check_weights(network)
     except OSError as error:
         raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"network {path} is no model.safetensors of foldtext, or is damaged: {error}") from None
     return network
+
+
+def _read_notation(file: Any) -> dict[str, Any]:
+    """What the file says of its network, checked as far as it is used before its weights are. Raises `ValueError`."""
+    notation = parse_json(file.metadata()["network"].encode())
+    sides, classes, fold = notation["size"], notation["classes"], notation["fold"]
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
+        raise ValueError(f"size is {str(sides)[:40]}: two whole numbers from 1 to {MAX_SIDE}")
+    if not isinstance(classes, list) or len(classes) > MAX_CLASSES or not all(isinstance(one, str) for one in classes):
+        raise ValueError(f"classes are no list of at most {MAX_CLASSES:,} texts")
+    if not isinstance(fold, int) or not 1 <= fold <= MAX_COMPUTED_FOLD:
+        raise ValueError(f"fold is {str(fold)[:40]}: a whole number from 1 to {MAX_COMPUTED_FOLD}")
+    if len(str(notation["arch"])) > MAX_NOTATION or len(str(notation["pool"])) > MAX_NOTATION:
+        raise ValueError(f"arch and pool have more than {MAX_NOTATION:,} characters")
+    return dict(notation)
+
+
+def _check_amount(path: Path, file: Any, notation: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless the weights have the shapes of the layers, before they are read."""
+    if "module" in notation:  # which shapes it has, only its code tells
+        if path.stat().st_size > MAX_MODULE_BYTES:
+            raise ValueError(f"it is larger than {MAX_MODULE_BYTES >> 30} GB")
+        return
+    size, classes = tuple(notation["size"]), tuple(notation["classes"])
+    shapes = {name: _Shape(tuple(file.get_slice(name).get_shape())) for name in file.keys()}  # noqa: SIM118
+    weights: Any = shapes
+    check_weights(NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights))
+
+
+@dataclass(frozen=True)
+class _Shape:
+    shape: tuple[int, ...]
 
 
 def check_weights(network: NetworkFile) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.common.atomic import OTHER_OUT, write_atomic
+from textgen.common.bounded_text import parse_json
 from textgen.dataset.store import digest_file
 from textgen.frames.label_table import about_path
 from train.common.lines import Format, LineFile
@@ -81,7 +82,7 @@ class Counts:
     @classmethod
     def from_json(cls, data: bytes) -> Counts:
         """Raises `ValueError`, `KeyError` or `TypeError` for anything else than `to_json` gave."""
-        given = json.loads(data)
+        given = parse_json(data)
         counters = (Counter({str(name): int(n) for name, n in given[key].items()}) for key in ("rows", "frames_with"))
         return cls(int(given["frames"]), given["first"], given["last"], *counters)
 

@@ -9,7 +9,6 @@ readings = predictor(crops)  # uint8 (n, h, w, 3) in RGB, of any size: [Predicti
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import yaml
 
 from textgen.common.array_types import F32, U8
+from textgen.common.bounded_text import load_json
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.pictures import resize
@@ -186,7 +186,7 @@ def _read_result(run: Path) -> dict[str, Any]:
     """The run's result.json; empty where there is none, as for a single `model.safetensors`."""
     check_digest(_folder(run) / "result.json", TRAIN_AGAIN)
     with suppress(OSError, ValueError):
-        found = json.loads((_folder(run) / "result.json").read_text(encoding="utf-8"))
+        found = load_json(_folder(run) / "result.json")
         return found if isinstance(found, dict) else {}
     return {}
 

@@ -6,7 +6,6 @@ Others get tables of their own.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from textgen.common.bounded_text import load_json
 from textgen.common.confidence import wilson_interval
 from textgen.common.data_folders import CONF
 from textgen.common.digests import check_digest
@@ -146,7 +146,7 @@ def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
     for path in sorted(folder.rglob("config.yaml")):
         check_digest(path.parent / "result.json", TRAIN_AGAIN)
         try:
-            run = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+            run = load_json(path.parent / "result.json")
         except FileNotFoundError:
             unfinished.append(str(path.parent))
             continue

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from textgen.common.errors import UserError
+from textgen.common.yaml_files import load_yaml
 from textgen.dataset.import_folder import list_test_folder
 from textgen.dataset.text_files import to_nfc
 from textgen.schema.definition import DatasetDefinition
@@ -228,7 +229,7 @@ def may_hold_a_run(folder: Path) -> bool:
         return not folder.exists()
     if all(path.name.startswith(".") for path in folder.iterdir()):
         return True
-    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    with suppress(OSError, UserError, UnicodeDecodeError, yaml.YAMLError):
+        config = load_yaml(folder / "config.yaml")
         return isinstance(config, dict) and "recipe" in config
     return False

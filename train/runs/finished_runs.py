@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic import dataclasses as checked
 
+from textgen.common.bounded_text import load_json
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.validation import PathOrUrl, Seed, UserPath, validate
+from textgen.common.yaml_files import load_yaml
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.schema.definition import DatasetDefinition, parse_definition
 from train.config.advice import TRAIN_AGAIN
@@ -48,7 +50,7 @@ def load_result(run: Path) -> dict[str, Any]:
         raise UserError(f"{run} is no folder: give that of a run, as python -m train names it at its end")
     check_digest(run / "result.json", TRAIN_AGAIN)
     try:
-        found = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        found = load_json(run / "result.json")
     except FileNotFoundError:
         raise UserError(f"{run} holds no result.json: {_advice(run)}") from None
     except ValueError:
@@ -125,7 +127,7 @@ def load_config(run: Path) -> dict[str, Any]:
     file = run / "config.yaml"
     check_digest(file, TRAIN_AGAIN)
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = load_yaml(file)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}; it says which crops the run was about") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -146,7 +148,7 @@ def calibration_crops(data: TaskData, count: int, seed: int) -> NDArray[np.uint8
 def find_result(folder: Path) -> dict[str, Any] | None:
     """The result of a finished run."""
     with suppress(FileNotFoundError, ValueError):
-        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        found = load_json(folder / "result.json")
         return found if isinstance(found, dict) else None
     return None
 

@@ -67,6 +67,11 @@ def remove(folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as parts:
+        # torch.save packs nothing: a part that is packed could be a bomb.
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+            raise zipfile.BadZipFile("its parts are packed, which foldtext does not")
+        if sum(part.file_size for part in parts.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("its parts are larger than the file")
         if broken := parts.testzip():
             raise zipfile.BadZipFile(f"its part {broken} does not match its checksum")
     state = torch.load(path, map_location="cpu", weights_only=True)
