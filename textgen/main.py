@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import hydra
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
-from textgen.common import hydra_app
+from textgen.common import hydra_app, hydra_sweep
 from textgen.common.errors import UserError
 from textgen.common.validation import Positive, Seed, UserPath, validate
 from textgen.dataset.blocks import Shard
@@ -71,6 +72,8 @@ class Settings:
 def _main(config: DictConfig) -> None:
     c = hydra_app.to_plain(config)
     s = Settings.from_config(c)
+    if s.workers is None:
+        s = replace(s, workers=hydra_sweep.threads_of_job())
     definition = parse_definition(c, s.seed)
     if s.shard.merge:
         dataset = _merge(definition, s)
