@@ -207,9 +207,10 @@ def _remove_abandoned(path: Path, beside: Iterable[Path]) -> None:
     """
     of_file = re.escape(f".{path.name}.") + r"([1-9][0-9]{0,8})\.(tmp|old)"
     of_path = re.escape(f".{path.stem}.") + r"([1-9][0-9]{0,8})\.(tmp)" + re.escape(path.suffix)
+    of_path = rf"{of_path}|\.{of_path}\.rows\.\w+"  # and the lines of a table that was to become it
     for found in beside:
         match = re.fullmatch(of_file, found.name) or re.fullmatch(of_path, found.name)
-        if not match or found in _writing or not _is_dead(int(match[1])):
+        if not match or found in _writing or not _is_dead(int(match[1] or match[3])):
             continue
         if match[2] == "old" and not path.exists():
             found.rename(path)
