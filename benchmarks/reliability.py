@@ -153,8 +153,8 @@ def disturb(tally: Tally, kills: int, inputs: Path, folder: Path, chance: random
             more = tally.kills < kills and starts < MOST_STARTS
             begun = time.monotonic()
             code = wait(pid, chance.uniform(first * 0.8, tally.seconds) if more else LATEST)
-            if code == 0 and starts == 1:  # faster than the reference, so that kills would come too late
-                tally.seconds = min(tally.seconds, time.monotonic() - begun)
+            if code == 0 and starts == 1 and (took := time.monotonic() - begun) < tally.seconds:
+                first, tally.seconds = first * took / tally.seconds, took  # the machine has become faster
             if code is None:
                 kill(pid)
                 if not more:
