@@ -35,7 +35,7 @@ fuzz: $(VENV)/installed
 check: $(VENV)/installed
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy foldtext textgen train
+	$(RUN) mypy foldtext textgen train hydra_plugins
 	$(VENV)/bin/lint-imports --no-logo
 
 wheel: $(VENV)/installed
