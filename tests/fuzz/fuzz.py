@@ -1,11 +1,11 @@
 """Fuzzing: bytes that are changed again and again, guided by the code that they reach (Atheris, libFuzzer).
 
-    python tests/fuzz/fuzz.py [TARGET …] [--seconds 60] [--jobs 1] [--keep]
+    python tests/fuzz/fuzz.py [TARGET …] [--seconds 60] [--jobs 1] [--keep] [--write]
 
 Each target of targets.py runs in a process of its own. A finding is an exception other than `UserError`, a crash, 10
 seconds for one input or 2 GB of memory: it is written to tests/fuzz/findings/, and the command ends with 1. With --keep
 small inputs that reached new code go to tests/fuzz/corpus/, from which later runs begin, and which `make test` reads.
-Prints a Markdown table of the totals.
+Prints a Markdown table of the totals; --write puts it into docs/explanation/reliability.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from targets import TARGETS, seeds
+from targets import ROOT, TARGETS, seeds
 
 HERE = Path(__file__).parent
 CORPUS, FINDINGS = HERE / "corpus", HERE / "findings"
@@ -43,17 +45,38 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--jobs", type=int, default=1, help="targets at once")
     parser.add_argument("--keep", action="store_true", help="add inputs that reached new code to the corpus")
+    parser.add_argument("--write", action="store_true", help="put the totals into the docs")
     given = parser.parse_args()
     if unknown := {*given.targets} - {*TARGETS}:
         parser.error(f"there is no target {', '.join(unknown)}: known are {', '.join(TARGETS)}")
     with ThreadPoolExecutor(given.jobs) as pool:
         totals = list(pool.map(lambda name: _run(name, given.seconds, given.keep), given.targets or [*TARGETS]))
-    print("| target | inputs | inputs/s | seconds | inputs that reach new code | findings |")
-    print("|---|---:|---:|---:|---:|---|")
+    lines = ["| target | inputs | inputs/s | seconds | inputs that reach new code | findings |"]
+    lines.append("|---|---:|---:|---:|---:|---|")
     for name, inputs, seconds, reached, finding in totals:
         rate = f"{inputs / max(seconds, 1):.0f}"
-        print(f"| {name} | {inputs:,} | {rate} | {seconds:.0f} | {reached} | {finding or 'none'} |")
+        lines.append(f"| {name} | {inputs:,} | {rate} | {seconds:.0f} | {reached} | {finding or 'none'} |")
+    print("\n".join(lines))
+    if given.write:
+        _write(lines, given.seconds, given.jobs)
     sys.exit(any(finding for *_, finding in totals))
+
+
+def _write(lines: list[str], seconds: int, jobs: int) -> None:
+    """Replace the table between the comments <!-- fuzz --> of the page."""
+    page = ROOT / "docs/explanation/reliability.md"
+    about = f"`--seconds {seconds} --jobs {jobs}`, {_machine()}, {date.today()}"
+    text = "\n".join(["<!-- fuzz -->", *lines, "", about, "<!-- /fuzz -->"])
+    before = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r"<!-- fuzz -->.*<!-- /fuzz -->", lambda _: text, before, flags=re.DOTALL), encoding="utf-8")
+
+
+def _machine() -> str:
+    """The processor and the version of Python."""
+    about = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
+    name = model[1] if model else platform.processor()
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def _run(name: str, seconds: int, keep: bool) -> tuple[str, int, float, int, str]:
