@@ -21,7 +21,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from textgen.common.errors import UserError
-from textgen.common.job_records import HEARTBEAT, JobRecord, write_record
+from textgen.common.job_records import HEARTBEAT, JobRecord, process_start, write_record
 
 _running: JobRecord | None = None  # the job of this process
 _stop_heartbeat = threading.Event()
@@ -64,12 +64,9 @@ class JobRecords(Callback):
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             return
         record = JobRecord.of(Path(config.hydra.sweep.dir), list(config.hydra.overrides.task))
-        record.state, record.host, record.pid, record.started = (
-            "running",
-            socket.gethostname(),
-            os.getpid(),
-            time.time(),
-        )
+        record.state, record.started = "running", time.time()
+        record.host, record.pid = socket.gethostname(), os.getpid()
+        record.process_start = process_start(record.pid) or 0
         write_record(record)
         _running = record
         _stop_heartbeat.clear()

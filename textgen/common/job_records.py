@@ -27,13 +27,15 @@ STATES: tuple[State, ...] = ("waiting", "running", "lost", "done", "failed")
 class JobRecord:
     """What is known of one job. Times are seconds since 1970, `folder` is where it works, `error` why it failed.
 
-    `epochs` is the number of epochs of a training. A record that says "running" is "lost" if its process is gone.
+    `process_start` is that of its process. `epochs` is the number of epochs of a training. A record that says "running"
+    is "lost" if its process is gone.
     """
 
     overrides: list[str]
     state: State = "waiting"
     host: str = ""
     pid: int = 0
+    process_start: int = 0
     started: float | None = None
     ended: float | None = None
     folder: str | None = None
@@ -84,16 +86,22 @@ def read_records(sweep: Path) -> Iterator[JobRecord]:
             yield record
 
 
+def process_start(pid: int) -> int | None:
+    """When a process of this machine began, in the kernel's ticks since it started; None if there is no such process.
+
+    With it, a process is told from a later one that has its number. 0 where the system does not say it.
+    """
+    if not os.path.isdir("/proc/self"):
+        return 0
+    try:
+        about = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(about.rpartition(")")[2].split()[19])  # field 22; the name before ")" may hold blanks
+
+
 def _is_lost(record: JobRecord) -> bool:
     """Whether a job's process is gone, if it ran on this machine, or its heartbeat is."""
     if time.time() - record.path.stat().st_mtime > SILENT:
         return True
-    return record.host == socket.gethostname() and os.path.isdir("/proc") and not _is_alive(record)
-
-
-def _is_alive(record: JobRecord) -> bool:
-    try:
-        begun = os.stat(f"/proc/{record.pid}").st_ctime
-    except OSError:
-        return False
-    return begun <= (record.started or 0) + 1  # not another process that has its number since
+    return record.host == socket.gethostname() and process_start(record.pid) != record.process_start

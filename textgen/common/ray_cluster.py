@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
 from textgen.common.errors import UserError
+
+ANSWER_SECONDS = 10.0  # for a cluster to accept a connection
 
 
 def connect(address: str | None) -> Any:
@@ -29,16 +33,24 @@ def connect(address: str | None) -> Any:
     if ray.is_initialized():
         return ray
     try:
+        _check_answer(existing)
         # An existing cluster refuses settings of its own start, such as the size of its object store.
         own: dict[str, Any] = {} if existing else {"include_dashboard": False}
         ray.init(address=existing or "local", log_to_driver=False, logging_level=logging.WARNING, **own)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"no Ray cluster answers at {existing or 'this machine'} ({reason}): give the address that ray start --head"
             " has printed, and the cluster's token as RAY_AUTH_TOKEN; without an address Ray is started on this machine"
         ) from None
     return ray
+
+
+def _check_answer(address: str | None) -> None:
+    """Raise `OSError` if nothing listens at host:port: Ray itself would try for minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]]+)\]?:(\d{1,5})", address or "")
+    if match:
+        socket.create_connection((match[1], int(match[2])), timeout=ANSWER_SECONDS).close()
 
 
 def _has_token() -> bool:

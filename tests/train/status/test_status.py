@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from textgen.common.atomic import file_lock
-from textgen.common.job_records import SILENT, JobRecord, read_records, write_record
+from textgen.common.job_records import SILENT, JobRecord, process_start, read_records, write_record
 from train.status.jobs import Job, collect_jobs, estimate_seconds_left
 from train.status.main import format_status
 
@@ -47,13 +47,14 @@ def test_every_state_and_the_time_left(tmp_path: Path) -> None:
     done = run_folder(tmp_path, "a", 4, 100, {"game": "sot_time", "val_accuracy": 0.875, "epochs": 4})
     running = run_folder(tmp_path, "b", 2, 50)
     record(tmp_path, "game=sot_time", "fold=1", "x=1", state="done", folder=str(done), epochs=4)
-    known = {"host": here, "pid": pid, "started": time.time(), "folder": str(running), "epochs": 8}
+    known = {"host": here, "pid": pid, "started": time.time() - 9, "folder": str(running), "epochs": 8}
+    known["process_start"] = process_start(pid)
     record(tmp_path, "game=sot_time", "fold=2", "x=1", state="running", **known)
     record(tmp_path, "game=sot_time", "fold=3", "x=1")
     record(tmp_path, "game=sot_time", "fold=9", "x=1", state="failed", error="fold: at most 6\n(given: 9)")
     with subprocess.Popen(["true"]) as gone:
-        pass
-    record(tmp_path, "game=sot_time", "fold=5", "x=1", state="running", host=here, pid=gone.pid, started=time.time())
+        begun = process_start(gone.pid)
+    record(tmp_path, "game=sot_time", "fold=5", "x=1", state="running", host=here, pid=gone.pid, process_start=begun)
     jobs = collect_jobs(tmp_path)
     assert [(job.name, job.state) for job in jobs] == [
         ("fold=1", "done"),
@@ -78,6 +79,16 @@ def test_a_job_of_another_machine_is_lost_without_a_sign_of_life(tmp_path: Path)
     before = time.time() - SILENT - 1
     os.utime(made.path, (before, before))
     assert [found.state for found in read_records(tmp_path)] == ["lost"]
+
+
+def test_a_process_is_told_from_a_later_one_with_its_number(tmp_path: Path) -> None:
+    known = {"state": "running", "host": socket.gethostname(), "pid": os.getpid()}
+    record(tmp_path, "fold=1", process_start=process_start(os.getpid()), **known)
+    record(tmp_path, "fold=2", process_start=(process_start(os.getpid()) or 0) - 1, **known)
+    assert {found.overrides[0]: found.state for found in read_records(tmp_path)} == {
+        "fold=1": "running",
+        "fold=2": "lost",
+    }
 
 
 def test_what_is_no_record_is_left_out_and_the_order_of_settings_does_not_matter(tmp_path: Path) -> None:
