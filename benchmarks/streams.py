@@ -100,8 +100,6 @@ def _read_on_ray(streams: list[Path], kill: bool) -> tuple[list[tuple[str, Row]]
     region = "regions={minutes: [40,20,30,22]}"
     command = [sys.executable, "-m", "train.predict", "run=run", f"source=stream_*_{_length(streams)}.mp4", region]
     command += [f"out={out}", "overwrite=true", f"ray.workers={WORKERS}"]
-    for done in out.glob("*/.done.json"):
-        done.unlink()
     started, killed = time.perf_counter(), []
     with Path("log.txt").open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         if kill:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from textgen.common.errors import UserError
 from textgen.common.job_records import name_jobs
-from textgen.common.ray_cluster import connect
+from textgen.common.ray_cluster import connect, count_places
 
 INTERRUPT_SECONDS = 30.0  # that the jobs have to save their state after Ctrl-C
 
@@ -47,6 +47,7 @@ class RayLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         ray = connect(self.address)
+        count_places(ray, self.cpus, self.gpus)
         run = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries)(_run_job)
         context = ray.put((self.hydra_context, self.task_function, Singleton.get_state()))
         names = name_jobs([filter_overrides(overrides) for overrides in job_overrides])
@@ -74,21 +75,25 @@ def _collect(ray: Any, jobs: dict[Any, str], retries: int) -> dict[Any, JobRetur
         (job,), waiting = ray.wait(waiting)
         try:
             result = ray.get(job)
+        except ray.exceptions.RayTaskError as error:  # outside of Hydra's job: a package that a node lacks
+            result = _failed(error.cause if isinstance(error.cause, Exception) else error)
         except ray.exceptions.RayError as error:
-            result = _lost(jobs[job], error, retries)
+            name = type(error).__name__
+            result = _failed(
+                UserError(
+                    f"{jobs[job]}: its process was lost {retries + 1} times ({name}); the same command goes on from"
+                    " what it saved"
+                )
+            )
         finished[job] = result
         state = "done" if result.status == JobStatus.COMPLETED else f"failed ({_reason(result)})"
         print(f"{len(finished)} of {len(jobs)}: {jobs[job]}: {state}", file=sys.stderr)
     return finished
 
 
-def _lost(name: str, error: Exception, retries: int) -> JobReturn:
+def _failed(error: Exception) -> JobReturn:
     result = JobReturn(status=JobStatus.FAILED)
-    reason = str(error).strip().partition("\n")[0]
-    result.return_value = UserError(
-        f"{name}: the job's process was lost {retries + 1} times ({type(error).__name__}: {reason});"
-        " the same command goes on from what it saved"
-    )
+    result.return_value = error
     return result
 
 
@@ -103,11 +108,10 @@ def _run_job(context: tuple[HydraContext, TaskFunction, Any], config: DictConfig
     try:
         os.chdir(folder)
     except OSError:
-        result = JobReturn(status=JobStatus.FAILED)
-        result.return_value = UserError(
-            f"the node {socket.gethostname()} has no folder {folder}: start the sweep in a folder that all nodes share"
+        node = socket.gethostname()
+        return _failed(
+            UserError(f"the node {node} has no folder {folder}: start the sweep in a folder that all nodes share")
         )
-        return result
     if path not in sys.path:
         sys.path.insert(0, path)
     setup_globals()

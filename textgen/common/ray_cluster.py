@@ -46,6 +46,20 @@ def connect(address: str | None) -> Any:
     return ray
 
 
+def count_places(ray: Any, cpus: float, gpus: float) -> int:
+    """How many workers of `cpus` cores and `gpus` GPUs the nodes of the cluster have room for, if nothing else runs.
+
+    Raises `UserError` for workers that no node has room for: Ray would wait without a word.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    needed = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
+    places = sum(min(int(node.get(name, 0) / amount) for name, amount in needed.items()) for node in nodes)
+    if not places:
+        largest = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UserError(f"no node has {cpus:g} cores and {gpus:g} GPUs for a job: the nodes have {largest}")
+    return places
+
+
 def _check_answer(address: str | None) -> None:
     """Raise `OSError` if nothing listens at host:port: Ray itself would try for minutes."""
     match = re.fullmatch(r"(?:ray://)?\[?([^\[\]]+)\]?:(\d{1,5})", address or "")

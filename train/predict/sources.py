@@ -19,6 +19,9 @@ import re
 import socket
 import sys
 import time
+import traceback
+import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +29,11 @@ from typing import Any
 from urllib.parse import quote
 
 from textgen.common.atomic import file_lock, os_errors_as_user_errors, write_atomic
+from textgen.common.bounded_text import load_json
 from textgen.common.errors import UserError
 from textgen.common.parquet import import_pyarrow
 from textgen.common.progress import progress_bar
-from textgen.common.ray_cluster import connect
+from textgen.common.ray_cluster import connect, count_places
 from train.common.resume import identify_source, is_resumable
 from train.predict.predictor import Predictor
 from train.predict.resume import VERSION, digest_run
@@ -38,13 +42,18 @@ from train.predict.settings import Settings
 
 MAX_LIST_BYTES = 64 << 20  # of a text file of sources
 MAX_NAME = 200  # characters of a folder's name
+MAX_ATTEMPTS = 3  # workers that may die with one source
 OTHER_FOLDER = "another folder with out=…"
 ROWS = "values.parquet"
+MARK = ".done.json"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One source of many: its rows are in `rows`, and `done` says what they are of when they are complete."""
+    """One source of many: its rows are in `rows`, and `done` says what they are of when they are complete.
+
+    `attempts` counts the workers that began to read it in this command.
+    """
 
     source: str
     folder: Path
@@ -55,13 +64,17 @@ class Part:
 
     @property
     def done(self) -> Path:
-        return self.folder / ".done.json"
+        return self.folder / MARK
+
+    @property
+    def attempts(self) -> Path:
+        return self.folder / ".attempts"
 
 
 def list_sources(source: object) -> list[str] | None:
-    """The sources of a setting that names many: a list, a pattern with *, or a text file with one a line.
+    """The sources of a setting that names many: a list, a pattern with *, ? or [, or a text file with one a line.
 
-    None for a single source. Raises `UserError` for many that are none, or of which one is there twice.
+    None for a single source. Raises `UserError` for many that are none, of which one is there twice, or is live.
     """
     if isinstance(source, list | tuple):
         found = [str(each) for each in source]
@@ -73,39 +86,40 @@ def list_sources(source: object) -> list[str] | None:
             lines = path.read_text(encoding="utf-8").splitlines()
         found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     elif (
-        isinstance(source, str) and re.search(r"[*\[]", source) and is_resumable(source) and not os.path.exists(source)
+        isinstance(source, str) and re.search(r"[*?\[]", source) and is_resumable(source) and not os.path.exists(source)
     ):
         found = sorted(glob.glob(str(Path(source).expanduser()), recursive=True))
     else:
         return None
     if not found:
         raise UserError(f"source={source} names no source: give videos, '[a.mp4,b.mp4]', 'clips/*.mp4' or a list.txt")
-    if twice := next((each for each in found if found.count(each) > 1), None):
+    if twice := next((each for each, count in Counter(found).items() if count > 1), None):
         raise UserError(f"source={source} has {twice} twice: leave one out")
+    if live := next((each for each in found if not is_resumable(each)), None):
+        raise UserError(f"{live} is live, and has no end at which a worker is free: read it by a command of its own")
     return found
 
 
 def predict_many(settings: Settings, sources: Sequence[str]) -> str:
     """Read all sources on Ray, each to <out>/source=<its name>/values.parquet; return a line about it.
 
-    Sources that an earlier call has read are left as they are. A source that cannot be read stops no other one. Raises
-    `UserError` at the end if there was such a source, and before any work for settings that many sources cannot have.
+    Sources that an earlier call has read are left as they are, unless `settings.overwrite`. A source that cannot be
+    read stops no other one, and has no rows. Raises `UserError` at the end if there was such a source, and before any
+    work for settings that many sources cannot have and an `out` with rows of other settings.
     """
     import_pyarrow(f"out={settings.out}: Parquet")
+    _check(settings)
     job = _identify_job(settings)
     parts = [Part(source, settings.out / f"source={_folder_name(source)}") for source in sources]
-    _check(settings)
     with os_errors_as_user_errors(settings.out, OTHER_FOLDER):
         settings.out.mkdir(parents=True, exist_ok=True)
         with file_lock(settings.out / ".lock", f"another process reads into {settings.out}"):
-            pending = [part for part in parts if not _is_done(part, job, overwrite=settings.overwrite)]
+            _check_marks(settings.out, {part.folder for part in parts}, job, overwrite=settings.overwrite)
+            pending = [part for part in parts if settings.overwrite or not _is_done(part, job)]
             started = time.perf_counter()
             frames, problems = _read_on_ray(settings, pending, job) if pending else (0, [])
     seconds = time.perf_counter() - started
     before = f", {len(parts) - len(pending)} were read before" if len(pending) < len(parts) else ""
-    rate = (
-        f"{frames} frames of {len(pending) - len(problems)} sources in {seconds:.1f} s, {frames / seconds:.0f} frames/s"
-    )
     if problems:
         for problem in problems:
             print(problem, file=sys.stderr)
@@ -113,6 +127,7 @@ def predict_many(settings: Settings, sources: Sequence[str]) -> str:
             f"{len(problems)} of {len(parts)} sources could not be read, the first: {problems[0]}; the rows of the"
             f" others are in {settings.out}, and the same command tries those again that could not be read"
         )
+    rate = f"{frames} frames of {len(pending)} sources in {seconds:.1f} s, {frames / max(seconds, 1e-9):.0f} frames/s"
     return f"{settings.out}: {rate}{before}"
 
 
@@ -150,24 +165,30 @@ def _digest_runs(run: Path | Mapping[str, Any]) -> Any:
     return digest_run(run) if isinstance(run, Path) else {name: _digest_runs(each) for name, each in run.items()}
 
 
-def _is_done(part: Part, job: str, *, overwrite: bool) -> bool:
-    """Whether the rows of a source are complete. Raises `UserError` for rows of another job, unless `overwrite`."""
+def _read_mark(path: Path) -> dict[str, Any] | None:
+    """What a mark says; None if there is none, or it is damaged."""
     try:
-        done = json.loads(part.done.read_text(encoding="utf-8"))
-        other = next((key for key, value in _describe(part, job).items() if done.get(key) != value), None)
-    except FileNotFoundError:
-        return False
-    except (ValueError, AttributeError):
-        other = "record"
-    if other is None and part.rows.is_file():
-        return True
-    if other is not None and not overwrite:
-        raise UserError(
-            f"{part.folder} holds rows of another {other}: give the settings it was read with, another out=…, or"
-            " overwrite=true"
-        )
-    part.done.unlink()
-    return False
+        mark = load_json(path)
+    except (OSError, ValueError):
+        return None
+    return mark if isinstance(mark, dict) else None
+
+
+def _check_marks(out: Path, given: set[Path], job: str, *, overwrite: bool) -> None:
+    """Raise `UserError` if the folder has rows of other settings, which would be one table with those of this job."""
+    for path in sorted(out.glob(f"source=*/{MARK}")):
+        mark = _read_mark(path)
+        if mark and mark.get("job") != job and not (overwrite and path.parent in given):
+            raise UserError(
+                f"{path.parent} holds rows of other settings: give the settings that it was read with or another out=…;"
+                " overwrite=true replaces the rows of the sources that are given"
+            )
+
+
+def _is_done(part: Part, job: str) -> bool:
+    """Whether the rows of a source, as it is now, are complete."""
+    mark = _read_mark(part.done)
+    return mark is not None and part.rows.is_file() and {**mark, **_describe(part, job)} == mark
 
 
 def _describe(part: Part, job: str) -> dict[str, str]:
@@ -177,62 +198,101 @@ def _describe(part: Part, job: str) -> dict[str, str]:
 def _read_on_ray(s: Settings, parts: Sequence[Part], job: str) -> tuple[int, list[str]]:
     """The number of frames that were read, and a line for each source that could not be."""
     ray = connect(s.ray.address)
-    cores = int(ray.cluster_resources().get("CPU", 1))
-    workers = min(s.ray.workers or max(cores // s.ray.cpus, 1), len(parts))
-    if workers * s.ray.cpus > cores:
-        raise UserError(
-            f"ray.workers={workers} of ray.cpus={s.ray.cpus} need more than the cluster's {cores} cores: give fewer"
-        )
-    live = sum(not is_resumable(part.source) for part in parts)
-    if live > workers:
-        raise UserError(f"{live} live streams need a worker each, and there are {workers}: give ray.workers={live}")
+    gpus = int(s.device.startswith("cuda"))
+    room = count_places(ray, s.ray.cpus, gpus)
+    workers = min(s.ray.workers or room, len(parts))
+    if workers > room:
+        raise UserError(f"ray.workers={workers}: the cluster has room for {room} of {s.ray.cpus} cores: give fewer")
     data = importlib.import_module("ray.data")
     data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for part in parts:
+        part.attempts.unlink(missing_ok=True)
     rows = data.from_items([{"number": number} for number in range(len(parts))], override_num_blocks=len(parts))
     read = rows.map(
         _Worker,
-        fn_constructor_args=(s, list(parts), job, os.getcwd()),
-        concurrency=workers,
+        fn_constructor_args=(s, list(parts), job, os.getcwd(), uuid.uuid4().hex),
+        # Only what a worker reads now: a second source in its queue would wait while others are idle.
+        compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         num_cpus=s.ray.cpus,
-        num_gpus=1 if s.device.startswith("cuda") else 0,
+        num_gpus=gpus,
     )
     frames, problems = 0, []
-    with progress_bar(len(parts), s.out.name, unit=" sources") as progress:
-        for row in read.iter_rows():
-            frames += row["frames"]
-            for note in filter(None, row["notes"].splitlines()):
-                progress.write(f"{row['source']}: {note}", file=sys.stderr)
-            if row["problem"]:
-                problems.append(f"{row['source']}: {row['problem']}")
-            progress.update(1)
+    try:
+        with progress_bar(len(parts), s.out.name, unit=" sources") as progress:
+            for row in read.iter_rows():
+                frames += row["frames"]
+                for note in filter(None, row["notes"].splitlines()):
+                    progress.write(f"{row['source']}: {note}", file=sys.stderr)
+                if row["problem"]:
+                    problems.append(f"{row['source']}: {row['problem']}")
+                progress.update(1)
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:500]
+        raise UserError(f"Ray ended the job ({reason}): the same command goes on") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on") from None
     return frames, problems
 
 
 class _Worker:
-    """Reads sources, one after the other, with networks that are loaded once; an actor of Ray."""
+    """Reads sources, one after the other, with networks that are loaded once; an actor of Ray.
 
-    def __init__(self, settings: Settings, parts: Sequence[Part], job: str, folder: str) -> None:
-        try:
-            os.chdir(folder)
-        except OSError:
-            raise UserError(
-                f"the node {socket.gethostname()} has no folder {folder}: call the command in a folder that all share"
-            ) from None
+    `command` tells this command from others: a mark with it is of a worker that died before Ray had its result.
+    """
+
+    def __init__(self, settings: Settings, parts: Sequence[Part], job: str, folder: str, command: str) -> None:
         self._settings, self._parts, self._job = settings, parts, job
+        self._folder, self._command = folder, command
         self._networks: dict[Path, Predictor] = {}
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         part = self._parts[int(row["number"])]
-        result = {"source": part.source, "frames": 0, "problem": ""}
+        frames, problem = 0, ""
         with contextlib.redirect_stderr(io.StringIO()) as notes:
             try:
-                part.folder.mkdir(parents=True, exist_ok=True)
-                # Complete rows without a record are of a worker that died between both: they are read again.
-                settings = replace(self._settings, source=part.source, out=part.rows, overwrite=True)
-                result["frames"] = predict(settings, self._networks, quiet=True).frames
-                record = {**_describe(part, self._job), "name": part.source, "frames": result["frames"]}
-                write_atomic(part.done, json.dumps(record, indent=1).encode(), OTHER_FOLDER)
+                self._enter_folder()
+                frames = self._read(part)
             except UserError as error:
-                result["problem"] = error.summary
-        return {**result, "notes": notes.getvalue()}
+                problem = error.summary
+            except Exception as error:  # of a library or a bug: it should not end the reading of other sources
+                problem = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+            if problem:
+                with contextlib.suppress(OSError):  # rows up to a damaged place are no rows of the source
+                    part.rows.unlink(missing_ok=True)
+        return {"source": part.source, "frames": frames, "problem": problem, "notes": notes.getvalue()}
+
+    def _enter_folder(self) -> None:
+        try:
+            os.chdir(self._folder)
+        except OSError:
+            raise UserError(
+                f"the node {socket.gethostname()} has no folder {self._folder}: call the command in a folder that all"
+                " nodes share"
+            ) from None
+
+    def _read(self, part: Part) -> int:
+        """The number of frames of a source, whose rows are complete when its mark is there."""
+        mark = _read_mark(part.done)
+        if mark and mark.get("command") == self._command:
+            return int(mark["frames"])
+        part.folder.mkdir(parents=True, exist_ok=True)
+        part.done.unlink(missing_ok=True)
+        self._count_attempt(part)
+        before = _describe(part, self._job)
+        settings = replace(self._settings, source=part.source, out=part.rows, overwrite=True)
+        frames = predict(settings, self._networks, quiet=True).frames
+        if _describe(part, self._job) != before:
+            raise UserError("the file has changed while it was read: is it complete?")
+        mark = {**before, "command": self._command, "name": part.source, "frames": frames}
+        write_atomic(part.done, json.dumps(mark, indent=1).encode(), OTHER_FOLDER)
+        part.attempts.unlink(missing_ok=True)
+        return frames
+
+    def _count_attempt(self, part: Part) -> None:
+        """Raise `UserError` for a source with which several workers have died."""
+        begun = part.attempts.stat().st_size if part.attempts.exists() else 0
+        if begun >= MAX_ATTEMPTS:
+            raise UserError(f"{begun} workers have died while they read it: read it by a command of its own")
+        write_atomic(part.attempts, b"." * (begun + 1), OTHER_FOLDER)

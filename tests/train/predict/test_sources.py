@@ -16,7 +16,7 @@ from bits import CLASSES, LEFT, save_run, settings, write_video
 from textgen.common.errors import UserError
 from train.predict.rows import read_rows
 from train.predict.run import predict
-from train.predict.sources import list_sources, predict_many
+from train.predict.sources import Part, _check_marks, _is_done, _Worker, list_sources, predict_many
 
 REGIONS = {"left": LEFT}
 FRAMES = 240
@@ -31,16 +31,17 @@ def test_lists_patterns_and_files_of_sources(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     for name in ("b.mp4", "a.mp4", "c.mkv", "[x].mp4"):
         Path(name).touch()
-    Path("list.txt").write_text("# cameras\na.mp4\n\n rtsp://host/1?[a]=* \n", encoding="utf-8")
+    Path("list.txt").write_text("# clips\na.mp4\n\n c.mkv \n", encoding="utf-8")
     assert list_sources(["a.mp4", "b.mp4"]) == ["a.mp4", "b.mp4"]
-    assert list_sources("?.mp4") is None, "a name"
+    assert list_sources("?.mp4") == ["a.mp4", "b.mp4"]
     assert list_sources("[ab].mp4") == ["a.mp4", "b.mp4"]
     assert list_sources("*.mp4") == ["[x].mp4", "a.mp4", "b.mp4"]
     assert list_sources("[x].mp4") is None, "the file of that name"
-    assert list_sources("list.txt") == ["a.mp4", "rtsp://host/1?[a]=*"]
+    assert list_sources("list.txt") == ["a.mp4", "c.mkv"]
     for single in ("a.mp4", "0", "shot_%05d.png", "rtsp://host/*"):
         assert list_sources(single) is None
-    for wrong, message in ((["a", "a"], "has a twice"), ([], "names no source"), ("*.avi", "names no source")):
+    live = (["a.mp4", "rtsp://host/1"], "rtsp://host/1 is live"), (["0", "1"], "0 is live")
+    for wrong, message in ((["a", "a"], "has a twice"), ([], "names no source"), ("*.avi", "names no source"), *live):
         with pytest.raises(UserError, match=message):
             list_sources(wrong)
     with pytest.raises(UserError, match=r"nowhere\.txt"):
@@ -56,6 +57,56 @@ def test_settings_that_many_sources_cannot_have(run: Path, tmp_path: Path) -> No
         with pytest.raises(UserError, match=message):
             predict_many(settings(**given), ["a", "b"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_reads_a_source_once_in_a_command_and_leaves_no_rows_of_a_bad_one(run: Path, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", [(n // 10 % 15, 0) for n in range(FRAMES)])
+    parts = [Part(str(clip), tmp_path / "out" / "a"), Part(str(tmp_path / "bad.mp4"), tmp_path / "out" / "b")]
+    given = settings(run, clip, REGIONS, tmp_path / "out")
+    arguments = (given, parts, "job", str(tmp_path))
+    worker = _Worker(*arguments, "first")
+    read = worker({"number": 0})
+    assert (read["frames"], read["problem"], read["notes"]) == (FRAMES, "", "")
+    written = parts[0].rows.stat().st_mtime_ns
+    assert _Worker(*arguments, "first")({"number": 0}) == read, "a worker that died before its result arrived"
+    assert parts[0].rows.stat().st_mtime_ns == written
+    assert _Worker(*arguments, "second")({"number": 0}) == read
+    assert parts[0].rows.stat().st_mtime_ns > written
+    assert sorted(path.name for path in parts[0].folder.iterdir()) == [".done.json", "values.parquet"]
+
+    parts[1].folder.mkdir()
+    parts[1].rows.write_bytes(b"of an earlier command")
+    Path(parts[1].source).write_bytes(b"no video")
+    bad = worker({"number": 1})
+    assert bad["frames"] == 0
+    assert "bad.mp4" in bad["problem"]
+    assert not parts[1].rows.exists()
+    assert not parts[1].done.exists()
+    parts[1].attempts.write_bytes(b"...")
+    assert worker({"number": 1})["problem"].startswith("3 workers have died while they read it")
+    nowhere = _Worker(given, parts, "job", str(tmp_path / "nowhere"), "first")({"number": 0})
+    assert "has no folder" in nowhere["problem"]
+
+
+def test_rows_count_as_read_for_the_same_source_and_settings_alone(run: Path, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", [(3, 0)] * 30)
+    part = Part(str(clip), tmp_path / "out" / "source=a")
+    assert not _is_done(part, "job")
+    assert (
+        _Worker(settings(run, clip, REGIONS, tmp_path), [part], "job", str(tmp_path), "c")({"number": 0})["frames"]
+        == 30
+    )
+    assert _is_done(part, "job")
+    assert not _is_done(part, "other")
+    _check_marks(tmp_path / "out", set(), "job", overwrite=False)
+    for given, overwrite in ((set(), True), ({part.folder}, False)):
+        with pytest.raises(UserError, match="holds rows of other settings"):
+            _check_marks(tmp_path / "out", given, "other", overwrite=overwrite)
+    _check_marks(tmp_path / "out", {part.folder}, "other", overwrite=True)
+    os.utime(clip, ns=(1, 1))
+    assert not _is_done(part, "job"), "another file has its place"
+    part.done.write_text("{")
+    assert not _is_done(part, "job")
 
 
 @pytest.mark.slow
@@ -99,11 +150,11 @@ def test_a_worker_that_dies_loses_and_doubles_no_row(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     other = subprocess.run([*command, "every=2"], capture_output=True, text=True, check=False)
     assert (other.returncode, other.stdout) == (2, "")
-    assert "holds rows of another job: " in other.stderr
+    assert "holds rows of other settings: " in other.stderr
 
 
 def kill_a_worker(killed: list[int]) -> None:
-    """Kill the first process of Ray that has a video open when some rows of it are on the disk."""
+    """Kill the first process of Ray that has a video open."""
     while not killed:
         for process in Path("/proc").glob("[0-9]*"):
             try:
