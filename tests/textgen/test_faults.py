@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Config, flat_game
 
+from textgen.common import atomic
 from textgen.common.atomic import write_atomic
 from textgen.common.digests import DIGESTS, check_digest, check_digests, write_digests
 from textgen.common.errors import UserError
@@ -75,7 +76,9 @@ def test_a_file_of_a_killed_process_goes_with_the_next_write(tmp_path: Path) -> 
     code += "with atomic_file(Path(sys.argv[1]), 'x'), atomic_path(Path(sys.argv[1]), 'x'): os.kill(os.getpid(), 9)"
     process = child(code, tmp_path / "out.txt")
     assert process.wait() == -signal.SIGKILL
-    (tmp_path / f"..out.{process.pid}.tmp.txt.rows.csv").touch()  # the lines of a table that is converted at the end
+    (
+        tmp_path / f"..out.{atomic._host()}.{process.pid}.tmp.txt.rows.csv"
+    ).touch()  # the lines of a table that is converted at the end
     assert len([*tmp_path.iterdir()]) == 3
     write_atomic(tmp_path / "out.txt", b"whole", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]

@@ -7,13 +7,16 @@ import errno
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import filelock
+import xxhash
 
 from textgen.common.errors import UserError
 
@@ -21,6 +24,7 @@ USER_ERRNOS = {  # errors of the environment: a full or read-only disk, an impos
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
 }
+SYNCED_ALONE = 64  # files of a folder; for more, one sync of all disks is faster than one of each file
 OTHER_OUT = "another place with out=…"  # the advice of commands with a setting `out`
 _writing: set[Path] = set()  # the temporary files and folders of this process
 _leftovers: dict[Path, list[Path]] = {}  # temporary files in the folders in which this process has written a file
@@ -50,7 +54,7 @@ def atomic_file(path: Path, advice: str) -> Iterator[Callable[[bytes], None]]:
     `UserError` as `os_errors_as_user_errors` does; `advice` completes its message.
     """
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_owner()}.tmp")
 
     def write(data: bytes) -> None:
         with os_errors_as_user_errors(path, advice):
@@ -72,7 +76,7 @@ def atomic_path(path: Path, advice: str) -> Iterator[Path]:
     suffix of `path`. Raises `UserError` as `os_errors_as_user_errors` does; `advice` completes its message.
     """
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_owner()}.tmp{path.suffix}")
     with _temporary_file(temporary, path, advice):
         yield temporary
         with os_errors_as_user_errors(path, advice):
@@ -115,7 +119,7 @@ def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", 
     `advice` completes its message.
     """
     path = Path(os.path.realpath(path))  # the target of a link is replaced, not the link
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_owner()}.tmp")
     with os_errors_as_user_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path, path.parent.iterdir())
@@ -125,6 +129,7 @@ def atomic_folder(path: Path, advice: str, existing: Literal["keep", "replace", 
             if path.exists() and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             yield temporary
+            sync_folder(temporary)
             _move_into_place(temporary, path, advice, existing)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -157,16 +162,37 @@ def file_lock(path: Path, reason: str, quiet: bool = False, *, remove: bool = Fa
         lock.release()
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the files and folders in `folder` are on the disk: a power cut after a renaming leaves no empty file.
+
+    Up to `SYNCED_ALONE` files are synced one by one, so that nothing waits for what other programs write.
+    """
+    paths = [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
+    if len(paths) > SYNCED_ALONE and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in paths:
+        if path.is_dir() and os.name == "nt":
+            continue  # folders cannot be opened there
+        number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
 def replace_folder(new: Path, path: Path) -> None:
     """Put the folder `new` in the place of the folder `path` beside it, and remove the old one.
 
-    On Linux in one step: a process that is killed leaves the old one or the new one. Elsewhere it may leave the old one
-    under the name of `new` with the suffix .old.
+    On Linux in one step: a process that is killed leaves the old one or the new one, and perhaps the old one under the
+    name of `new`. Elsewhere it may leave the old one under the name of `new` with the suffix .old; `restore_folder`
+    mends that.
     """
     if _exchange(new, path):
         shutil.rmtree(new, ignore_errors=True)
         return
     old = new.with_suffix(".old")
+    restore_folder(new, path)
     path.rename(old)
     try:
         new.rename(path)
@@ -174,6 +200,20 @@ def replace_folder(new: Path, path: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(new: Path, path: Path) -> None:
+    """Mend what a process left that was killed in `replace_folder(new, path)`, where that takes two steps.
+
+    If nothing is at `path`, the old folder goes back there; otherwise it is removed.
+    """
+    old = new.with_suffix(".old")
+    if not old.is_dir():
+        return
+    if path.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(path)
 
 
 def _exchange(one: Path, two: Path) -> bool:
@@ -203,10 +243,12 @@ def _move_into_place(temporary: Path, path: Path, advice: str, existing: Literal
 def _remove_abandoned(path: Path, beside: Iterable[Path]) -> None:
     """Remove the temporary files and folders of `path` that killed processes left `beside` it.
 
-    What such a process had moved away, to replace it, goes back where it was.
+    What such a process had moved away, to replace it, goes back where it was. Those of other machines stay, which may
+    share the folder: whether their processes run is not known here.
     """
-    of_file = re.escape(f".{path.name}.") + r"([1-9][0-9]{0,8})\.(tmp|old)"
-    of_path = re.escape(f".{path.stem}.") + r"([1-9][0-9]{0,8})\.(tmp)" + re.escape(path.suffix)
+    number = r"([1-9][0-9]{0,8})"
+    of_file = re.escape(f".{path.name}.{_host()}.") + number + r"\.(tmp|old)"
+    of_path = re.escape(f".{path.stem}.{_host()}.") + number + r"\.(tmp)" + re.escape(path.suffix)
     of_path = rf"{of_path}|\.{of_path}\.rows\.\w+"  # and the lines of a table that was to become it
     for found in beside:
         match = re.fullmatch(of_file, found.name) or re.fullmatch(of_path, found.name)
@@ -221,7 +263,25 @@ def _remove_abandoned(path: Path, beside: Iterable[Path]) -> None:
                 found.unlink()
 
 
+def _owner() -> str:
+    """The part of a temporary name that says which process writes it: `<host>.<pid>`."""
+    return f"{_host()}.{os.getpid()}"
+
+
+@cache
+def _host() -> str:
+    """A short form of this machine's name, for names of files: letters, digits and -, at most 20 characters.
+
+    Names that are longer, or have other characters, end in a digest of the whole, so that two machines differ.
+    """
+    name = socket.gethostname()
+    if re.fullmatch(r"[A-Za-z0-9-]{1,20}", name):
+        return name
+    return f"{re.sub('[^A-Za-z0-9]+', '-', name)[:11]}-{xxhash.xxh32_hexdigest(name.encode())}"
+
+
 def _is_dead(pid: int) -> bool:
+    """Whether no process of this machine has the number."""
     if pid == os.getpid():
         return True  # an earlier run in a container, where every run has the same pid
     try:

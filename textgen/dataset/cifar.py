@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
-from textgen.common.atomic import atomic_folder
+from textgen.common.atomic import atomic_folder, file_lock, os_errors_as_user_errors
 from textgen.common.errors import UserError
 from textgen.dataset.cifar_files import SIDE, Cifar, Kind, Part, read_cifar
 from textgen.dataset.store import (
@@ -63,8 +63,11 @@ def import_cifar(
     identity["hash"] = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     target = Path(out).expanduser() / kind / identity["hash"][:16]
     if rebuild or not os.path.lexists(target):
-        with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
-            _write_dataset(folder, identity, parts)
+        lock = file_lock(target.with_name(f".{target.name}.lock"), f"another process imports {target}")
+        with os_errors_as_user_errors(target, OTHER_DATA_FOLDER), lock:
+            if rebuild or not os.path.lexists(target):
+                with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
+                    _write_dataset(folder, identity, parts)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != cifar.classes:
         raise damaged_error(target, "its manifest belongs to another copy")

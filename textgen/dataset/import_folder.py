@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
-from textgen.common.atomic import atomic_folder
+from textgen.common.atomic import atomic_folder, file_lock, os_errors_as_user_errors
 from textgen.common.errors import UserError
 from textgen.common.pictures import CHUNK, Size, choose_chunk_size, inspect_picture, map_in_threads, read_pixels
 from textgen.dataset.imagefolder import PictureFile, find_source, find_splits, list_crops
@@ -86,8 +86,11 @@ def import_folder(
     identity = _identity(name, names, size, rows)
     target = Path(out).expanduser() / name / identity["hash"][:16]
     if rebuild or not os.path.lexists(target):
-        with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
-            _write_dataset(folder, identity, rows, size)
+        lock = file_lock(target.with_name(f".{target.name}.lock"), f"another process imports {target}")
+        with os_errors_as_user_errors(target, OTHER_DATA_FOLDER), lock:
+            if rebuild or not os.path.lexists(target):
+                with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
+                    _write_dataset(folder, identity, rows, size)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:
         raise damaged_error(target, "its manifest belongs to another folder")

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -178,14 +179,100 @@ def test_a_killed_process_leaves_no_folder_and_the_next_one_cleans_up(tmp_path: 
 
 
 def test_what_a_process_with_this_number_left_is_removed_and_others_are_kept(tmp_path: Path) -> None:
-    ours, running = (tmp_path / f".out.{pid}.tmp" for pid in (os.getpid(), 1))
-    others = [tmp_path / name for name in (".other.99.tmp", ".out.x.tmp", ".out.99999999999999999999.tmp", ".out.old")]
+    host = atomic._host()
+    ours, running = (tmp_path / f".out.{host}.{pid}.tmp" for pid in (os.getpid(), 1))
+    names = (f".other.{host}.99.tmp", f".out.{host}.x.tmp", f".out.{host}.99999999999999999999.tmp", ".out.old")
+    others = [tmp_path / name for name in names]
     for folder in (ours, running, *others):
         folder.mkdir()
     put(tmp_path / "out", "whole")
     assert not ours.exists()
     assert running.exists()
     assert all(folder.exists() for folder in others)
+
+
+@pytest.mark.parametrize("host", ["node-2", "node 1.cluster", "a" * 63, "ö"])
+def test_what_another_machine_is_writing_in_a_shared_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Its processes have numbers that no process has here."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    with monkeypatch.context() as there:
+        there.setattr(atomic.socket, "gethostname", lambda: host)
+        theirs = atomic._host.__wrapped__()
+    assert re.fullmatch("[A-Za-z0-9-]{1,20}", theirs)
+    assert theirs != atomic._host()
+    kept = [
+        tmp_path / name
+        for name in (
+            *(f".out.csv.{theirs}.{process.pid}.tmp", f".out.csv.{theirs}.{process.pid}.old"),
+            *(f".out.{theirs}.{process.pid}.tmp.csv", f".out.csv.{theirs}.{os.getpid()}.tmp"),
+        )
+    ]
+    for path in kept:
+        path.touch()
+    mine = tmp_path / f".out.csv.{atomic._host()}.{process.pid}.tmp"
+    mine.touch()
+    atomic.write_atomic(tmp_path / "out.csv", b"", ADVICE)
+    put(tmp_path / "out.csv.d", "whole")
+    assert all(path.exists() for path in kept)
+    assert not mine.exists()
+
+
+def test_long_names_of_machines_with_the_same_beginning_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set()
+    for name in ("training-job-of-someone-0", "training-job-of-someone-1", "a.b", "a-b"):
+        monkeypatch.setattr(atomic.socket, "gethostname", lambda name=name: name)
+        names.add(atomic._host.__wrapped__())
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few-files", "many-files"])
+def test_a_folder_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """Every file of a few is synced by itself; the disks are synced for many. Names at that moment are temporary."""
+    synced: set[tuple[int, int]] = set()
+    fsync, sync = os.fsync, os.sync
+
+    def note_file(number: int) -> None:
+        assert not (tmp_path / "out").exists()
+        status = os.fstat(number)
+        synced.add((status.st_dev, status.st_ino))
+        fsync(number)
+
+    def note_all() -> None:
+        assert not (tmp_path / "out").exists()
+        synced.update((path.stat().st_dev, path.stat().st_ino) for path in tmp_path.rglob("*"))
+        sync()
+
+    monkeypatch.setattr(os, "fsync", note_file)
+    monkeypatch.setattr(os, "sync", note_all if many else lambda: pytest.fail("other programs' files too"))
+    with atomic_folder(tmp_path / "out", ADVICE) as folder:
+        (folder / "inner").mkdir()
+        for number in range(atomic.SYNCED_ALONE + 1 if many else 3):
+            (folder / "inner" / str(number)).touch()
+    expected = [tmp_path / "out", *(tmp_path / "out").rglob("*")]
+    assert {(path.stat().st_dev, path.stat().st_ino) for path in expected} <= synced
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["before-the-new-one", "after-it"])
+def test_a_kill_between_two_renamings_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool) -> None:
+    """As on systems that cannot exchange folders in one step."""
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    path, new, old = (tmp_path / name for name in ("out", ".out.part", ".out.old"))
+    put(old, "old")
+    if moved:
+        put(path, "new")
+    atomic.restore_folder(new, path)
+    assert held(path) == ("new" if moved else "old")
+    assert not old.exists()
+    put(old, "older")  # a kill after the new one was in place, and then the next replacement
+    put(new, "newest")
+    atomic.replace_folder(new, path)
+    assert held(path) == "newest"
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
 def test_two_threads_with_one_place_do_not_mix(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import shutil
 import struct
 import sys
 import tarfile
+import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from cifar_copies import (
 )
 
 from textgen.common.errors import UserError
+from textgen.dataset import cifar as importer
 from textgen.dataset import cifar_files, cifar_parquet
 from textgen.dataset.cifar import import_cifar
 from textgen.dataset.cifar_files import CLASSES, Kind, read_cifar
@@ -557,3 +560,20 @@ def test_reading_leaves_no_file_behind(copy: Copy, tmp_path: Path) -> None:
     cifar = read_cifar(path, copy.kind)
     np.testing.assert_array_equal(cifar.train.images, copy.train.images)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_processes_at_once_import_once(copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads here: the lock is held by an open file."""
+    write, written = importer._write_dataset, []
+    path = copy.write(write_python, tmp_path / "mine")
+
+    def slowly(*arguments: Any) -> None:
+        written.append(1)
+        time.sleep(0.3)
+        write(*arguments)
+
+    monkeypatch.setattr(importer, "_write_dataset", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        one, two = (each.result() for each in [threads.submit(made, path, copy.kind, validation=50) for _ in range(2)])
+    assert len(written) == 1
+    assert one.path == two.path

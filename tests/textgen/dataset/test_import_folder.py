@@ -5,8 +5,10 @@ import os
 import re
 import shutil
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,7 @@ def refusal(path: Path, **options: Any) -> str:
         made(path, **options)
     assert "\n" not in str(caught.value)
     assert list(path.parent.rglob("*.tmp")) == []
-    assert not list((path.parent / "sets").glob("*/*"))
+    assert not [each for each in (path.parent / "sets").glob("*/*") if each.suffix != ".lock"]
     return caught.value.summary
 
 
@@ -536,3 +538,19 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="0 pictures"):
         importer.load_test_folder(tmp_path / "none", ["a"], SIZE)
+
+
+def test_two_processes_at_once_import_once(crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads here: the lock is held by an open file."""
+    write, written = importer._write_dataset, []
+
+    def slowly(*arguments: Any) -> None:
+        written.append(1)
+        time.sleep(0.3)
+        write(*arguments)
+
+    monkeypatch.setattr(importer, "_write_dataset", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        one, two = (each.result() for each in [threads.submit(made, crops) for _ in range(2)])
+    assert len(written) == 1
+    assert one.path == two.path
