@@ -7,9 +7,11 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -40,9 +42,10 @@ def _main(config: DictConfig) -> float | None:
     c["recipe"] = without_overridden(c["recipe"], recipe)  # a setting of the command has priority over overrides
     settings = Settings.from_config(c)
     results = []
+    begun = partial(hydra_sweep.note_run, runs=settings.seeds)
     for number in range(settings.seeds):
         once: dict[str, Any] = {"seed": settings.seed + number, "rebuild": settings.rebuild and number == 0}
-        results.append(run_validated({**c, **once}, replace(settings, **once), hydra_sweep.note_folder)[1])
+        results.append(run_validated({**c, **once}, replace(settings, **once), begun)[1])
     accuracies = [result["accuracy"] for result in results]
     if len(accuracies) > 1:
         spread = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}"
@@ -62,10 +65,10 @@ def _check_direction() -> None:
 
 def _limit_threads(config: dict[str, Any]) -> None:
     """A job of a multirun has its share of the cores, unless the command says how many threads it takes."""
-    share = hydra_sweep.threads_of_job()
-    for setting in ("threads", "workers"):
-        if config[setting] is None:
-            config[setting] = share
+    if share := hydra_sweep.threads_of_job():
+        torch.set_num_threads(share)  # what threads=null stands for, less one that renders
+        if config["workers"] is None:
+            config["workers"] = share
 
 
 def _check_data(config: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ def new_store(folder: Path, *parts: gpu.Part, **head: Any) -> gpu.Store:
     return store
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_does_not_lose_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     parts = [
         gpu.Part("unknown", "speed", {**EAGER.given, "network": "game=nothing"}, 60),
@@ -54,6 +55,7 @@ def test_a_part_that_fails_does_not_lose_the_others(tmp_path: Path, capfd: pytes
     assert "everything is measured again" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_time_is_kept_and_what_it_cuts_off_stays_open(tmp_path: Path) -> None:
     hanging = gpu.Part("hanging", "training", ENDLESS, limit=0.5, least=0)
     cut_off = gpu.Part("cut off", "training", ENDLESS, limit=60, least=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import joblib
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -21,7 +21,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from textgen.common.errors import UserError
-from textgen.common.job_records import HEARTBEAT, JobRecord, process_start, write_record
+from textgen.common.job_records import HEARTBEAT, JobRecord, read_records, write_record
 
 _running: JobRecord | None = None  # the job of this process
 _stop_heartbeat = threading.Event()
@@ -44,10 +44,11 @@ def threads_of_job() -> int | None:
     return max(int(of_job), 1) if of_job else None
 
 
-def note_folder(folder: Path, epochs: int | None = None) -> None:
-    """Note in the record of this process's job, if it is one of a multirun, in which folder it works now."""
+def note_run(folder: Path, epochs: int | None, *, runs: int) -> None:
+    """Note in the record of this process's job, if it is one of a multirun, that a run begins, one of `runs`."""
     if _running is not None:
-        _running.folder, _running.epochs = str(folder.resolve()), epochs
+        _running.folders.append(str(folder.resolve()))
+        _running.epochs, _running.runs = epochs, runs
         write_record(_running)
 
 
@@ -55,9 +56,18 @@ class JobRecords(Callback):
     """Hydra's callback that writes the records: jobs wait, run, and are done or have failed."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Write a record for every job of the multirun; a sweeper that chooses its jobs as it goes names none."""
+        """Write a record for every job of the multirun; a sweeper that chooses its jobs as it goes names none.
+
+        What multiruns that have ended left waiting, lost or failed is removed.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        for record in list(read_records(folder)):
+            if record.state in ("stopped", "failed"):
+                record.path.unlink(missing_ok=True)
         for overrides in _planned_jobs(config):
-            write_record(JobRecord.of(Path(config.hydra.sweep.dir), overrides))
+            record = JobRecord.of(folder, overrides)
+            record.take_process()
+            write_record(record)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **_: Any) -> None:
         global _running  # noqa: PLW0603, a process has one job
@@ -65,8 +75,7 @@ class JobRecords(Callback):
             return
         record = JobRecord.of(Path(config.hydra.sweep.dir), list(config.hydra.overrides.task))
         record.state, record.started = "running", time.time()
-        record.host, record.pid = socket.gethostname(), os.getpid()
-        record.process_start = process_start(record.pid) or 0
+        record.take_process()
         write_record(record)
         _running = record
         _stop_heartbeat.clear()
@@ -99,6 +108,7 @@ def _planned_jobs(config: DictConfig) -> Iterator[list[str]]:
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
         return
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    parsed = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
+    loader = GlobalHydra.instance().config_loader()  # for glob(*)
+    parsed = OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task])
     for batch in BasicSweeper.split_arguments(parsed, None):
         yield from batch

@@ -19,16 +19,17 @@ FOLDER = ".jobs"
 HEARTBEAT = 10.0  # seconds between two signs of life of a job
 SILENT = 60.0  # seconds without one after which a job of another machine is taken for lost
 MAX_BYTES = 1 << 20  # of a record
-State = Literal["waiting", "running", "lost", "done", "failed"]
-STATES: tuple[State, ...] = ("waiting", "running", "lost", "done", "failed")
+State = Literal["waiting", "running", "stopped", "done", "failed"]
+STATES: tuple[State, ...] = ("waiting", "running", "stopped", "done", "failed")
 
 
 @dataclass
 class JobRecord:
-    """What is known of one job. Times are seconds since 1970, `folder` is where it works, `error` why it failed.
+    """What is known of one job. Times are seconds since 1970, `error` says why it failed.
 
-    `process_start` is that of its process. `epochs` is the number of epochs of a training. A record that says "running"
-    is "lost" if its process is gone.
+    `folders` are those of the runs that it has begun, of `runs` in all, each of `epochs` epochs. `host`, `pid` and
+    `process_start` are of its process, and of that of the multirun while it waits. A record that says "waiting" or
+    "running" is "stopped" if that process is gone.
     """
 
     overrides: list[str]
@@ -38,10 +39,16 @@ class JobRecord:
     process_start: int = 0
     started: float | None = None
     ended: float | None = None
-    folder: str | None = None
+    folders: list[str] = field(default_factory=list)
+    runs: int = 1
     epochs: int | None = None
     error: str = ""
     path: Path = field(default=Path(), compare=False)
+
+    def take_process(self) -> None:
+        """Enter this process."""
+        self.host, self.pid = socket.gethostname(), os.getpid()
+        self.process_start = process_start(self.pid) or 0
 
     @classmethod
     def of(cls, sweep: Path, overrides: Sequence[str]) -> JobRecord:
@@ -77,12 +84,13 @@ def read_records(sweep: Path) -> Iterator[JobRecord]:
                 continue
             content = json.loads(path.read_text(encoding="utf-8"))
             record = JobRecord(**{key: content[key] for key in known & content.keys()}, path=path)
-            valid = record.state in STATES and all(isinstance(text, str) for text in record.overrides)
+            texts = [*record.overrides, *record.folders]
+            valid = record.state in STATES and all(isinstance(text, str) for text in texts)
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             continue
         if valid:
-            if record.state == "running" and _is_lost(record):
-                record.state = "lost"
+            if record.state in ("waiting", "running") and _is_gone(record):
+                record.state = "stopped"
             yield record
 
 
@@ -100,8 +108,8 @@ def process_start(pid: int) -> int | None:
     return int(about.rpartition(")")[2].split()[19])  # field 22; the name before ")" may hold blanks
 
 
-def _is_lost(record: JobRecord) -> bool:
-    """Whether a job's process is gone, if it ran on this machine, or its heartbeat is."""
-    if time.time() - record.path.stat().st_mtime > SILENT:
+def _is_gone(record: JobRecord) -> bool:
+    """Whether a process of this machine has ended, or a job that ran on another one gives no sign of life."""
+    if record.state == "running" and time.time() - record.path.stat().st_mtime > SILENT:
         return True
     return record.host == socket.gethostname() and process_start(record.pid) != record.process_start

@@ -34,7 +34,9 @@ class Prepared:
 
 
 @contextmanager
-def prepared(config: Mapping[str, Any], settings: Settings, group: Group) -> Iterator[Prepared]:
+def prepared(
+    config: Mapping[str, Any], settings: Settings, group: Group, train_images: int | None = None
+) -> Iterator[Prepared]:
     """Check the settings, build or open the data, and use the threads of the settings within the context.
 
     Raises `UserError` for wrong settings before anything is rendered; a folder of crops is imported before some of the
@@ -58,7 +60,8 @@ def prepared(config: Mapping[str, Any], settings: Settings, group: Group) -> Ite
         rebuild=settings.rebuild,
     )
     if task.kind == "live":
-        task = _with_live_epoch(config, settings, task)
+        # A teacher that is trained first has its student's epochs: other processes are told how long they are.
+        task = replace(task, train_images=train_images) if train_images else _with_live_epoch(config, settings, task)
     recipe = fit(config, settings, task)
     check_run(settings, recipe, task)
     machine.keep_freed_memory()

@@ -76,12 +76,13 @@ def run_validated(
             raise KeyboardInterrupt(f"{str(stopped) or 'stopped'}; {again} goes on from there") from None
 
 
-def train_share(config: Mapping[str, Any], identity: str, teacher: str | None, group: Group) -> None:
+def train_share(config: Mapping[str, Any], identity: str, teacher: str | None, train_images: int, group: Group) -> None:
     """Train a network as another process of `group` does, which has checked the settings and built the data.
 
-    Nothing is written. `identity` is that of the run, and `teacher` the file of its teacher.
+    No file of the run is written. `identity` is that of the run, `teacher` the file of its teacher, `train_images` the
+    images of an epoch.
     """
-    with prepared(config, replace(Settings.from_config(config), rebuild=False), group) as ready:
+    with prepared(config, replace(Settings.from_config(config), rebuild=False), group, train_images) as ready:
         _Run(ready, Path(teacher) if teacher else None, identity).train_share()
 
 
@@ -222,6 +223,7 @@ class _Run:
             "config": _plain(self.config),
             "identity": self.identity,
             "teacher": path and str(path.resolve()),
+            "train_images": self.task.train_images,
             "modules": permitted(),
         }
         with parallel.announced(group, yaml.safe_dump(job)):

@@ -62,7 +62,7 @@ def _serve(group: Group) -> int:
 def _train(job: Mapping[str, Any], group: Group) -> None:
     for name in job["modules"]:
         permit(name)  # as the command of the first process did
-    train_share(job["config"], job["identity"], job["teacher"], group)
+    train_share(job["config"], job["identity"], job["teacher"], job["train_images"], group)
 
 
 def _fail(group: Group, error: BaseException) -> int:

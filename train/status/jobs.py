@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ class Job:
     """A job of a sweep, or a run on its own.
 
     `state` is waiting, running, stopped, done or failed. `epoch` of `epochs` is finished; `validation` is the best
-    validation accuracy so far, 0 to 1; `seconds` is how long it has trained. None: not known, or none yet.
+    validation accuracy so far, 0 to 1; `seconds` is how long it has trained, `left` the share of its work, 0 to 1, that
+    is to be done. None: not known, or none yet.
     """
 
     name: str
@@ -34,56 +34,69 @@ class Job:
     validation: float | None = None
     seconds: float | None = None
     error: str = ""
-
-    @property
-    def remaining_share(self) -> float | None:
-        """The share of the epochs that is left, 0 to 1."""
-        return None if self.epoch is None or not self.epochs else max(1 - self.epoch / self.epochs, 0.0)
+    left: float = 1.0
 
 
 def collect_jobs(folder: Path) -> list[Job]:
-    """The jobs of the sweeps into `folder` in the order of their names, and runs in it that no record names."""
-    records = list(read_records(folder))
-    names = name_jobs([record.overrides for record in records])
-    jobs = [_of_record(record, name, folder) for record, name in zip(records, names, strict=True)]
-    known = {job.folder for job in jobs}
+    """The jobs of the sweeps into `folder` in the order of their names, and runs in it that no record names.
+
+    Of several records that name a run, as of a sweep that was started again with other threads, the newest counts.
+    """
+    records = sorted(read_records(folder), key=lambda record: record.started or 0.0, reverse=True)
+    places = [[_find(path, folder) for path in record.folders] for record in records]
+    newest: dict[Path, int] = {}
+    for number, found in enumerate(places):
+        for place in filter(None, found):
+            newest.setdefault(place, number)
+    kept = [n for n, found in enumerate(places) if not found or any(place and newest[place] == n for place in found)]
+    names = name_jobs([records[n].overrides for n in kept])
+    jobs = [_of_record(records[n], name, places[n]) for n, name in zip(kept, names, strict=True)]
     runs = sorted(path.parent.resolve() for path in folder.glob("*/config.yaml"))
-    return sorted(jobs, key=lambda job: job.name) + [_of_run(run) for run in runs if run not in known]
+    return sorted(jobs, key=lambda job: job.name) + [_of_run(run) for run in runs if run not in newest]
+
+
+def _find(path: str, sweep: Path) -> Path | None:
+    """The folder of a run, which may have been moved with all results, or be mounted elsewhere."""
+    moved = sweep.resolve() / Path(path).name
+    return next((place for place in (Path(path), moved) if place.is_dir()), None)
 
 
 def estimate_seconds_left(jobs: Sequence[Job]) -> float | None:
     """How long the waiting and running jobs will take, from the mean time of those that are done; None without one.
 
-    As many jobs are taken to run at once as do now.
+    As many jobs are taken to run at once as do now. Stopped jobs are not waited for.
     """
     times = [job.seconds for job in jobs if job.state == "done" and job.seconds is not None]
     running = [job for job in jobs if job.state == "running"]
     if not times or not running:
         return None
-    shares = [1.0 if (share := job.remaining_share) is None else share for job in running]
-    waiting = sum(job.state in ("waiting", "stopped") for job in jobs)
-    return mean(times) * (waiting + sum(shares)) / len(running)
+    return mean(times) * sum(job.left for job in jobs if job.state in ("waiting", "running")) / len(running)
 
 
-def _of_record(record: JobRecord, name: str, sweep: Path) -> Job:
-    state = "stopped" if record.state == "lost" else record.state
-    folder = None
-    if record.folder is not None:
-        # The results may have been moved since, or be mounted elsewhere.
-        folder = next(
-            (path for path in (Path(record.folder), sweep.resolve() / Path(record.folder).name) if path.is_dir()), None
-        )
-    game = next(
-        (setting.partition("=")[2] for setting in record.overrides if setting.startswith(("game=", "task="))), ""
-    )
-    if folder is None:
+def _of_record(record: JobRecord, name: str, places: Sequence[Path | None]) -> Job:
+    """The job of a record whose runs are in the folders `places`: the figures of its last run, and the time of all."""
+    values = dict(setting.split("=", 1) for setting in record.overrides if "=" in setting)
+    game = values.get("game") or values.get("task") or ""
+    found = [place for place in places if place is not None]
+    if not found:
         seconds = record.ended - record.started if record.ended and record.started else None
-        return Job(name, state, game, seconds=seconds, error=record.error)
-    found = _progress(folder)
-    if state == "running" and record.started is not None and found["seconds"] is None:
-        found["seconds"] = time.time() - record.started
-    epochs = found.pop("epochs") or record.epochs
-    return Job(name, state, found.pop("game") or game, folder, epochs=epochs, error=record.error, **found)
+        return Job(name, record.state, game, seconds=seconds, error=record.error)
+    finished = sum((place / "result.json").is_file() for place in found)
+    state = "done" if finished == record.runs else record.state
+    last = _progress(found[-1])
+    times = [_progress(place)["seconds"] or 0.0 for place in found]
+    epochs = last.pop("epochs") or record.epochs
+    left = record.runs - finished - (0 if finished == len(found) or not epochs else (last["epoch"] or 0) / epochs)
+    return Job(
+        name,
+        state,
+        last.pop("game") or game,
+        found[-1],
+        epochs=epochs,
+        error=record.error if state == "failed" else "",
+        left=max(left / record.runs, 0.0),
+        **{**last, "seconds": sum(times) or None},
+    )
 
 
 def _of_run(folder: Path) -> Job:

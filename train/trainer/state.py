@@ -207,6 +207,7 @@ class TrainingState:
 
     def save(self) -> None:
         """Write the complete state to the folder. It is the same in all processes, and the first one writes it."""
+        self._saved_at = self.clock()
         if not self.group.first:
             return
         self.progress.seconds = self.seconds()

@@ -744,7 +744,7 @@ def test_a_batch_that_fold_does_not_divide_becomes_whole_stacks() -> None:
         (["device=gpu9"], "device=gpu9"),
         (["model.arch=C32 Q F"], "'Q'"),
         (["recipe.optimizer=adamant"], "recipe.optimizer"),
-        (["path=crops"], "path=crops is for data=folder and CIFAR"),
+        (["path=crops"], "path=crops is for data=folder, data=shards and CIFAR"),
         (["data=folder"], "data=folder needs path"),
         (["data=rendered"], "data"),
         (["real=nowhere"], "real=nowhere is no folder"),

@@ -238,6 +238,7 @@ def test_runs_of_a_module_are_evaluated_exported_and_read_with_if_named(cifar: P
     assert json.loads(cost.out)["networks"][0]["layers"][0]["channels"] == [3, 4]
 
 
+@pytest.mark.slow
 def test_a_changed_module_is_another_network(cifar: Path, program: Run) -> None:
     given = ["task=cifar10", f"path={cifar}", "task.validation=100", "network=ownnets:Net", "epochs=1", "threads=1"]
     assert "done before" not in program("train", *given).out

@@ -126,6 +126,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, names: list[str]) -
                 assert of_two[key] == pytest.approx(line[key], abs=1e-5), f"{name}, {key}"
 
 
+@pytest.mark.slow
 def test_two_processes_are_stopped_and_one_goes_on(tmp_path: Path) -> None:
     whole = run(composed(*SMALL, "epochs=6", f"out={tmp_path / 'whole'}"))
     told = stop_while_training("epochs=6", f"out={tmp_path / 'stopped'}")
