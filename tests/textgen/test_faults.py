@@ -76,9 +76,8 @@ def test_a_file_of_a_killed_process_goes_with_the_next_write(tmp_path: Path) -> 
     code += "with atomic_file(Path(sys.argv[1]), 'x'), atomic_path(Path(sys.argv[1]), 'x'): os.kill(os.getpid(), 9)"
     process = child(code, tmp_path / "out.txt")
     assert process.wait() == -signal.SIGKILL
-    (
-        tmp_path / f"..out.{atomic._host()}.{process.pid}.tmp.txt.rows.csv"
-    ).touch()  # the lines of a table that is converted at the end
+    # The lines of a table that is converted at the end:
+    (tmp_path / f"..out.{atomic._host()}.{process.pid}.tmp.txt.rows.csv").touch()
     assert len([*tmp_path.iterdir()]) == 3
     write_atomic(tmp_path / "out.txt", b"whole", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
@@ -211,14 +210,25 @@ def test_decoded_frames_that_are_damaged_are_decoded_again(tmp_path: Path) -> No
         state.digests["train"] = files.sync()
         decode._save_state(tmp_path, state)
     assert decode._load_state(tmp_path) == state
-    assert decode._is_stored(tmp_path, state, (4, 5))
+    assert decode._digest_stored(tmp_path, state, (4, 5)) is not None
+    pixels, numbers = ((tmp_path / f"train.{kind}").read_bytes() for kind in ("pixels", "numbers"))
     for name in ("train.pixels", "train.numbers"):
         data = (tmp_path / name).read_bytes()
         for broken in (flipped(data, 17), data[:-1], b""):
             (tmp_path / name).write_bytes(broken)
-            assert not decode._is_stored(tmp_path, state, (4, 5))
+            assert decode._digest_stored(tmp_path, state, (4, 5)) is None
         (tmp_path / name).write_bytes(data + b"more, of a killed process")
-        assert decode._is_stored(tmp_path, state, (4, 5))
+        digests = decode._digest_stored(tmp_path, state, (4, 5))
+        assert digests is not None
+        with decode._SplitFiles(tmp_path, "train", 3, (4, 5), digests["train"]) as resumed:
+            assert resumed.sync() == state.digests["train"]  # and what was behind is dropped
+            assert (tmp_path / name).read_bytes() == data
+            resumed.add(3, np.zeros((4, 5, 3), np.uint8))
+            more = decode._State(total=9, next=4, stored={**state.stored, "train": 4})
+            more.digests["train"] = resumed.sync()
+        assert decode._digest_stored(tmp_path, more, (4, 5)) is not None
+        (tmp_path / "train.pixels").write_bytes(pixels)
+        (tmp_path / "train.numbers").write_bytes(numbers)
     data = (tmp_path / decode.STATE).read_bytes()
     for at in range(len(data)):
         for broken in (flipped(data, at), data[:at]):

@@ -6,6 +6,7 @@ A file that no digests.json names is taken as it is: of an older version, or mov
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def write_digests(folder: Path, files: Iterable[str], contents: Mapping[str, byt
 
     `advice` is that of `textgen.common.atomic.write_atomic`.
     """
-    digests = {name: _digest_file(folder / name) for name in files}
+    digests = {name: digest_file(folder / name).hexdigest() for name in files}
     digests |= {name: xxhash.xxh3_128_hexdigest(data) for name, data in contents.items()}
     write_atomic(folder / DIGESTS, json.dumps(digests, indent=1).encode(), advice)
 
@@ -40,7 +41,7 @@ def check_digest(path: Path, advice: str) -> None:
     `advice` ends the message.
     """
     expected = _read(path.parent, advice).get(path.name)
-    if expected is not None and path.exists() and _digest_file(path) != expected:
+    if expected is not None and path.exists() and digest_file(path).hexdigest() != expected:
         raise UserError(f"{path} is damaged: it does not have the bytes that were written; {advice}")
 
 
@@ -65,9 +66,12 @@ def _read(folder: Path, advice: str) -> dict[str, str]:
     return {str(name): str(digest) for name, digest in found.items()}
 
 
-def _digest_file(path: Path) -> str:
+def digest_file(path: Path, size: int | None = None) -> xxhash.xxh3_128:
+    """The xxh3 of a file, or of its first `size` bytes, read in parts; more bytes can be added to it."""
     digest = xxhash.xxh3_128()
+    left = sys.maxsize if size is None else size
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(min(BLOCK, left)):
             digest.update(block)
-    return digest.hexdigest()
+            left -= len(block)
+    return digest

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
 from textgen.common.bounded_text import MAX_JSON_BYTES, parse_json
+from textgen.common.digests import digest_file
 from textgen.common.errors import UserError
 
 FORMAT = 2
@@ -132,7 +133,7 @@ def _open_and_check(path: Path, verify: bool) -> Dataset:
                 raise damaged_error(path, f"{file.name} has {file.stat().st_size:,} bytes of {expected:,}")
         images, labels, texts = file_names(name)
         for file_name in (labels, texts):
-            if digest_file(path / file_name) != entry["xxh3"][file_name]:
+            if digest_file(path / file_name).hexdigest() != entry["xxh3"][file_name]:
                 raise damaged_error(path, f"{file_name} does not have the bytes that were written")
         splits[name] = StoredSplit(
             _load_array(path, images, entry["images"]),
@@ -188,15 +189,6 @@ def _load_array(path: Path, name: str, count: int) -> NDArray[Any]:
     if not shape_fits or len(array) != count or array.dtype != (np.uint8 if images else np.int64):
         raise damaged_error(path, f"{name} does not hold the array that was written")
     return array
-
-
-def digest_file(path: Path) -> str:
-    """The xxh3 of a file, read in parts."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from textgen.common.bounded_text import read_lines
@@ -43,8 +43,8 @@ def format_rows(rows: Iterable[IndexRow]) -> str:
 
 def _is_inside(file: str) -> bool:
     """Whether a path within the folder of an index stays there."""
-    path = PurePosixPath(file.replace("\\", "/"))
-    return not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[:1]
+    path = PureWindowsPath(file)  # which knows drives and both separators, on every system
+    return not path.drive and not path.root and ".." not in path.parts
 
 
 def read_index(folder: Path) -> tuple[IndexRow, ...]:

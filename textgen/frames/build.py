@@ -17,6 +17,7 @@ from PIL import Image
 
 from textgen.common.array_types import U8
 from textgen.common.atomic import atomic_folder, file_lock, os_errors_as_user_errors
+from textgen.common.digests import digest_file
 from textgen.common.errors import UserError
 from textgen.common.pyav import import_pyav
 from textgen.dataset.store import (
@@ -25,7 +26,6 @@ from textgen.dataset.store import (
     Dataset,
     SplitWriter,
     damaged_error,
-    digest_file,
     open_dataset,
 )
 from textgen.footage.frames import URL
@@ -216,7 +216,7 @@ def _mean_frame(decoded: DecodedFrames) -> U8:
 
 def _identify(task: FrameTask, source: Path, labels: Path, read: LabelTable) -> tuple[dict[str, Any], str]:
     """The part of the manifest that decides the arrays, with its hash, and the hash of what decides the pixels."""
-    video, table = _digest_source(source), digest_file(labels)
+    video, table = _digest_source(source), digest_file(labels).hexdigest()
     versions = {library: version(library) for library in LIBRARIES}
     settings = {key: value for key, value in asdict(task).items() if key != "network"}
     of_pixels = {key: settings[key] for key in ("split", "size", "region", "range", "step")}
@@ -242,6 +242,6 @@ def _hash(decides: Any) -> str:
 def _digest_source(path: Path) -> str:
     """Of a file its digest, of a folder or a pattern that of its files with their names."""
     if path.is_file():
-        return digest_file(path)
+        return digest_file(path).hexdigest()
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else find_pattern(path)
-    return _hash([[file.name, digest_file(file)] for file in files])
+    return _hash([[file.name, digest_file(file).hexdigest()] for file in files])

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from textgen.common.array_types import U8
 from textgen.common.atomic import write_atomic
 from textgen.common.bounded_text import load_json
+from textgen.common.digests import digest_file
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
 from textgen.dataset.store import OTHER_DATA_FOLDER
@@ -33,6 +34,7 @@ from textgen.frames.settings import FRAME_SPLITS, FrameTask
 
 SAVE_EVERY = 5.0  # seconds between two states on the disk
 STATE = "state.json"
+_Digests = dict[str, list[xxhash.xxh3_128]]  # by split, of its files of pixels and of numbers
 
 
 @dataclass
@@ -86,8 +88,9 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = _load_state(folder)
-    if not _is_stored(folder, state, _size(task)):
-        state = _State()
+    digests = _digest_stored(folder, state, _size(task))
+    if digests is None:
+        state, digests = _State(), {}
     while True:
         start = state.time if state.next else None
         with open_frames(source, start=start) as reader:
@@ -95,7 +98,7 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
             if state.total is None and not state.next:
                 state.total = task.range[1] if task.range else declared
             try:
-                _decode(task, reader, folder, state)
+                _decode(task, reader, folder, state, digests)
             except UserError as error:  # such as a frame of another size
                 raise UserError(f"{error.summary}; of a task, task.range=[first,end] is a part") from None
             rate, problem = reader.frame_rate, reader.problem
@@ -105,12 +108,15 @@ def decode_frames(task: FrameTask, source: Path, folder: Path) -> DecodedFrames:
             raise UserError(f"task.range ends at frame {task.range[1]:,}, and {source} has {state.next:,}: change it")
         if state.total is not None:
             print(f"{source} declares {state.total:,} frames and has {state.next:,}: decoding again", file=sys.stderr)
-        state = _State(total=state.next)
+        state, digests = _State(total=state.next), {}
         _save_state(folder, state)
 
 
-def _decode(task: FrameTask, reader: FrameReader, folder: Path, state: _State) -> None:
-    """Decode from `state.next` on, which is changed as frames are stored; without a total, only count."""
+def _decode(task: FrameTask, reader: FrameReader, folder: Path, state: _State, digests: _Digests) -> None:
+    """Decode from `state.next` on, which is changed as frames are stored; without a total, only count.
+
+    `digests` are those of the frames that `state` counts as stored, which go on with the frames that are added.
+    """
     chunks = list_chunks(task, state.total) if state.total is not None else []
     last = _last_needed(task, state.total) if task.range else None
     prepare, resumed_at, saved_at = Preparation(_size(task), region=task.region), state.next, time.perf_counter()
@@ -118,7 +124,8 @@ def _decode(task: FrameTask, reader: FrameReader, folder: Path, state: _State) -
     with ExitStack() as stack:
         size = _size(task)
         files = {
-            split: stack.enter_context(_SplitFiles(folder, split, state.stored[split], size)) for split in FRAME_SPLITS
+            split: stack.enter_context(_SplitFiles(folder, split, state.stored[split], size, digests.get(split)))
+            for split in FRAME_SPLITS
         }
         bar = stack.enter_context(progress_bar(last or state.total, name, done=state.next, unit=" frames"))
 
@@ -171,17 +178,23 @@ def _numbers_file(folder: Path, split: str) -> Path:
 
 
 class _SplitFiles:
-    """The raw files of one split: pixels and frame numbers, of which the first `stored` frames are kept."""
+    """The raw files of one split: pixels and frame numbers, of which the first `stored` frames are kept.
 
-    def __init__(self, folder: Path, split: str, stored: int, size: tuple[int, int]) -> None:
+    `digests` are those of these frames, in both files; without them, no frames are stored.
+    """
+
+    def __init__(
+        self, folder: Path, split: str, stored: int, size: tuple[int, int], digests: list[xxhash.xxh3_128] | None = None
+    ) -> None:
         self._paths = _pixels_file(folder, split), _numbers_file(folder, split)
         self._sizes = [stored * each for each in _frame_bytes(size)]
+        assert digests or not stored
+        self._digests = digests or [xxhash.xxh3_128() for _ in self._paths]
 
     def __enter__(self) -> _SplitFiles:
         self._files: tuple[IO[bytes] | None, ...] = (None, None)
         for path in self._paths:
             path.touch()
-        self._digests = [_digest(*each) for each in zip(self._paths, self._sizes, strict=True)]
         self._pixels, self._numbers = (path.open("r+b") for path in self._paths)
         for file, size in zip((self._pixels, self._numbers), self._sizes, strict=True):
             file.truncate(size)  # what a killed process wrote behind its last state is dropped
@@ -206,33 +219,28 @@ class _SplitFiles:
         return [digest.hexdigest() for digest in self._digests]
 
 
-def _is_stored(folder: Path, state: _State, size: tuple[int, int]) -> bool:
-    """Whether the files hold the frames that the state counts, and perhaps more, which a killed process has written."""
+def _digest_stored(folder: Path, state: _State, size: tuple[int, int]) -> _Digests | None:
+    """The digests of the frames that the state counts; None if the files do not hold them.
+
+    There may be more frames in the files, which a killed process has written.
+    """
+    found: _Digests = {}
     for split, count in state.stored.items():
         paths, expected = (_pixels_file(folder, split), _numbers_file(folder, split)), state.digests.get(split)
         if not count:
             continue
         if not all(path.exists() for path in paths):
-            return False
+            return None
         sizes = [count * each for each in _frame_bytes(size)]
-        if [_digest(path, size).hexdigest() for path, size in zip(paths, sizes, strict=True)] != expected:
-            return False
-    return True
+        found[split] = [digest_file(path, size) for path, size in zip(paths, sizes, strict=True)]
+        if [digest.hexdigest() for digest in found[split]] != expected:
+            return None
+    return found
 
 
 def _frame_bytes(size: tuple[int, int]) -> tuple[int, int]:
     """The bytes of a frame of `size` (H, W) in the files of pixels and of numbers."""
     return size[0] * size[1] * 3, np.dtype(np.int64).itemsize
-
-
-def _digest(path: Path, size: int) -> xxhash.xxh3_128:
-    """The digest of the first `size` bytes of a file."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while size and (block := file.read(min(size, 1 << 20))):
-            digest.update(block)
-            size -= len(block)
-    return digest
 
 
 def _load_state(folder: Path) -> _State:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.bounded_text import load_json, read_lines
+from textgen.common.digests import digest_file
 from textgen.common.errors import UserError
 from textgen.common.parquet import import_pyarrow, reading_errors
-from textgen.dataset.store import digest_file
 from textgen.frames.settings import FrameTask
 
 MAX_FRAME = 1 << 40  # in a table; larger numbers are no frames
@@ -173,7 +173,7 @@ def _read_labelled(path: Path) -> Labelled:
     if found is None:
         return Labelled()
     about = about_path(path)
-    if found.get("table", "") not in ("", digest_file(path)):
+    if found.get("table", "") not in ("", digest_file(path).hexdigest()):
         raise UserError(
             f"{about} is about another table than labels={path}: write the table again, or remove {about.name} if every"
             " frame was labelled"

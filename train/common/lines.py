@@ -12,13 +12,13 @@ from typing import IO, Any, Literal
 import xxhash
 
 from textgen.common.atomic import OTHER_OUT, atomic_path, os_errors_as_user_errors
+from textgen.common.digests import digest_file
 from textgen.common.errors import UserError
 from textgen.common.parquet import import_pyarrow
 
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet")
 PARQUET_BLOCK = 4 << 20  # bytes of rows in memory while they are converted
-DIGEST_BLOCK = 1 << 20  # bytes that are read at once for a digest
 
 
 def find_format(out: Path, formats: tuple[Format, ...] = FORMATS) -> Format:
@@ -43,7 +43,7 @@ class LineFile:
         self._out, self._form = out, form
         self.path = lines_path(out, form, hidden=hidden)
         with os_errors_as_user_errors(self.path, OTHER_OUT):
-            self._digest = xxhash.xxh3_128() if offset is None else _digest_lines(self.path, offset)
+            self._digest = xxhash.xxh3_128() if offset is None else digest_file(self.path, offset)
             self._file: IO[bytes] = self.path.open("wb" if offset is None else "r+b")
             if offset is not None:
                 self._file.truncate(offset)
@@ -105,16 +105,7 @@ def lines_path(out: Path, form: Format, *, hidden: bool = False) -> Path:
 
 def digest_lines(path: Path, offset: int) -> str | None:
     """The digest of the first `offset` bytes of a file of lines; None for a shorter file."""
-    return _digest_lines(path, offset).hexdigest() if path.stat().st_size >= offset else None
-
-
-def _digest_lines(path: Path, offset: int) -> xxhash.xxh3_128:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while offset and (block := file.read(min(DIGEST_BLOCK, offset))):
-            digest.update(block)
-            offset -= len(block)
-    return digest
+    return digest_file(path, offset).hexdigest() if path.stat().st_size >= offset else None
 
 
 def _convert_to_parquet(lines: Path, out: Path, types: Mapping[str, str], before: Callable[[Path], None]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from textgen.common.atomic import OTHER_OUT, write_atomic
 from textgen.common.bounded_text import parse_json
-from textgen.dataset.store import digest_file
+from textgen.common.digests import digest_file
 from textgen.frames.label_table import about_path
 from train.common.lines import Format, LineFile
 from train.detectors.detection import Detection
@@ -56,7 +56,9 @@ class TableFile:
     def finish(self, about: Mapping[str, Any]) -> None:
         """Put the table in its place, and before it the file beside it, which names it: a command that is killed
         between the two leaves a file that is about no table."""
-        self._lines.finish(TYPES, lambda table: _write_about(self._out, {**about, "table": digest_file(table)}))
+        self._lines.finish(
+            TYPES, lambda table: _write_about(self._out, {**about, "table": digest_file(table).hexdigest()})
+        )
 
 
 @dataclass

@@ -177,3 +177,24 @@ def test_a_video_that_is_cut_off_is_cut_and_told(video: Path, tmp_path: Path) ->
     assert ended.returncode == 0
     assert "note: short.mkv is cut off: its last whole frame is at" in ended.stderr
     assert 10 < len(read_index(tmp_path / "crops")) < 90
+
+
+OUTSIDE = [
+    "C:0.png",
+    "c:\\0.png",
+    "a:/0.png",
+    "//host/share/0.png",
+    "/0.png",
+    "../0.png",
+    "t/../../0.png",
+    "t\\..\\0.png",
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "inside"), [*((file, False) for file in OUTSIDE), ("timer/0.png", True), ("t/a..b.png", True)]
+)
+def test_an_index_names_files_within_its_folder_on_every_system(tmp_path: Path, file: str, inside: bool) -> None:
+    (tmp_path / "index.csv").write_text(f"file,region,frame,time\n{file},timer,0,0\n")
+    with pytest.raises(UserError, match="there is no" if inside else "is not inside the folder"):
+        read_index(tmp_path)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textgen.common.errors import UserError
-from textgen.dataset import labels_file
+from textgen.dataset import labels_file, text_files
 from textgen.dataset.imagefolder import natural_order
 from textgen.dataset.import_folder import import_folder, load_test_folder
 from textgen.dataset.labels_file import read_labels
@@ -292,3 +292,17 @@ def test_a_labels_file_is_read_up_to_the_limit_of_pictures(tmp_path: Path, monke
     file.write_text(file.read_text() + "30.png 7\nno picture\n")
     with pytest.raises(UserError, match="lists more than 30 pictures"):
         read_labels(file)
+
+
+def test_a_large_list_with_a_wide_character_says_which_and_how_many_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "MAX_WIDE", 40)
+    path = tmp_path / "labels.csv"
+    path.write_text("file,text\na.png,é\nb.png,\U0001f600\n", encoding="utf-8")
+    assert text_files.read_text(path).endswith("\U0001f600\n")
+    path.write_text("file,text\na.png,é\nb.png,\U0001f600\nc.png,\uffff and more\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"has 43 characters, and at most 40 .* in line 3: replace"):
+        text_files.read_text(path)
+    path.write_text(path.read_text(encoding="utf-8").replace("\U0001f600", "\uffff"), encoding="utf-8")
+    assert len(text_files.read_text(path)) == 43
