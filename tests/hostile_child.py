@@ -11,7 +11,9 @@ above what the process had after its imports.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import pickle
@@ -137,6 +139,51 @@ def yaml_large(folder: Path) -> Callable[[], object]:
 def yaml_code_for_hydra(folder: Path) -> Callable[[], object]:
     call = f"{{_target_: os.mkdir, path: {folder / 'called'}}}"
     return compose(folder, "experiment", f"# @package _global_\nhydra: {{callbacks: {{a: {call}}}}}")
+
+
+@kind("textgen")
+def yaml_code_at_the_end(folder: Path) -> Callable[[], object]:
+    return compose(folder, "game", "a:\n" + "- 1\n" * 240_000 + f"b: {{_target_: os.mkdir, path: {folder / 'called'}}}")
+
+
+@kind("textgen")
+def yaml_code_at_the_end_with_aliases(folder: Path) -> Callable[[], object]:
+    return compose(folder, "game", "x: &x 1\na:\n" + "- 1\n" * 240_000 + "b: {y: *x, _target_: os.mkdir}")
+
+
+@kind("textgen")
+def yaml_error_at_the_end(folder: Path) -> Callable[[], object]:
+    return compose(folder, "game", "a:\n" + "- 1\n" * 240_000 + "b: [")
+
+
+@kind("textgen")
+def yaml_hydra_at_the_end(folder: Path) -> Callable[[], object]:
+    text = "# @package _global_\na:\n" + "- 1\n" * 240_000 + "hydra: {callbacks: {}}"
+    return compose(folder, "experiment", text)
+
+
+@kind("textgen")
+def yaml_command_for_the_launcher(folder: Path) -> Callable[[], object]:
+    setup = f"hydra: {{mode: MULTIRUN, launcher: {{setup: ['touch {folder / 'called'}']}}}}"
+    text = f"# @package _global_\ndefaults: [override /hydra/launcher: slurm]\n{setup}"
+    return compose(folder, "experiment", text)
+
+
+@kind("textgen")
+def yaml_references_in_a_setting_of_hydra(folder: Path) -> Callable[[], object]:
+    """Hydra resolves runs for the folder of a multirun, before foldtext resolves all settings."""
+    lines = ["a0: xxxxxxxxxx", *(f"a{n}: '{f'${{game.a{n - 1}}}' * 10}'" for n in range(1, 10))]
+    write(folder / "game/hostile.yaml", "\n".join(lines))
+    write(folder / "experiment/hostile.yaml", "# @package _global_\nruns: ${game.a9}\nhydra: {mode: MULTIRUN}")
+    main = imported("train.main").main
+
+    def call() -> None:
+        sys.argv[1:] = ["--config-dir", str(folder), "game=hostile", "experiment=hostile"]
+        with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.suppress(SystemExit):
+            main()
+        raise imported("textgen.common.errors").UserError(said.getvalue().strip())
+
+    return call
 
 
 @kind("textgen")
@@ -464,7 +511,6 @@ def cifar_pickle_of_repeated_lists(folder: Path) -> Callable[[], object]:
 def cifar_archive_bomb(folder: Path) -> Callable[[], object]:
     """Ten gigabytes of zeros, and members as large as are read."""
     import gzip
-    import io
     import tarfile
 
     block = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -483,7 +529,6 @@ def cifar_archive_bomb(folder: Path) -> Callable[[], object]:
 
 @kind("textgen")
 def cifar_archive_of_members(folder: Path) -> Callable[[], object]:
-    import io
     import tarfile
 
     with tarfile.open(folder / "a.tar.gz", "w:gz", compresslevel=1) as out:
@@ -658,8 +703,6 @@ def detector_of_lying_weights(folder: Path) -> Callable[[], object]:
 @kind("train")
 def state_bomb(folder: Path) -> Callable[[], object]:
     """The state of a half-done table: an archive with an array of zeros."""
-    import io
-
     import numpy as np
 
     resume = imported("train.common.resume")

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from textgen.common import cli, config_references
-from textgen.common.config_files import check_file
+from textgen.common.config_files import check_content, check_file
 from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.common.hydra_arguments import prepare
@@ -35,21 +36,49 @@ from textgen.common.hydra_errors import as_user_error, describe_reference
 CONFIG_PATH = str(CONF)  # for @hydra.main
 
 
+_composing = threading.RLock()  # Hydra composes for one at a time
+
+
 class FileConfigSource(hydra_files.FileConfigSource):
-    """Hydra's reader of configuration files, which checks a file before it loads it.
+    """Hydra's reader of configuration files, which checks a file before and after it loads it.
 
     It has the name of the one that it replaces: so Hydra keeps it when it registers its own.
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
-        file = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
-        if file.is_file():
-            check_file(file, Path(self.path))
-        return super().load_config(config_path)
+        path = self._normalize_file_name(config_path)
+        file = Path(os.path.realpath(os.path.join(self.path, path)))
+        if not file.is_file() or file.is_relative_to(CONF):
+            return super().load_config(config_path)
+        check_file(file)
+        with file.open(encoding="utf-8") as opened:
+            header = opened.read(512)  # as Hydra reads it
+        try:
+            self._get_header_dict(header)
+        except ValueError as error:
+            raise UserError(f"{file}: {error}: its first lines hold # @package and one name, or no # @") from None
+        result = super().load_config(config_path)
+        content = OmegaConf.to_container(result.config, resolve=False)
+        check_content(file, Path(os.path.normpath(path)).parent.parts, result.header["package"], content)
+        return result
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A process that runs jobs of a multirun gets the reader from the one that started it, and these bounds."""
+        self.__dict__.update(state)
+        config_references.bound_process()
 
 
-SourcesRegistry.instance().types["file"] = FileConfigSource
-config_references.limit_references()
+@contextmanager
+def _bounds() -> Iterator[None]:
+    """Check the files that Hydra reads and what references stand for: here, and not where others use Hydra."""
+    types = SourcesRegistry.instance().types
+    before = types.get("file", hydra_files.FileConfigSource)
+    types["file"] = FileConfigSource
+    try:
+        with config_references.limit_references():
+            yield
+    finally:
+        types["file"] = before
 
 
 def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | None = None) -> NoReturn:
@@ -68,8 +97,12 @@ def run(main: Callable[[], object], config: str, renamed: Mapping[str, str] | No
             print(cli.version())
             return
         sys.argv[1:] = prepare(sys.argv[1:], config, renamed or {})
-        with _user_errors(config, sys.argv[1:], renamed or {}):
-            main()
+        with _bounds(), _user_errors(config, sys.argv[1:], renamed or {}):
+            if "--resolve" in sys.argv[1:]:  # with --cfg, which prints all values of a configuration
+                with config_references.limit_configuration():
+                    main()
+            else:
+                main()
 
     cli.run(call)
 
@@ -108,11 +141,11 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
 
     Raises `UserError` for a setting of the command that is left open, ???. Within a group, such as a game, ??? is text.
     """
-    config_references.restart()
     try:
         if missing := sorted(str(key) for key in config if OmegaConf.is_missing(config, key)):
             raise UserError(f"{', '.join(missing)} has no value: give it as {missing[0]}=…")
-        container = OmegaConf.to_container(config, resolve=True)
+        with config_references.limit_configuration():
+            container = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(describe_reference(error)) from None
     assert isinstance(container, dict)
@@ -129,6 +162,8 @@ def compose_config(config: str, *overrides: str, renamed: Mapping[str, str] | No
     """
     given = prepare(overrides, config, renamed or {})
     with (
+        _composing,
+        _bounds(),
         _user_errors(config, given, renamed or {}),
         _without_running_command(),
         initialize_config_dir(CONFIG_PATH, version_base="1.3"),

@@ -7,7 +7,7 @@ Files are therefore checked event by event, with aliases counted for what they r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ MAX_VALUES = 250_000  # keys and values, with aliases written out; a field of a 
 MAX_CHARACTERS = 8 << 20  # of all keys and values, with aliases written out
 MAX_DEPTH = 64  # of lists and mappings within each other
 MAX_DIGITS = 400  # of a number
+SLOW_CHARACTERS = 64 << 10  # of a text that is no YAML: of a longer one, the parser in C tells it, in less time
 MAX_REFERENCES = 1000  # ${…}, with aliases written out
 MAX_REFERENCE_CHARACTERS = 2000  # of a text with ${…}: their grammar is read slowly
 _NUMBER = re.compile(r"[-+.0-9][-+.:_0-9a-zA-Z]*")
 _PLAIN_TAGS = (None, "!", "tag:yaml.org,2002:str")
+CheckKey = Callable[[str, int], None]  # takes a key and how deep it is: 1 for those of the file
 
 
-def read_yaml(path: Path) -> str:
+def read_yaml(path: Path, check_key: CheckKey | None = None) -> str:
     """The text of a YAML file within the bounds. Raises `UserError` as `check_yaml` does, `OSError`, and
     `UnicodeDecodeError` for a file that is not UTF-8."""
     with path.open("rb") as file:
@@ -34,7 +36,7 @@ def read_yaml(path: Path) -> str:
     if len(data) > MAX_BYTES:
         raise UserError(f"{path} has more than {MAX_BYTES >> 20} MiB, which no YAML file needs here: shorten it")
     text = data.decode("utf-8")
-    check_yaml(text, str(path))
+    check_yaml(text, str(path), check_key)
     return text
 
 
@@ -53,20 +55,23 @@ def load_yaml(path: Path) -> Any:
         raise UserError(f"{path} holds a value that cannot be read: {error}; write texts in quotes") from None
 
 
-def check_yaml(text: str, name: str) -> None:
-    """Check the size of what a YAML text stands for.
+def check_yaml(text: str, name: str, check_key: CheckKey | None = None) -> None:
+    """Check the size of what a YAML text stands for, and its keys with `check_key`, which raises `UserError`.
 
     Raises `UserError`, which begins with `name`, for a text that stands for more than this module's bounds, for tags,
-    such as !!python/object, for a value that holds itself, and for absurdly long numbers. Text that is no YAML passes:
-    loading it gives the better message.
+    such as !!python/object, for a value that holds itself, and for absurdly long numbers. Text that is no YAML passes
+    unless it is long: loading it gives the better message.
     """
     # The parser in C is quicker. Where aliases may be, the one that loads the file decides what they are.
-    has_aliases = "*" in text and "&" in text
-    loader = yaml.SafeLoader if has_aliases or not yaml.__with_libyaml__ else yaml.CSafeLoader
-    try:
-        _check(yaml.parse(text, loader), name)
-    except yaml.YAMLError:
-        return
+    loaders: list[Any] = [yaml.CSafeLoader] if yaml.__with_libyaml__ else []
+    if not loaders or ("*" in text and "&" in text):
+        loaders.append(yaml.SafeLoader)
+    for loader in loaders:
+        try:
+            _check(yaml.parse(text, loader), name, check_key)
+        except yaml.YAMLError as error:
+            if len(text) > SLOW_CHARACTERS:
+                raise UserError(f"{name} is no YAML: {' '.join(str(error).split())}") from None
 
 
 class _Size:
@@ -84,33 +89,49 @@ class _Size:
         self.depth = max(self.depth, other.depth)
 
 
-def _check(events: Iterator[yaml.Event], name: str) -> None:
+class _Open:
+    """A list or mapping that has begun: its anchor, its size so far, and whether a key is next."""
+
+    __slots__ = ("anchor", "is_key_next", "is_mapping", "size")
+
+    def __init__(self, anchor: str | None, *, is_mapping: bool) -> None:
+        self.anchor, self.size = anchor, _Size()
+        self.is_mapping = self.is_key_next = is_mapping
+
+
+def _check(events: Iterator[yaml.Event], name: str, check_key: CheckKey | None) -> None:
     whole = _Size()
-    opened: list[tuple[str | None, _Size]] = []  # of each open list or mapping: its anchor, and its size so far
+    opened: list[_Open] = []
     known: dict[str, _Size] = {}
     for event in events:
         size = _Size()
         anchor = getattr(event, "anchor", None)
-        if isinstance(event, yaml.AliasEvent):
-            if anchor in [open_anchor for open_anchor, _ in opened]:
-                raise UserError(f"{name} holds &{anchor}, which holds itself: write it out, without *{anchor}")
-            size = known.get(str(anchor), size)
-        elif isinstance(event, yaml.ScalarEvent):
+        if isinstance(event, yaml.ScalarEvent):
             _check_scalar(event, name)
             size.values, size.characters, size.references = 1, len(event.value), event.value.count("${")
+            if check_key and opened and opened[-1].is_key_next:
+                check_key(event.value, len(opened))
+        elif isinstance(event, yaml.AliasEvent):
+            if anchor in [each.anchor for each in opened]:
+                raise UserError(f"{name} holds &{anchor}, which holds itself: write it out, without *{anchor}")
+            size = known.get(str(anchor), size)
         elif isinstance(event, yaml.CollectionStartEvent):
             _check_tag(event.tag, name)
-            opened.append((anchor, _Size()))
+            opened.append(_Open(anchor, is_mapping=isinstance(event, yaml.MappingStartEvent)))
             _check_bounds(_Size(), len(opened), name)
             continue
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = opened.pop()
+            ended = opened.pop()
+            anchor, size = ended.anchor, ended.size
             size.values, size.depth = size.values + 1, size.depth + 1
         else:
             continue
         if anchor is not None and not isinstance(event, yaml.AliasEvent):
             known[anchor] = size
-        around = opened[-1][1] if opened else whole
+        around = whole
+        if opened:
+            around = opened[-1].size
+            opened[-1].is_key_next = opened[-1].is_mapping and not opened[-1].is_key_next
         around.add(size)
         _check_bounds(around, len(opened) + size.depth, name)
 
