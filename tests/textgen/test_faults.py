@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT, Config, flat_game
 
 from textgen.common import atomic
-from textgen.common.atomic import write_atomic
+from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.digests import DIGESTS, check_digest, check_digests, write_digests
 from textgen.common.errors import UserError
 from textgen.common.pictures import read_picture
@@ -123,6 +123,53 @@ def test_a_build_killed_while_it_tidies_up_is_finished_and_not_done_again(
     else:
         monkeypatch.setattr(build.Renderer, "render", lambda *_: pytest.fail("it is all there"))
     assert digests(ensure_dataset(definition, tmp_path / "data", quiet=True).path) == expected
+
+
+@pytest.mark.parametrize("suffix", ["part", "old"])
+def test_a_folder_that_a_killed_rebuild_left_goes_unless_a_build_is_going_on(tmp_path: Path, suffix: str) -> None:
+    """Killed after both folders were exchanged, or, where they cannot be, after both were renamed."""
+    definition = DatasetDefinition(Game.from_config(flat_game(tmp_path / "flat")))
+    whole = ensure_dataset(definition, tmp_path / "data", quiet=True).path
+    expected, left = digests(whole), whole.with_name(f".{whole.name}.{suffix}")
+    shutil.copytree(whole, left)
+    with file_lock(whole.with_name(f".{whole.name}.lock"), "another builds"):
+        ensure_dataset(definition, tmp_path / "data", quiet=True)
+        assert left.exists()
+    assert digests(ensure_dataset(definition, tmp_path / "data", quiet=True).path) == expected
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+@pytest.mark.parametrize("killed", ["between-the-renamings", "after-them"])
+def test_a_rebuild_after_a_kill_while_a_folder_was_replaced_is_whole(
+    tmp_path: Path, killed: str, exchanged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed where folders cannot be exchanged; the rebuild is there or elsewhere."""
+    definition = DatasetDefinition(Game.from_config(flat_game(tmp_path / "flat")))
+    whole = ensure_dataset(definition, tmp_path / "data", quiet=True).path
+    expected, part, old = digests(whole), *(whole.with_name(f".{whole.name}.{suffix}") for suffix in ("part", "old"))
+    shutil.copytree(whole, old)
+    if killed == "between-the-renamings":
+        whole.rename(part)
+    if not exchanged:
+        monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    for rebuild in (killed != "between-the-renamings", True):
+        assert digests(ensure_dataset(definition, tmp_path / "data", quiet=True, rebuild=rebuild).path) == expected
+        assert sorted(path.name for path in whole.parent.iterdir()) == [f".{whole.name}.lock", whole.name]
+
+
+def test_a_data_set_is_on_the_disk_before_its_marks_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = set(), os.fsync
+
+    def note(number: int) -> None:
+        fsync(number)
+        synced.add(os.fstat(number).st_ino)
+        assert [*tmp_path.glob("data/flat/.*.part/done/train-0.json")]
+
+    monkeypatch.setattr(os, "fsync", note)
+    definition = DatasetDefinition(Game.from_config(flat_game(tmp_path / "flat")))
+    whole = ensure_dataset(definition, tmp_path / "data", quiet=True).path
+    assert {path.stat().st_ino for path in (whole, *whole.iterdir())} <= synced
 
 
 def test_a_mark_with_a_damaged_byte_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -162,12 +162,27 @@ def file_lock(path: Path, reason: str, quiet: bool = False, *, remove: bool = Fa
         lock.release()
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the files and folders in `folder` are on the disk: a power cut after a renaming leaves no empty file.
+@contextmanager
+def free_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` as `file_lock` does, unless another process holds it; yield whether it is held here."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def sync_folder(folder: Path, pattern: str = "**/*") -> None:
+    """Wait until what `pattern` finds in `folder` is on the disk: a power cut after a renaming leaves no empty file.
 
     Up to `SYNCED_ALONE` files are synced one by one, so that nothing waits for what other programs write.
     """
-    paths = [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
+    paths = [folder, *(path for path in folder.glob(pattern) if not path.is_symlink())]
     if len(paths) > SYNCED_ALONE and hasattr(os, "sync"):
         os.sync()
         return
@@ -184,9 +199,9 @@ def sync_folder(folder: Path) -> None:
 def replace_folder(new: Path, path: Path) -> None:
     """Put the folder `new` in the place of the folder `path` beside it, and remove the old one.
 
-    On Linux in one step: a process that is killed leaves the old one or the new one, and perhaps the old one under the
+    On Linux in one step: a process that is killed leaves the old one or the new one, and perhaps the other under the
     name of `new`. Elsewhere it may leave the old one under the name of `new` with the suffix .old; `restore_folder`
-    mends that.
+    mends that. `remove_replaced` removes both.
     """
     if _exchange(new, path):
         shutil.rmtree(new, ignore_errors=True)
@@ -214,6 +229,17 @@ def restore_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         old.rename(path)
+
+
+def remove_replaced(new: Path, path: Path, lock: Path) -> None:
+    """Remove what a process left beside the intact folder `path` that was killed in `replace_folder(new, path)`.
+
+    Nothing is removed while another process holds `lock`, nor where it cannot be.
+    """
+    left = [each for each in (new, new.with_suffix(".old")) if each.exists()]
+    with suppress(OSError), free_lock(lock) if left else nullcontext(False) as held:
+        for each in left if held and path.exists() else ():
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _exchange(one: Path, two: Path) -> bool:

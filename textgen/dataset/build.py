@@ -29,7 +29,14 @@ import joblib
 import numpy as np
 
 from textgen.assets.catalogue import sha256
-from textgen.common.atomic import file_lock, os_errors_as_user_errors, replace_folder
+from textgen.common.atomic import (
+    file_lock,
+    os_errors_as_user_errors,
+    remove_replaced,
+    replace_folder,
+    restore_folder,
+    sync_folder,
+)
 from textgen.common.bounded_text import load_json
 from textgen.common.errors import UserError
 from textgen.common.progress import progress_bar
@@ -45,6 +52,7 @@ from textgen.dataset.blocks import (
     write_block,
 )
 from textgen.dataset.shards import (
+    check_manifest_size,
     check_room,
     damaged_copies,
     find_stored_blocks,
@@ -53,7 +61,6 @@ from textgen.dataset.shards import (
 )
 from textgen.dataset.store import (
     FORMAT,
-    MAX_MANIFEST_BYTES,
     OTHER_DATA_FOLDER,
     DamagedDataset,
     Dataset,
@@ -95,6 +102,7 @@ def ensure_dataset(
         if not rebuild:
             try:
                 if dataset := build.open():
+                    remove_replaced(build.part, build.path, build.lock_path)
                     return dataset
             except DamagedDataset:
                 if not is_shard:
@@ -193,7 +201,7 @@ class _DatasetBuild:
     ):
         self.definition, self.renderer, self.identity = definition, renderer, identity
         self.path, self.shard, self.workers, self.quiet = path, shard, workers, quiet
-        self.part = path.with_name(f".{path.name}.part")
+        self.part, self.lock_path = (path.with_name(f".{path.name}.{suffix}") for suffix in ("part", "lock"))
         images, classes = asdict(definition.game.images), len(renderer.classes)
         self.per_class = {split: images[split if split in SPLITS else "test"] for split in renderer.splits}
         self.wholes = {split: per_class * classes for split, per_class in self.per_class.items()}
@@ -219,8 +227,7 @@ class _DatasetBuild:
 
     def lock(self) -> AbstractContextManager[None]:
         """Held while the folder is made; waits for another process that makes it."""
-        name = self.path.with_name(f".{self.path.name}.lock")
-        return file_lock(name, f"another process builds {self.path}", self.quiet)
+        return file_lock(self.lock_path, f"another process builds {self.path}", self.quiet)
 
     def open(self, verify: bool = True) -> Dataset | None:
         """The finished data set; None if there is none. Raises `UserError` for a damaged one."""
@@ -240,6 +247,7 @@ class _DatasetBuild:
         """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
+        check_manifest_size(self.path, self.identity, self.wholes, self.definition.game.size, self.shard)
         if not anew and self._is_complete():
             return self._move_into_place()
         whole = (self.path, self.identity["hash"], self.wholes, self.definition.game.size)
@@ -273,7 +281,9 @@ class _DatasetBuild:
 
     def _move_into_place(self) -> Dataset:
         """Put the complete folder at `path`, without the marks, and open it."""
+        sync_folder(self.part, "*")  # before the marks go, by which a block is found that is not on the disk
         shutil.rmtree(self.part / "done", ignore_errors=True)
+        restore_folder(self.part, self.path)
         if self.path.exists():
             replace_folder(self.part, self.path)
         else:
@@ -304,13 +314,7 @@ class _DatasetBuild:
         manifest = {**self.identity, "splits": {split: self._finish_split(split) for split in self.blocks}}
         if self.shard.count > 1:
             manifest["shard"] = asdict(self.shard)
-        content = json.dumps(manifest, indent=1).encode()
-        if len(content) > MAX_MANIFEST_BYTES:
-            raise UserError(
-                f"{self.path} would have a manifest of {len(content) / 1e6:.0f} MB, and at most"
-                f" {MAX_MANIFEST_BYTES / 1e6:.0f} MB are read: keep it in shards, and train with data=shards"
-            )
-        (self.part / "manifest.json").write_bytes(content)
+        (self.part / "manifest.json").write_bytes(json.dumps(manifest, indent=1).encode())
 
     def _prepare_folder(self) -> None:
         """Create the folder and reserve space for all images, or keep the intact blocks of a stopped build."""

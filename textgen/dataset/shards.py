@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -11,8 +12,16 @@ from typing import Any
 
 from textgen.common.errors import UserError
 from textgen.dataset.blocks import Block, Shard, StoredBlock, StoredBlocks, split_into_blocks
-from textgen.dataset.store import DamagedDataset, block_rows, file_names, open_dataset
+from textgen.dataset.store import (
+    MAX_BLOCK_ENTRY,
+    MAX_MANIFEST_BYTES,
+    DamagedDataset,
+    block_rows,
+    file_names,
+    open_dataset,
+)
 
+MAX_SPLIT_ENTRY = 4096  # bytes of the manifest for each split, without its blocks
 NAME = re.compile(r"(\w+)\.shard-(\d{1,6})-of-(\d{1,6})")
 
 
@@ -152,6 +161,26 @@ def list_indices(indices: Sequence[int]) -> str:
         else:
             runs.append([index])
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def check_manifest_size(
+    path: Path, identity: Mapping[str, Any], counts: Mapping[str, int], size: tuple[int, int], shard: Shard
+) -> None:
+    """Raise `UserError` if the manifest of a data set or shard at `path` would be too large to be read.
+
+    `identity` is that of the data set, `counts` the samples of each split of the whole, `size` (H, W) of the images.
+    """
+    head = len(json.dumps(identity, indent=1)) + MAX_SPLIT_ENTRY * len(counts)
+    most = max((MAX_MANIFEST_BYTES - head) // MAX_BLOCK_ENTRY, 1)
+    rows = block_rows(size)
+    whole = [-(-count // rows) for count in counts.values()]
+    blocks = sum(blocks * (shard.index + 1) // shard.count - blocks * shard.index // shard.count for blocks in whole)
+    if blocks > most:
+        needed = -(-sum(whole) // max(most - len(whole), 1))
+        raise UserError(
+            f"{path} would have {blocks:,} blocks of {rows:,} images, and a manifest holds {most:,}: make"
+            f" {needed:,} shards or more with shard.count, and train on them without merging, with data=shards"
+        )
 
 
 def check_room(path: Path, part: Path, counts: Mapping[str, int], size: tuple[int, int], quiet: bool) -> None:

@@ -28,7 +28,8 @@ from textgen.common.errors import UserError
 
 FORMAT = 2
 BLOCK_BYTES = 8 << 20  # maximum size of a block of images; at least one image
-MAX_MANIFEST_BYTES = MAX_JSON_BYTES  # of a data set of some 10^9 small crops: a block of 8 MB takes 49 bytes
+MAX_MANIFEST_BYTES = MAX_JSON_BYTES
+MAX_BLOCK_ENTRY = 192  # bytes of the manifest for each block: 81 to 113 mostly, and 182 with the largest counts
 OTHER_DATA_FOLDER = "another folder (out=… of textgen, data_dir=… of train)"  # the advice of errors about a folder
 
 

@@ -12,11 +12,12 @@ import pytest
 from conftest import ROOT, flat_game
 
 from textgen.common.errors import UserError
-from textgen.dataset import build, store
+from textgen.dataset import build, shards, store
 from textgen.dataset.blocks import Shard
 from textgen.dataset.build import ensure_dataset, merge_shards
 from textgen.dataset.shards import ShardsError, list_indices, parse_shard_name
 from textgen.dataset.store import Dataset
+from textgen.kernels.tables import REJECT_REASONS
 from textgen.main import Settings
 from textgen.schema.compose import compose
 from textgen.schema.definition import DatasetDefinition
@@ -159,7 +160,7 @@ def test_a_merge_needs_room_and_says_how_much(
 
 KILLED = """
 import json, os, signal, sys
-from textgen.dataset import build, store
+from textgen.dataset import build, shards, store
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
 
@@ -260,3 +261,33 @@ def test_names_of_shards() -> None:
     assert (found[0], asdict(found[1])) == ("8721c537f3acac46", {"index": 3, "count": 8})
     for name in ("8721c537f3acac46", "x.shard-8-of-8", "../x.shard-1-of-8", "x.shard-1-of-8.tmp", ".x.shard-1-of-8"):
         assert parse_shard_name(name) is None
+
+
+def test_a_manifest_that_would_be_too_large_is_refused_before_any_work(
+    definition: DatasetDefinition, tmp_path: Path, shard: Callable[[int], Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And as many shards as the message says are not too large."""
+    whole = ensure_dataset(definition, tmp_path / "whole", workers=1, quiet=True)
+    head = len(json.dumps({key: value for key, value in whole.manifest.items() if key != "splits"}, indent=1))
+    limit = head + 3 * shards.MAX_SPLIT_ENTRY + 26 * store.MAX_BLOCK_ENTRY
+    monkeypatch.setattr(shards, "MAX_MANIFEST_BYTES", limit + store.MAX_BLOCK_ENTRY)
+    ensure_dataset(definition, tmp_path / "just", workers=1, quiet=True)
+    monkeypatch.setattr(shards, "MAX_MANIFEST_BYTES", limit)
+    ensure_dataset(definition, tmp_path / "just", workers=1, quiet=True)  # what is there is read
+    with monkeypatch.context() as patched:
+        patched.setattr(build.Renderer, "render", lambda *_: pytest.fail("it was refused"))
+        for make in (ensure_dataset, lambda *given, **more: merge_shards(*given, COUNT, **more)):
+            with pytest.raises(
+                UserError, match=r"27 blocks of 8 .* holds 26: make 2 shards or more .* without merging"
+            ):
+                make(definition, tmp_path / "out", workers=1, quiet=True)
+        assert not whole_folders(tmp_path / "out")
+    for index in range(2):
+        ensure_dataset(definition, tmp_path / "out", shard=Shard(index, 2), workers=1, quiet=True)
+
+
+def test_a_block_takes_no_more_of_a_manifest_than_is_reckoned() -> None:
+    block = {"xxh3": "0" * 32, "rejects": dict.fromkeys(REJECT_REASONS.values(), 10**9)}
+    manifest = {"splits": {"train": {"blocks": [block] * 100}}}
+    assert len(json.dumps(manifest, indent=1)) <= 100 * store.MAX_BLOCK_ENTRY
+    store.parse_json(json.dumps({"blocks": [block] * (store.MAX_MANIFEST_BYTES // store.MAX_BLOCK_ENTRY)}).encode())
