@@ -40,7 +40,7 @@ def test_optuna_gets_validation_accuracies_of_new_and_finished_runs_and_reasons_
     assert ended.stdout.count("done before; fresh=true does it again") == 2
     runs = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/result.json")]
     kept = {}
-    for folder in tmp_path.glob("runs/*/"):
+    for folder in tmp_path.glob("runs/[!.]*/"):
         rate = yaml.safe_load((folder / "config.yaml").read_text())["recipe"]["lr"]
         (epoch,) = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
         kept[rate] = epoch["val_accuracy"]

@@ -67,7 +67,7 @@ class JobRecords(Callback):
         for overrides in _planned_jobs(config):
             record = JobRecord.of(folder, overrides)
             record.take_process()
-            write_record(record)
+            write_record(record, is_synced=False)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **_: Any) -> None:
         global _running  # noqa: PLW0603, a process has one job
