@@ -128,6 +128,12 @@ def run_reference(kind: Kind, inputs: Path, folder: Path) -> tuple[dict[str, str
     return kind.finished(folder), first or 0.0, time.monotonic() - begun
 
 
+def hidden(folder: Path) -> set[str]:
+    """The paths of hidden files and folders, and of what is in them."""
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {str(path) for path in found if any(part.startswith(".") for part in path.parts)}
+
+
 def compare(expected: dict[str, str], found: dict[str, str], *, whole: bool) -> list[str]:
     """What differs from the reference; `whole`: and what is missing."""
     wrong = [f"{name} differs" for name, digest in found.items() if expected.get(name) != digest]
@@ -139,7 +145,9 @@ def disturb(tally: Tally, kills: int, inputs: Path, folder: Path, chance: random
     kind = tally.kind
     work = folder / "work"  # always the same path: a page of labels holds it
     expected, *_ = run_reference(kind, inputs, work)
+    kept = hidden(work)  # such as locks
     again, first, tally.seconds = run_reference(kind, inputs, work)
+    kept |= hidden(work)
     if again != expected or not expected:
         raise SystemExit(f"{kind.name}: two references differ: {compare(expected, again, whole=True)}")
     while tally.kills < kills:
@@ -167,7 +175,7 @@ def disturb(tally: Tally, kills: int, inputs: Path, folder: Path, chance: random
             if code:
                 problems.append(f"it ended with {code}: {last_lines(job)}")
             if code == 0:
-                problems += [f"{path.name} is left" for path in job.rglob(".*.tmp*")]
+                problems += [f"{name} is left" for name in sorted(hidden(job) - kept)]
             tally.wrong += [f"{where}: {each}" for each in problems]
         print(f"{kind.name}: {tally.kills} of {kills} kills, {tally.jobs} jobs", file=sys.stderr)
         if any(f"job {tally.jobs}," in each for each in tally.lost + tally.wrong):
@@ -267,12 +275,14 @@ def main() -> int:
     from train.common.machine import commit  # noqa: PLC0415, brings torch
 
     spent = time.monotonic() - begun
-    text = f"{table(tallies)}\n\nseed {given.seed}, {spent / 60:.0f} minutes, commit {commit()}, {results.machine()}"
+    only = f" --only '{given.only}'" if given.only else ""
+    how = f"--kills {given.kills} --seed {given.seed} --jobs {given.jobs}{only} --write"
+    command = f"python benchmarks/reliability.py {how}"
+    text = f"{table(tallies)}\n\n`{command}`: {spent / 60:.0f} minutes, commit {commit()}, {results.machine()}"
     problems = [each for t in tallies for each in (*t.lost, *t.wrong)]
     print("\n".join([text, *problems]))
     (out / "reliability.md").write_text(text + "\n", encoding="utf-8")
     if given.write:
-        command = f"python benchmarks/reliability.py --kills {given.kills} --seed {given.seed} --write"
         results.write("kills", "Killed at random moments", command, text, PAGE)
     return int(bool(problems))
 

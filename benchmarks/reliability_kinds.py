@@ -70,9 +70,10 @@ def same_stamps(before: Parts, after: Parts) -> list[str]:
 
 
 def not_less(before: Parts, after: Parts) -> list[str]:
-    """Figures that went down."""
-    less = [name for name in before if after.get(name, before[name]) < before[name]]
-    return [f"{name} was {before[name]}, and is {after[name]}" for name in less]
+    """Figures that went down, or are gone: where the work is complete, `Kind.parts` has them as infinite."""
+    less = [name for name in before if name in after and after[name] < before[name]]
+    gone = [f"{name} was {before[name]}, and is gone" for name in before if name not in after]
+    return [f"{name} was {before[name]}, and is {after[name]}" for name in less] + gone
 
 
 # ---- Data sets.

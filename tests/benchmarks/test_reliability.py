@@ -23,6 +23,9 @@ def test_what_is_lost() -> None:
     ]
     assert reliability_kinds.not_less({"frame": 5}, {"frame": 5}) == []
     assert reliability_kinds.not_less({"frame": 5}, {"frame": 4}) == ["frame was 5, and is 4"]
+    assert reliability_kinds.not_less({"frame": 5}, {}) == ["frame was 5, and is gone"]
+    assert reliability_kinds.not_less({"frame": 5}, {"frame": float("inf")}) == []
+    assert reliability_kinds.lost_training({"run": (2, 5)}, {}) == ["run was (2, 5), and is gone"]
     done = {"run": (float("inf"), 7)}
     assert reliability_kinds.lost_training({"run": (2, 5)}, done) == []
     assert reliability_kinds.lost_training(done, {"run": (float("inf"), 8)}) == ["run was trained again"]
@@ -38,17 +41,23 @@ def test_what_is_wrong() -> None:
 def test_kills_are_counted_and_a_job_that_goes_on_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a job that counts to 30 in a file, one that begins again, and one that leaves a half file in place."""
+    """Of a job that counts to 30 in a file, one that begins again, and ones that leave a half file or a hidden one."""
     (tmp_path / "counting_job.py").write_text(
         "import os, sys, time\n"
         "def main():\n"
         "    kind = sys.argv[1]\n"
-        "    at = len(open('.at').read()) if kind != 'forgets' and os.path.exists('.at') else 0\n"
+        "    if kind == 'forgets' and os.path.exists('.at'):\n"
+        "        os.remove('.at')\n"
+        "        time.sleep(0.3)\n"
+        "    at = len(open('.at').read()) if os.path.exists('.at') else 0\n"
         "    for _ in range(at, 30):\n"
-        "        open('.at', 'a' if kind != 'forgets' else 'w').write('x')\n"
+        "        open('.at', 'a').write('x')\n"
         "        time.sleep(0.01)\n"
         "        if kind == 'half':\n"
         "            open('out', 'w').write('half')\n"
+        "    if kind == 'leaves' and at:\n"
+        "        os.makedirs('.x.part', exist_ok=True)\n"
+        "        open('.x.part/state', 'w')\n"
         "    open('.out', 'w').write('whole')\n"
         "    os.replace('.out', 'out')\n"
     )
@@ -71,6 +80,7 @@ def test_kills_are_counted_and_a_job_that_goes_on_is_whole(
     assert "| goes on | 4 |" in reliability.table([goes_on])
     assert tally("forgets").lost
     assert any("out differs" in each for each in tally("half").wrong)
+    assert any(".x.part/state is left" in each for each in tally("leaves").wrong)
     assert "4 of 4 kills" in capsys.readouterr().err
 
 
