@@ -30,7 +30,7 @@ KINDS = {  # what the message says
     "yaml_code_at_the_end_with_aliases": "names code",
     "yaml_error_at_the_end": "is no YAML",
     "yaml_hydra_at_the_end": "has hydra: and more than 64 KiB",
-    "yaml_command_for_the_launcher": "hydra.launcher, it belongs to the command line",
+    "yaml_command_for_the_launcher": "hydra.launcher, which belongs to the command line",
     "yaml_references_in_a_setting_of_hydra": "more than 2,000 interpolations",
     "yaml_regions": "aliases",
     "spec_of_a_trillion_digits": "more than 10000 classes",

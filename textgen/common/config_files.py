@@ -15,13 +15,13 @@ from textgen.common.data_folders import CONF
 from textgen.common.errors import UserError
 from textgen.common.yaml_files import read_yaml
 
-ON_COMMAND_LINE = "it belongs to the command line"
+ON_COMMAND_LINE = "which belongs to the command line"
 GLOBAL_GROUPS = ("experiment", "network", "recipe", "task")  # whose files may have # @package _global_
 CHOICES = ("hydra/sweeper", "hydra/sweeper/sampler")  # of Hydra's own groups, those that `defaults` may choose from
 WORDS = ("direction", "study_name")  # settings of a sweeper that may be texts: others name code and databases
 CODE_SETTINGS = ("detector", "reference")  # besides network, those that can name a module
 MAX_CHARACTERS_OF_HYDRA = 64 << 10  # of a file with the key hydra
-CODE = "which foldtext runs only if the command names it: remove it"
+CODE = "which foldtext does not run from a file: remove it"
 
 
 def check_file(file: Path) -> None:
@@ -33,9 +33,7 @@ def check_file(file: Path) -> None:
 
     def check_key(key: str, depth: int) -> None:
         if key == "_target_":
-            raise UserError(
-                f"{file} names code (_target_), which foldtext runs only if the command names it: remove it"
-            )
+            raise UserError(f"{file} names code (_target_), {CODE}")
         if depth == 1 and key.partition(".")[0] == "hydra" and length > MAX_CHARACTERS_OF_HYDRA:
             raise UserError(f"{file} has hydra: and more than 64 KiB: put hydra: into a shorter file")
 
@@ -51,9 +49,7 @@ def check_content(file: Path, group: tuple[str, ...], package: str | None, conte
     _check_package(file, group, package)
     for key in _keys(content):
         if key == "_target_":  # also by an alias
-            raise UserError(
-                f"{file} names code (_target_), which foldtext runs only if the command names it: remove it"
-            )
+            raise UserError(f"{file} names code (_target_), {CODE}")
     if isinstance(content, Mapping):
         _check_hydra(file, content)
         _check_defaults(file, group, content.get("defaults"))
@@ -61,9 +57,7 @@ def check_content(file: Path, group: tuple[str, ...], package: str | None, conte
 
 def _check_package(file: Path, group: tuple[str, ...], package: str | None) -> None:
     if "hydra" in group:
-        raise UserError(
-            f"{file} changes how Hydra works, {ON_COMMAND_LINE}: of the groups of Hydra foldtext has its own"
-        )
+        raise UserError(f"{file} changes how Hydra works, {ON_COMMAND_LINE}: files of your own are not in hydra/")
     if package is None or package == ".".join(group):
         return
     if "hydra" in package or not group or group[0] not in GLOBAL_GROUPS:
@@ -171,6 +165,6 @@ def _check_defaults(file: Path, group: tuple[str, ...], defaults: Any) -> None:
                 or (is_wide and group and group[0] not in GLOBAL_GROUPS)
             ):
                 raise UserError(
-                    f"{file}: its defaults hold {key!r}, which changes how Hydra works or other settings:"
-                    f" {ON_COMMAND_LINE}; leave it out"
+                    f"{file}: its defaults hold {key!r}, which changes how Hydra works or other settings,"
+                    f" {ON_COMMAND_LINE}: leave it out"
                 )
