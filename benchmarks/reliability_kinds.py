@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parents[1]
 SAVE_EVERY = 0.2  # seconds between two states of a prediction or of decoded frames here, instead of five
 BLOCK_BYTES = 1 << 20  # of a block of images here, instead of 8 MB
-TIMES = ("train_seconds", "train_images_per_second")  # keys of result.json that differ between runs
+TIMES = ("train_seconds", "train_images_per_second", "commit")  # keys of result.json that may differ between runs
 Parts = Mapping[str, Any]
 
 
@@ -141,7 +141,7 @@ def build_training_data(folder: Path) -> None:
 
 
 def finished_runs(folder: Path) -> dict[str, str]:
-    """Results without times, weights and settings of runs that have a result; a network before has to be whole."""
+    """Results without `TIMES`, weights and settings of runs that have a result; a network before has to be whole."""
     read_network_file = importlib.import_module("train.inference.network_file").read_network_file
     check_digests = importlib.import_module("textgen.common.digests").check_digests
     found = {}
