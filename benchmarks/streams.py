@@ -1,6 +1,6 @@
 """Twenty simulated streams read by a Ray Data job on two workers, one of which is killed: the rows of one process.
 
-    python benchmarks/streams.py [--streams 20] [--seconds 60] [--out FOLDER]
+    python benchmarks/streams.py [--streams 20] [--seconds 60] [--out FOLDER] [--write]
 
 Draws the streams (textgen.stream), trains a network for their counter, reads them one after the other in one process,
 then on Ray with two workers, and on Ray again with a worker killed by SIGKILL in the middle. Prints a Markdown table.
@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 import yaml
+from results import machine, write
 
 from train.predict.rows import Row, read_rows
 from train.predict.run import predict
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="a folder, where streams and network are kept; default: a temporary one"
     )
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     given = parser.parse_args()
     out = given.out or Path(tempfile.mkdtemp(prefix="streams-"))
     out.mkdir(parents=True, exist_ok=True)
@@ -51,11 +53,15 @@ def main() -> None:
         rows[name], seconds, killed = _read_on_ray(streams, kill)
         measured.append((name, killed, figures[0], seconds))
     first, *others = rows.values()
-    print("| reader | workers killed | frames | wall time, s | frames/s | rows |")
-    print("|---|---:|---:|---:|---:|---|")
+    lines = ["| reader | workers killed | frames | wall time, s | frames/s | rows |", "|---|---:|---:|---:|---:|---|"]
     for (name, killed, frames, seconds), found in zip(measured, rows.values(), strict=True):
         same = "equal" if found == first else "DIFFERENT"
-        print(f"| {name} | {killed} | {frames:,} | {seconds:.1f} | {frames / seconds:.0f} | {len(found):,}, {same} |")
+        rate = frames / seconds
+        lines.append(f"| {name} | {killed} | {frames:,} | {seconds:.1f} | {rate:.0f} | {len(found):,}, {same} |")
+    text = "\n".join([*lines, "", machine()])
+    print(text)
+    if given.write:
+        write("streams", "Many sources on Ray", "python benchmarks/streams.py --write", text)
     if any(found != first for found in others):
         sys.exit("the rows differ")
 

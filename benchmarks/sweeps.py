@@ -1,6 +1,6 @@
 """A sweep of 12 short trainings by every launcher: equal results, jobs a second, overhead a job, a node killed.
 
-    python benchmarks/sweeps.py [--out FOLDER]
+    python benchmarks/sweeps.py [--out FOLDER] [--write]
 
 Compared with Hydra's basic launcher, which runs the jobs one after another: joblib, submitit's local executor, and Ray
 on a cluster of two nodes on this machine, undisturbed and with one node killed (SIGKILL to all its processes) after
@@ -27,6 +27,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from results import machine, write
+
 JOBS = ["experiment=null", "fold=1,2,4", "game=lol_gold1,apex_count,sot_coin,sot_time"]
 SHORT = [
     "++game.images.train=40",
@@ -46,7 +48,9 @@ RAY = Path(sys.executable).with_name("ray")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, help="an empty folder for the runs; default: a temporary one")
-    out = parser.parse_args().out or Path(tempfile.mkdtemp(prefix="sweeps-"))
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
+    given = parser.parse_args()
+    out = given.out or Path(tempfile.mkdtemp(prefix="sweeps-"))
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out, "warm", ["hydra/launcher=basic"], jobs=["fold=1", JOBS[2]])  # data sets and compiled code
     rows = {"one after another (basic)": _sweep(out, "basic", ["hydra/launcher=basic"])}
@@ -59,16 +63,20 @@ def main() -> None:
         rows["Ray, two nodes of a core"] = _sweep(out, "ray", ray)
         rows["Ray, one of two nodes killed"] = _sweep(out, "ray_killed", ray, after=cluster.kill_second_node)
     reference = rows["one after another (basic)"]
-    print("| launcher | jobs | wall time, s | jobs/s | work, s | overhead a job, s | lost | results |")
-    print("|---|---:|---:|---:|---:|---:|---:|---|")
+    lines = ["| launcher | jobs | wall time, s | jobs/s | work, s | overhead a job, s | lost | results |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
     for name, row in rows.items():
         at_once = {"one": 1, "sub": JOB_COUNT}.get(name[:3], PARALLEL)
-        overhead = (row.wall - row.work / min(at_once, os.cpu_count() or 1)) / JOB_COUNT
+        overhead = (row.wall - row.work / at_once) / JOB_COUNT
         equal = "equal" if row.digests == reference.digests else "DIFFERENT"
-        print(
+        lines.append(
             f"| {name} | {len(row.digests)} | {row.wall:.1f} | {len(row.digests) / row.wall:.2f} | {row.work:.1f} |"
             f" {overhead:.2f} | {JOB_COUNT - len(row.digests)} | {equal} |"
         )
+    text = "\n".join([*lines, "", machine()])
+    print(text)
+    if given.write:
+        write("sweeps", "A sweep by every launcher", "python benchmarks/sweeps.py --write", text)
     if any(row.digests != reference.digests for row in rows.values()):
         sys.exit("the results differ")
 

@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -64,19 +62,12 @@ def main() -> None:
 
 def _write(lines: list[str], seconds: int, jobs: int) -> None:
     """Replace the table between the comments <!-- fuzz --> of the page."""
-    page = ROOT / "docs/explanation/reliability.md"
-    about = f"`--seconds {seconds} --jobs {jobs}`, {_machine()}, {date.today()}"
-    text = "\n".join(["<!-- fuzz -->", *lines, "", about, "<!-- /fuzz -->"])
-    before = page.read_text(encoding="utf-8")
-    page.write_text(re.sub(r"<!-- fuzz -->.*<!-- /fuzz -->", lambda _: text, before, flags=re.DOTALL), encoding="utf-8")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from results import machine, write  # noqa: PLC0415
 
-
-def _machine() -> str:
-    """The processor and the version of Python."""
-    about = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
-    name = model[1] if model else platform.processor()
-    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    command = f"python tests/fuzz/fuzz.py --seconds {seconds} --jobs {jobs} --keep --write"
+    text = "\n".join([*lines, "", f"`--seconds {seconds} --jobs {jobs}`, {machine()}"])
+    write("fuzz", "Fuzzing", command, text, ROOT / "docs/explanation/reliability.md")
 
 
 def _run(name: str, seconds: int, keep: bool) -> tuple[str, int, float, int, str]:
