@@ -276,7 +276,7 @@ def main() -> int:
 
     spent = time.monotonic() - begun
     only = f" --only '{given.only}'" if given.only else ""
-    how = f"--kills {given.kills} --seed {given.seed} --jobs {given.jobs}{only} --write"
+    how = f"--kills {given.kills} --seed {given.seed} --jobs {given.jobs}{only}{' --write' if given.write else ''}"
     command = f"python benchmarks/reliability.py {how}"
     text = f"{table(tallies)}\n\n`{command}`: {spent / 60:.0f} minutes, commit {commit()}, {results.machine()}"
     problems = [each for t in tallies for each in (*t.lost, *t.wrong)]
