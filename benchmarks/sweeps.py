@@ -34,7 +34,8 @@ SHORT = [
     "++game.images.train=40",
     "++game.images.val=10",
     "++game.images.test=10",
-    "recipe.images=3000",
+    "recipe=paper",
+    "epochs=3",
     "groupings=1",
 ]
 ONE_CORE = ["threads=1", "workers=1"]
