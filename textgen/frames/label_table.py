@@ -25,7 +25,7 @@ MAX_FRAME = 1 << 40  # in a table; larger numbers are no frames
 MAX_NAMES = 6  # objects that a message names
 MAX_ROWS = 200_000_000  # of a table: ten objects in each frame of a week
 MAX_OBJECT = 1000  # characters of an object's name
-MAX_CHUNK_BYTES = 256 << 20  # of a column in a row group of a Parquet file, unpacked
+MAX_CHUNK_BYTES = 256 << 20  # of a row group of a Parquet file, unpacked
 ROWS = 65_536  # of a Parquet file, read at once
 
 
@@ -216,7 +216,7 @@ def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str,
         # Texts stay as they are in the file, each once: a long one may stand in every row.
         with pq.ParquetFile(path, read_dictionary=list(dict.fromkeys(names))) as file:
             _find_columns(file.schema_arrow.names, names, path)
-            _check_amount(file.metadata, names, path)
+            _check_amount(file.metadata, path)
             number = 0
             for batch in file.iter_batches(ROWS, columns=list(dict.fromkeys(names))):
                 _check_lengths(batch, path)
@@ -230,18 +230,17 @@ def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[int | str,
         raise UserError(f"labels={path} is no Parquet file, or is damaged: {' '.join(str(error).split())}") from None
 
 
-def _check_amount(metadata: Any, names: Sequence[str], path: Path) -> None:
-    """Refuse a Parquet file that a few kilobytes make many rows, or long columns, before they are read."""
+def _check_amount(metadata: Any, path: Path) -> None:
+    """Refuse a Parquet file that a few kilobytes make many rows, or large ones, before they are read."""
     if metadata.num_rows > MAX_ROWS:
         raise _too_many_rows(path)
     for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema in names and column.total_uncompressed_size > MAX_CHUNK_BYTES:
-                raise UserError(
-                    f"labels={path} has {column.total_uncompressed_size:,} bytes of {column.path_in_schema!r} in a row"
-                    f" group, more than {MAX_CHUNK_BYTES >> 20} MiB: write it with smaller row groups"
-                )
+        size = metadata.row_group(number).total_byte_size  # pyarrow's size of one column ends the process if damaged
+        if size > MAX_CHUNK_BYTES:
+            raise UserError(
+                f"labels={path} has {size:,} bytes in a row group, more than {MAX_CHUNK_BYTES >> 20} MiB: write it with"
+                " smaller row groups"
+            )
 
 
 def _check_lengths(batch: Any, path: Path) -> None:
