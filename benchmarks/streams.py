@@ -126,20 +126,25 @@ def _length(streams: list[Path]) -> str:
 
 
 def _kill_a_worker(out: Path, count: int, killed: list[int]) -> None:
-    """When a third of the streams is read, kill a process that reads one: it has a stream open."""
+    """When a third of the streams is read, kill a process that reads one."""
     while len(list(out.glob("*/.done.json"))) < count // 3:
         time.sleep(0.05)
-    while not killed:
+    killed.append(kill_reader(Path.cwd()))
+
+
+def kill_reader(folder: Path) -> int:
+    """Kill the first other process that has a video below `folder` open, by SIGKILL; return its number."""
+    while True:
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                reads = any(os.readlink(link).endswith(".mp4") for link in (process / "fd").iterdir())
+                opened = [Path(os.readlink(link)) for link in (process / "fd").iterdir()]
             except OSError:
                 continue
+            reads = any(path.suffix == ".mp4" and folder in path.parents for path in opened)
             if reads and int(process.name) != os.getpid():
                 os.kill(int(process.name), signal.SIGKILL)
-                killed.append(int(process.name))
-                return
-        time.sleep(0.01)
+                return int(process.name)
+        time.sleep(0.005)
 
 
 if __name__ == "__main__":

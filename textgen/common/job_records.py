@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from textgen.common.atomic import os_errors_as_user_errors, write_atomic
+from textgen.common.atomic import write_atomic
+from textgen.common.bounded_text import load_json
 
 FOLDER = ".jobs"
 HEARTBEAT = 10.0  # seconds between two signs of life of a job
 SILENT = 60.0  # seconds without one after which a job of another machine is taken for lost
-MAX_BYTES = 1 << 20  # of a record
 State = Literal["waiting", "running", "stopped", "done", "failed"]
 STATES: tuple[State, ...] = ("waiting", "running", "stopped", "done", "failed")
 
@@ -71,18 +71,11 @@ def name_jobs(jobs: Sequence[Sequence[str]]) -> list[str]:
 def write_record(record: JobRecord, *, is_synced: bool = True) -> None:
     """Replace the record's file. Raises `UserError` where it cannot be written.
 
-    Without `is_synced` a power cut may leave it empty, and thousands of records take a second instead of minutes.
+    `is_synced` is that of `write_atomic`: thousands of waiting jobs need not be on the disk before the first begins.
     """
     record.path.parent.mkdir(parents=True, exist_ok=True)
     content = {key: value for key, value in asdict(record).items() if key != "path"}
-    data, advice = json.dumps(content, indent=1).encode(), "another folder of results"
-    if is_synced:
-        write_atomic(record.path, data, advice)
-        return
-    temporary = record.path.with_name(f".{record.path.name}.{os.getpid()}.tmp")
-    with os_errors_as_user_errors(record.path, advice):
-        temporary.write_bytes(data)
-        temporary.replace(record.path)
+    write_atomic(record.path, json.dumps(content, indent=1).encode(), "another folder of results", is_synced=is_synced)
 
 
 def read_records(sweep: Path) -> Iterator[JobRecord]:
@@ -90,13 +83,11 @@ def read_records(sweep: Path) -> Iterator[JobRecord]:
     known = {each.name for each in fields(JobRecord)} - {"path"}
     for path in sorted((sweep / FOLDER).glob("*.json")):
         try:
-            if path.stat().st_size > MAX_BYTES:
-                continue
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = load_json(path)
             record = JobRecord(**{key: content[key] for key in known & content.keys()}, path=path)
             texts = [*record.overrides, *record.folders]
             valid = record.state in STATES and all(isinstance(text, str) for text in texts)
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError):
             continue
         if valid:
             if record.state in ("waiting", "running") and _is_gone(record):

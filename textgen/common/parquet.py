@@ -18,4 +18,4 @@ def import_pyarrow(what: str = "Parquet") -> tuple[Any, Any]:
 
 def reading_errors() -> tuple[type[Exception], ...]:
     """What pyarrow raises for damaged files. `UserError` is a `ValueError` as well: let it through before."""
-    return import_pyarrow()[0].ArrowException, OSError, ValueError, OverflowError, KeyError, RuntimeError
+    return import_pyarrow()[0].ArrowException, OSError, ValueError, OverflowError, KeyError

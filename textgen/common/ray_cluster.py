@@ -22,7 +22,7 @@ def connect(address: str | None) -> Any:
     `UserError` if Ray is not installed, or nothing answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use to its makers otherwise
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # jobs without a GPU of their own may see all
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # jobs that ask for no GPU see all of them
     existing = address or os.environ.get("RAY_ADDRESS")
     if existing and _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # `ray start --head` uses a token that it finds, clients do not

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import filelock
-
+from textgen.common.atomic import free_lock
+from textgen.common.bounded_text import load_json, parse_json
 from textgen.common.job_records import JobRecord, name_jobs, read_records
 
-MAX_BYTES = 64 << 20  # of a result.json or metrics.jsonl
+MAX_BYTES = 64 << 20  # of a metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _of_record(record: JobRecord, name: str, places: Sequence[Path | None]) -> J
         return Job(name, record.state, game, seconds=seconds, error=record.error)
     finished = sum((place / "result.json").is_file() for place in found)
     state = "done" if finished == record.runs else record.state
-    last = _progress(found[-1])
-    times = [_progress(place)["seconds"] or 0.0 for place in found]
+    progress = [_progress(place) for place in found]
+    last, seconds = progress[-1], sum(each["seconds"] or 0.0 for each in progress)
     epochs = last.pop("epochs") or record.epochs
     left = record.runs - finished - (0 if finished == len(found) or not epochs else (last["epoch"] or 0) / epochs)
     return Job(
@@ -95,7 +95,7 @@ def _of_record(record: JobRecord, name: str, places: Sequence[Path | None]) -> J
         epochs=epochs,
         error=record.error if state == "failed" else "",
         left=max(left / record.runs, 0.0),
-        **{**last, "seconds": sum(times) or None},
+        **{**last, "seconds": seconds or None},
     )
 
 
@@ -108,8 +108,10 @@ def _of_run(folder: Path) -> Job:
 
 def _progress(folder: Path) -> dict[str, Any]:
     """The fields of `Job` that result.json and metrics.jsonl say."""
-    lines = [line for line in _read_lines(folder / "metrics.jsonl") if isinstance(line.get("epoch"), int)]
-    result = next(_read_lines(folder / "result.json", whole=True), {})
+    lines = [line for line in _read_metrics(folder / "metrics.jsonl") if isinstance(line.get("epoch"), int)]
+    result: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        result = dict(load_json(folder / "result.json"))
     accuracies = [line["val_accuracy"] for line in lines if line.get("best")]
     return {
         "game": result.get("game", ""),
@@ -120,21 +122,18 @@ def _progress(folder: Path) -> dict[str, Any]:
     }
 
 
-def _read_lines(path: Path, *, whole: bool = False) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line or one in all; an unfinished line is left out."""
+def _read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of metrics.jsonl; an unfinished one is left out."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        lines = path.read_bytes().splitlines()
+    except OSError:
         return
-    for part in [text] if whole else text.splitlines():
-        try:
-            found = json.loads(part)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict):
-            yield found
+    for line in lines:
+        with suppress(ValueError):
+            if isinstance(found := parse_json(line), dict):
+                yield found
 
 
 def _is_locked(folder: Path) -> bool:
@@ -143,7 +142,7 @@ def _is_locked(folder: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with filelock.FileLock(path, timeout=0):
-            return False
-    except (filelock.Timeout, OSError):
+        with free_lock(path) as is_free:
+            return not is_free
+    except OSError:
         return True

@@ -1,17 +1,19 @@
 """Many sources at once: which they are, what is read before, and workers of Ray that die."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow.dataset
 import pytest
 from bits import CLASSES, LEFT, save_run, settings, write_video
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
+
+from streams import kill_reader
 
 from textgen.common.errors import UserError
 from train.predict.rows import read_rows
@@ -128,7 +130,7 @@ def test_a_worker_that_dies_loses_and_doubles_no_row(
     command += ["smoothing=none"]
     killed: list[int] = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
-        threading.Thread(target=kill_a_worker, args=(killed,), daemon=True).start()
+        threading.Thread(target=lambda: killed.append(kill_reader(tmp_path / "clips")), daemon=True).start()
         _, errors = job.communicate(timeout=300)
     assert job.returncode == 2, errors
     assert len(killed) == 1
@@ -151,18 +153,3 @@ def test_a_worker_that_dies_loses_and_doubles_no_row(
     other = subprocess.run([*command, "every=2"], capture_output=True, text=True, check=False)
     assert (other.returncode, other.stdout) == (2, "")
     assert "holds rows of other settings: " in other.stderr
-
-
-def kill_a_worker(killed: list[int]) -> None:
-    """Kill the first process of Ray that has a video open."""
-    while not killed:
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                opened = [os.readlink(link) for link in (process / "fd").iterdir()]
-            except OSError:
-                continue
-            if any("/clips/" in path and path.endswith(".mp4") for path in opened):
-                os.kill(int(process.name), signal.SIGKILL)
-                killed.append(int(process.name))
-                return
-        time.sleep(0.005)
