@@ -153,7 +153,7 @@ def training(given: Given, seconds: float) -> dict[str, float]:
         (torch.arange(n) % len(game.classes)).to(device),
     )
     val = DeviceSplit(source.images[:108], source.labels[:108])
-    setup = TrainingSetup(source, val, network=layers, classes=game.classes, fold=fold, recipe=recipe, seed=0)
+    setup = TrainingSetup(source, val, network=layers, fields=game.label_fields, fold=fold, recipe=recipe, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         output = Output(Path(folder), "", lambda net: None, quiet=True)
         history = train(setup, output, Computation(compile=given["compile"])).history

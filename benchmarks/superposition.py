@@ -41,6 +41,7 @@ from textgen.common.atomic import write_atomic
 from textgen.common.confidence import wilson_interval
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition, parse_definition
+from textgen.spec.label_fields import LabelFields
 from train.common.environment import set_openmp_waiting
 from train.common.machine import keep_freed_memory
 from train.config.compose import compose
@@ -111,7 +112,8 @@ class Task:
     def dense(self) -> TrainingNetworks:
         """A FoldedCNN and its training-only variants, with new weights."""
         size = self.definition.game.size
-        options: dict[str, Any] = {"classes": self.classes, "f": self.f, "recipe": self.recipe, "device": CPU}
+        fields = LabelFields.single(self.classes)
+        options: dict[str, Any] = {"fields": fields, "f": self.f, "recipe": self.recipe, "device": CPU}
         return TrainingNetworks.build(self.layers(1), size=size, **options)
 
     def superposed(self, binding: str) -> tuple[Superposed, float]:
@@ -197,7 +199,9 @@ def train(
     """Train `net`; leave the best weights in `plain`, to which `fuse` gives those of `net`: (accuracy, images seen)."""
     recipe, f = task.recipe, task.f
     optimizers = build_optimizers(net, recipe)
-    schedule = Schedule.build(recipe, labels=task.source.labels, classes=task.classes, fold=f, stack=f, seed=seed)
+    schedule = Schedule.build(
+        recipe, labels=task.source.labels_of, fields=LabelFields.single(task.classes), fold=f, stack=f, seed=seed
+    )
     epochs, best, weights = recipe.epochs or 1, -1.0, plain.state_dict()
     for epoch in range(epochs):
         net.train()
@@ -217,7 +221,7 @@ def train(
                 optimizer.step()
         if epoch >= epochs - VALIDATED:
             fuse()
-            accuracy = accuracy_and_loss(plain, f, task.val, seed)[0]
+            accuracy = accuracy_and_loss(plain, f, task.val, seed, LabelFields.single(task.classes))[0]
             if accuracy > best:
                 best, weights = accuracy, deepcopy(plain.state_dict())
     plain.load_state_dict(weights)
@@ -243,7 +247,9 @@ def measure(folder: Path, task: Task, method: str, seed: int, copies: float) -> 
     else:
         plain, width = task.superposed(method)
         accuracy, images = train(task, plain, plain, lambda: None, seed, copies)
-    found = evaluate(plain, task.f, task.test, classes=len(task.classes), groupings=1, seed=seed, orders=False)
+    found = evaluate(
+        plain, task.f, task.test, fields=LabelFields.single(task.classes), groupings=1, seed=seed, orders=False
+    )
     result = {"width": width, "multiply_adds": task.multiply_adds(plain), "images": images, "accuracy": accuracy}
     stacks = random_stacks(len(task.test.labels), task.f, torch.Generator().manual_seed(seed))  # as in `evaluate`
     result["by_slot"] = found.groupings_right[stacks].float().mean(0).tolist()

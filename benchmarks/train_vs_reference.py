@@ -124,7 +124,9 @@ def foldtext_rate(task: Task, f: int, seed: int) -> float:
         epochs=1,
     )
     with tempfile.TemporaryDirectory() as folder:
-        setup = TrainingSetup(source, val, network=task.layers, classes=game.classes, fold=f, recipe=recipe, seed=seed)
+        setup = TrainingSetup(
+            source, val, network=task.layers, fields=game.label_fields, fold=f, recipe=recipe, seed=seed
+        )
         return train(setup, Output(Path(folder), "", lambda net: None, quiet=True)).images_per_second
 
 

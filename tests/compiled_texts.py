@@ -8,6 +8,8 @@ from textgen.kernels import philox
 from textgen.kernels.text_program import build_alphabet, compile_spec, decode_texts, write_text
 from textgen.spec import Spec
 
+NO_LABELS = np.empty(0, np.int32)  # of a label of one field
+
 
 class Uniforms:
     """The random numbers of compiled code, for code that takes numpy's generators."""
@@ -30,7 +32,7 @@ def assert_same_texts(spec: Spec, times: int = 4) -> dict[str, list[str]]:
             one: Any = Uniforms(index)
             two = Uniforms(index)
             text, out = spec.sample(name, one), np.zeros(program.max_length, np.uint16)
-            length = write_text(program, label, two.state, out, np.zeros(len(out), np.uint8))
+            length = write_text(program, label, two.state, out, np.zeros(len(out), np.uint8), NO_LABELS)
             assert decode_texts(out[None], alphabet) == [text]
             assert length == len(text)
             np.testing.assert_array_equal(one.state, two.state)

@@ -85,7 +85,7 @@ def design_effect(right: NDArray[np.float64], block: int) -> float:
 
 def read_with(reader: Reader, spec: Spec, crops: Sequence[U8]) -> list[str]:
     """The classes of the texts that an OCR engine reads."""
-    return [spec.label_of(clean(reading.text or "")) for reading in reader.read(crops)]
+    return [spec.answer_of(clean(reading.text or "")) for reading in reader.read(crops)]
 
 
 PREPARATIONS: dict[str, Callable[[U8], U8]] = {
@@ -158,7 +158,7 @@ def compare(clip: Path, counter: Counter, run: Path | None, minutes: float | Non
     texts = read_texts(clip.with_suffix(f".{counter.name}.csv"))
     found = read_crops(clip, counter)
     frames = [frame for frame in sorted(texts) if frame in found]
-    crops, true = [found[frame] for frame in frames], [spec.label_of(texts[frame]) for frame in frames]
+    crops, true = [found[frame] for frame in frames], [spec.answer_of(texts[frame]) for frame in frames]
     settings = ReaderSettings(spec, threads=1)
     rapidocr, tesseract = make_rapidocr(settings), make_tesseract(settings)
     step = max(len(crops) // CHOICE_CROPS, 1)

@@ -143,6 +143,6 @@ def find_doubtful(texts: Mapping[int, str], spec: Spec) -> list[int]:
         text = texts[frame]
         around = {texts[frames[other]] for other in (at - 1, at + 1) if 0 <= other < len(frames)}
         lone = 0 < at < len(frames) - 1 and len(around) == 1 and text not in around
-        if lone or (text and spec.label_of(text) == OTHER):
+        if lone or (text and spec.answer_of(text) == OTHER):
             doubtful.append(frame)
     return doubtful

@@ -98,7 +98,7 @@ def score_clip(clips: Path, run: Path, clip: str, counter: Counter, first: bool)
     texts = {frame: clean(text) for frame, text in read_texts(clips / f"{clip}.{counter.name}.csv").items()}
     frames = [frame for frame in sorted(texts) if frame in read]
     frames = [frame for frame in frames if not first or float(read[frame]["time"]) >= SECONDS]
-    true = [spec.label_of(texts[frame]) for frame in frames]
+    true = [spec.answer_of(texts[frame]) for frame in frames]
     if len(frames) < 2:
         raise UserError(f"{clip}.{counter.name}.csv has {len(frames)} frames that were not trained on: give more")
     step = statistics.mode(b - a for a, b in pairwise(frames))

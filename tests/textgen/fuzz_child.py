@@ -398,7 +398,9 @@ def run_spec(number: int, folder: Path) -> None:
     codes, state = np.zeros((len(labels), program.max_length), np.uint16), np.zeros(philox.STATE, np.uint64)
     for row, label in enumerate(labels):
         philox.start(state, 0, number, row)
-        length = write_text(program, label, state, codes[row], np.zeros(program.max_length, np.uint8))
+        length = write_text(
+            program, label, state, codes[row], np.zeros(program.max_length, np.uint8), np.empty(0, np.int32)
+        )
         assert length <= program.max_length
     for label, text in zip(labels, decode_texts(codes, alphabet), strict=True):
         assert spec.label_of(text) == spec.classes[label]

@@ -67,6 +67,7 @@ from textgen.dataset.store import (
     LabelAndTextWriter,
     block_rows,
     damaged_error,
+    label_shape,
     manifest_entry,
     open_dataset,
 )
@@ -150,6 +151,7 @@ def _identity(definition: DatasetDefinition, renderer: Renderer) -> dict[str, An
         "generator": TEXT_GENERATOR if _has_newer_text(game, renderer) else GENERATOR,
         "game": game,
         "classes": list(renderer.classes),
+        **({"label": renderer.fields.describe()} if renderer.spec.is_joint else {}),
         "augment": asdict(augment),
         "seed": definition.seed,
         "holdout": asdict(definition.holdout),
@@ -202,9 +204,9 @@ class _DatasetBuild:
         self.definition, self.renderer, self.identity = definition, renderer, identity
         self.path, self.shard, self.workers, self.quiet = path, shard, workers, quiet
         self.part, self.lock_path = (path.with_name(f".{path.name}.{suffix}") for suffix in ("part", "lock"))
-        images, classes = asdict(definition.game.images), len(renderer.classes)
+        images = asdict(definition.game.images)
         self.per_class = {split: images[split if split in SPLITS else "test"] for split in renderer.splits}
-        self.wholes = {split: per_class * classes for split, per_class in self.per_class.items()}
+        self.wholes = {split: per_class * renderer.period for split, per_class in self.per_class.items()}
         self.blocks = {
             split: split_into_blocks(split, count, block_rows(definition.game.size), shard)
             for split, count in self.wholes.items()
@@ -368,12 +370,12 @@ class _DatasetBuild:
 
     def _finish_split(self, split: str) -> dict[str, Any]:
         """Write the labels and texts of a split; return its entry of the manifest."""
-        writer = LabelAndTextWriter(self.part, split, self.counts[split])
+        writer = LabelAndTextWriter(self.part, split, self.counts[split], label_shape(self.renderer.fields))
         blocks: list[dict[str, Any]] = []
         rejects: Counter[str] = Counter()
         for block in self.blocks[split]:
             done = load_json(self.files.done_path(block))
-            labels = np.arange(block.first, block.last, dtype=np.int64) % len(self.renderer.classes)
+            labels = self.renderer.draw_labels(split, range(block.first, block.last))
             del done["check"]
             writer.add(labels, done.pop("texts"))
             rejects.update(done["rejects"])

@@ -36,7 +36,7 @@ class PictureFile(NamedTuple):
 
     file: Path
     name: str
-    label: int
+    label: int | tuple[int, ...]  # one number, or one for each field
     text: str  # "" if unknown
     digest: str = ""  # SHA-256 of the file, once read
     size: tuple[int, int] = (0, 0)  # height, width
@@ -221,14 +221,19 @@ def list_crops(
     if len(found) == 1 and not found & {*map(to_nfc, (*(given or ()), *listed)), *class_folders(listed)}:
         for folder in folders:
             _refuse_table_of_subfolder(folder, *found)
-    names = {name for table in tables.values() for _, name in table}
+    names = set() if spec and spec.is_joint else {name for table in tables.values() for _, name in table}
     classes = tuple(given or listed or order_classes(found | names))
     _check_classes(path, classes)
     class_of_folder = _match_folders(path, found, listed, classes)
     rows = {}
     for split, of in sources.items():
         if of.labels:
-            rows[split] = _list_labelled(of.folder, of.labels, tables[split], classes)
+            rows[split] = _list_labelled(of.folder, of.labels, tables[split], classes, spec)
+        elif spec and spec.is_joint:
+            raise UserError(
+                f"{of.folder} has class folders, and the label has {len(spec.fields.fields)} fields: list the pictures"
+                f" and their texts in labels.csv, {FORM}"
+            )
         else:
             rows[split] = _list_class_folders(of.folder, classes, class_of_folder)
     return classes, rows
@@ -308,9 +313,15 @@ def _list_class_folders(folder: Path, classes: Sequence[str], class_of_folder: M
 
 
 def _list_labelled(
-    folder: Path, table: Path, lines: Sequence[tuple[LabelLine, str]], classes: Sequence[str]
+    folder: Path, table: Path, lines: Sequence[tuple[LabelLine, str]], classes: Sequence[str], spec: Spec | None
 ) -> list[PictureFile]:
     """List the pictures that a labels file names, in its order; pictures that it does not name are left out."""
+    if spec and spec.is_joint:
+        files = find_pictures(folder, table, [line for line, _ in lines])
+        return [
+            PictureFile(file, line.name, spec.labels_of(line.text or ""), line.text or "")
+            for file, (line, _) in zip(files, lines, strict=True)
+        ]
     number = {to_nfc(name): label for label, name in enumerate(classes)}
     for line, name in lines:
         if to_nfc(name) not in number:

@@ -34,10 +34,12 @@ from textgen.dataset.store import (
     SplitWriter,
     StoredSplit,
     damaged_error,
+    label_shape,
     open_dataset,
 )
 from textgen.dataset.text_files import MAX_IMAGES, to_nfc
 from textgen.schema.game import MAX_CROP_SIDE
+from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec
 
 IMPORTER = 2  # part of the hash: increment it when the same folder gives different arrays
@@ -83,14 +85,15 @@ def import_folder(
     }
     size = _check_size(size or _most_frequent_size(row.size for row in chain(*inspected.values())))
     rows = _assign_splits(path, inspected, names, seed)
-    identity = _identity(name, names, size, rows)
+    fields = spec.fields if spec and spec.is_joint else LabelFields.single(names)
+    identity = _identity(name, names, size, rows, fields)
     target = Path(out).expanduser() / name / identity["hash"][:16]
     if rebuild or not os.path.lexists(target):
         lock = file_lock(target.with_name(f".{target.name}.lock"), f"another process imports {target}")
         with os_errors_as_user_errors(target, OTHER_DATA_FOLDER), lock:
             if rebuild or not os.path.lexists(target):
                 with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
-                    _write_dataset(folder, identity, rows, size)
+                    _write_dataset(folder, identity, rows, size, label_shape(fields))
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:
         raise damaged_error(target, "its manifest belongs to another folder")
@@ -132,10 +135,11 @@ def _assign_splits(
     key: Callable[[PictureFile], str] = lambda row: row.digest if by_content else posixpath.basename(row.name)  # noqa: E731
     training = given["" if "" in given else "train"]
     missing = [split for split in ("val", "test") if split not in given]
-    keys_of_class: dict[int, set[str]] = defaultdict(set)
+    keys_of_class: dict[int | tuple[int, ...], set[str]] = defaultdict(set)
     for row in training:
         keys_of_class[row.label].add(key(row))
-    counts = [(name, len(keys_of_class[label])) for label, name in enumerate(classes)]
+    by_text = any(isinstance(row.label, tuple) for row in training)  # of several fields: no text need be everywhere
+    counts = [] if by_text else [(name, len(keys_of_class[label])) for label, name in enumerate(classes)]
     few = [f"{name!r} ({count})" for name, count in counts if count <= len(missing)]
     if few:
         shown = ", ".join(few[:MAX_CLASSES_SHOWN])
@@ -144,22 +148,26 @@ def _assign_splits(
             f"{path} has too few different images of class {shown}{more}: give at least {len(missing) + 1} of each,"
             f" for {' and '.join(['train', *missing])}"
         )
-    split_of_key: dict[tuple[int, str], str] = {}
-    for label in range(len(classes)):
+    split_of_key: dict[tuple[int | tuple[int, ...], str], str] = {}
+    if by_text:
+        keys_of_class = defaultdict(set, {0: {key(row) for row in training}})
+    for label in range(1 if by_text else len(classes)):
         keys = sorted(keys_of_class[label], key=lambda k: _sha256(f"{seed}/{k}"))
         share = max((len(keys) + SPLIT_DIVISOR // 2) // SPLIT_DIVISOR, 1)
         for number, split in enumerate(missing):
             split_of_key |= {(label, k): split for k in keys[number * share : (number + 1) * share]}
     rows_of_split: dict[str, list[PictureFile]] = {split: [] for split in ("train", "val", "test")}
     for row in training:
-        rows_of_split[split_of_key.get((row.label, key(row)), "train")].append(row)
+        rows_of_split[split_of_key.get((0 if by_text else row.label, key(row)), "train")].append(row)
     rows_of_split |= {split: rows for split, rows in given.items() if split not in ("", "train")}
     if empty := [split for split, rows in rows_of_split.items() if not rows]:
         raise UserError(f"{path}/{empty[0]} holds no pictures: fill it, or remove it")
     return rows_of_split
 
 
-def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, list[PictureFile]]) -> dict[str, Any]:
+def _identity(
+    name: str, classes: Sequence[str], size: Size, rows: Mapping[str, list[PictureFile]], fields: LabelFields
+) -> dict[str, Any]:
     """The part of the manifest that decides the arrays, and its hash."""
     files = {}
     for split, split_rows in rows.items():
@@ -173,16 +181,23 @@ def _identity(name: str, classes: Sequence[str], size: Size, rows: Mapping[str, 
         "name": name,
         "size": list(size),
         "classes": list(classes),
+        **({} if fields.is_single and fields.pattern is None else {"label": fields.describe()}),
         "files": files,
         "versions": {library: version(library) for library in LIBRARIES},
     }
     return {**identity, "hash": hashlib.sha256(json.dumps(identity).encode()).hexdigest()}
 
 
-def _write_dataset(folder: Path, identity: dict[str, Any], rows: Mapping[str, list[PictureFile]], size: Size) -> None:
+def _write_dataset(
+    folder: Path,
+    identity: dict[str, Any],
+    rows: Mapping[str, list[PictureFile]],
+    size: Size,
+    shape: tuple[int, ...],
+) -> None:
     entries = {}
     for split, split_rows in rows.items():
-        writer = SplitWriter(folder, split, len(split_rows), size)
+        writer = SplitWriter(folder, split, len(split_rows), size, shape)
         resized = 0
         for images, labels, texts, count in _decode_in_chunks(split_rows, size):
             writer.add(images, labels, texts)
@@ -199,7 +214,7 @@ def _sha256(text: str) -> bytes:
 def _count_repeated(rows: Mapping[str, list[PictureFile]]) -> dict[str, int]:
     """Count the file contents that occur in more than one split, and in more than one class."""
     in_splits: dict[str, set[str]] = defaultdict(set)
-    in_classes: dict[str, set[int]] = defaultdict(set)
+    in_classes: dict[str, set[int | tuple[int, ...]]] = defaultdict(set)
     for split, split_rows in rows.items():
         for row in split_rows:
             in_splits[row.digest].add(split)
@@ -221,9 +236,15 @@ def _decode_in_chunks(rows: Sequence[PictureFile], size: Size) -> Iterator[Decod
 
 def _decode_chunk(rows: Sequence[PictureFile], size: Size) -> Decoded:
     decoded = [read_pixels(row.file, size, row.digest) for row in rows]
-    labels = np.array([row.label for row in rows], np.int64)
+    labels = stack_labels(rows)
     images = np.stack([image for image, _ in decoded])
     return images, labels, [row.text for row in rows], sum(resized for _, resized in decoded)
+
+
+def stack_labels(rows: Sequence[PictureFile]) -> NDArray[np.int64]:
+    """The labels of pictures, int64 (n,), or (n, m) of m fields."""
+    labels = np.array([row.label for row in rows], np.int64)
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _inspect_chunk(rows: Sequence[PictureFile]) -> list[PictureFile]:

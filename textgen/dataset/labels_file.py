@@ -102,7 +102,7 @@ def _text_classifier(spec: Spec | None) -> Callable[[str], str | None]:
     others = [automaton.add(items) for items in spec.others.options]
 
     def classify(text: str) -> str | None:
-        label = spec.label_of(text)
+        label = spec.answer_of(text)
         if label != OTHER or text == OTHER or any(automaton.find_labels(start, text) for start in others):
             return label
         return None

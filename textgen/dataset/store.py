@@ -25,6 +25,7 @@ from textgen.common.array_types import U8
 from textgen.common.bounded_text import MAX_JSON_BYTES, parse_json
 from textgen.common.digests import digest_file
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 
 FORMAT = 2
 BLOCK_BYTES = 8 << 20  # maximum size of a block of images; at least one image
@@ -42,7 +43,10 @@ class DamagedDataset(UserError):
 
 
 class StoredSplit(NamedTuple):
-    """One split: images uint8 (n, H, W, 3) and labels int64 (n,), indices of the classes, both memory-mapped; texts."""
+    """One split: images uint8 (n, H, W, 3) and labels int64 (n,), indices of the classes, both memory-mapped; texts.
+
+    Labels of m fields are (n, m), a column a field.
+    """
 
     images: U8
     labels: NDArray[np.int64]
@@ -86,12 +90,20 @@ class Texts(Sequence[str]):
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """An opened data set: its splits by name (train, val, test, test_…) and its manifest."""
+    """An opened data set: its splits by name (train, val, test, test_…) and its manifest.
+
+    `fields` are those of the label, with their classes.
+    """
 
     path: Path
-    classes: tuple[str, ...]
+    fields: LabelFields
     splits: dict[str, StoredSplit]
     manifest: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes, see `LabelFields.classes`."""
+        return self.fields.classes
 
     @property
     def hash(self) -> str:
@@ -124,7 +136,7 @@ def block_rows(size: tuple[int, int]) -> int:
 
 def _open_and_check(path: Path, verify: bool) -> Dataset:
     manifest = _read_manifest(path)
-    splits = {}
+    splits, fields = {}, manifest_fields(manifest)
     for name, entry in manifest["splits"].items():
         for file_name, expected in entry["bytes"].items():
             file = path / file_name
@@ -138,15 +150,19 @@ def _open_and_check(path: Path, verify: bool) -> Dataset:
                 raise damaged_error(path, f"{file_name} does not have the bytes that were written")
         splits[name] = StoredSplit(
             _load_array(path, images, entry["images"]),
-            _load_array(path, labels, entry["images"]),
+            _load_array(path, labels, entry["images"], fields),
             Texts(path / texts, entry["images"]),
         )
         if verify:
             _check_blocks(path, images, splits[name].images, entry["blocks"])
-        values = splits[name].labels
-        if len(values) and not 0 <= values.min() <= values.max() < len(manifest["classes"]):
+        if not labels_fit(splits[name].labels, fields):
             raise damaged_error(path, f"{labels} holds labels of classes that manifest.json does not name")
-    return Dataset(path, tuple(manifest["classes"]), splits, manifest)
+    return Dataset(path, fields, splits, manifest)
+
+
+def labels_fit(labels: NDArray[Any], fields: LabelFields) -> bool:
+    """Whether labels (n,), or (n, m), are numbers of the classes of their fields."""
+    return not len(labels) or bool((labels.min(0) >= 0).all() and (labels.max(0) < fields.sizes).all())
 
 
 def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, Any]]) -> None:
@@ -168,7 +184,8 @@ def _check_blocks(path: Path, name: str, images: U8, blocks: list[Mapping[str, A
             raise damaged_error(path, f"{name} does not have the bytes that were written")
 
 
-def _load_array(path: Path, name: str, count: int) -> NDArray[Any]:
+def _load_array(path: Path, name: str, count: int, fields: LabelFields | None = None) -> NDArray[Any]:
+    """The images of a file, or its labels of `fields`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns of headers written by Python 2
@@ -185,9 +202,11 @@ def _load_array(path: Path, name: str, count: int) -> NDArray[Any]:
         RecursionError,
     ):
         raise damaged_error(path, f"{name} holds no array of numbers") from None
-    images = name.endswith("images.npy")
-    shape_fits = array.ndim == 4 and array.shape[3] == 3 if images else array.ndim == 1
-    if not shape_fits or len(array) != count or array.dtype != (np.uint8 if images else np.int64):
+    if fields is None:
+        shape_fits = array.ndim == 4 and array.shape[3] == 3
+    else:
+        shape_fits = array.shape[1:] == label_shape(fields)
+    if not shape_fits or len(array) != count or array.dtype != (np.uint8 if fields is None else np.int64):
         raise damaged_error(path, f"{name} does not hold the array that was written")
     return array
 
@@ -211,7 +230,7 @@ def parse_manifest(content: bytes, path: Path | str) -> dict[str, Any]:
         classes = manifest["classes"]
         if not isinstance(manifest["hash"], str) or not isinstance(classes, list):
             raise TypeError
-        if not all(isinstance(name, str) for name in classes):
+        if not all(isinstance(name, str) for name in classes) or list(manifest_fields(manifest).classes) != classes:
             raise TypeError
         for name, entry in manifest["splits"].items():
             if not re.fullmatch(r"\w+", name) or not all(isinstance(size, int) for size in entry["bytes"].values()):
@@ -225,6 +244,16 @@ def parse_manifest(content: bytes, path: Path | str) -> dict[str, Any]:
             raise
         raise damaged_error(path, "manifest.json is damaged") from None
     return dict(manifest)
+
+
+def manifest_fields(manifest: Mapping[str, Any]) -> LabelFields:
+    """The fields of the label of a data set. Raises `ValueError`."""
+    return LabelFields.parse(manifest["label"]) if "label" in manifest else LabelFields.single(manifest["classes"])
+
+
+def label_shape(fields: LabelFields) -> tuple[int, ...]:
+    """The shape of one crop's labels: () for one field, (m,) for m."""
+    return () if fields.is_single else (len(fields.fields),)
 
 
 def damaged_error(path: Path | str, problem: str) -> DamagedDataset:
@@ -241,17 +270,18 @@ def file_names(split: str) -> tuple[str, str, str]:
 class SplitWriter:
     """Writes the samples of one split in order, in chunks, and computes the digests of its blocks."""
 
-    def __init__(self, folder: Path, split: str, count: int, size: tuple[int, int]):
+    def __init__(self, folder: Path, split: str, count: int, size: tuple[int, int], shape: tuple[int, ...] = ()):
+        """`shape` is that of one sample's labels, see `label_shape`."""
         self._folder, self._split, self._count, self._written = folder, split, count, 0
         self._rows = block_rows(size)
         self._blocks: list[dict[str, Any]] = []
         self._digest = xxhash.xxh3_128()
-        self._labels_and_texts = LabelAndTextWriter(folder, split, count)
+        self._labels_and_texts = LabelAndTextWriter(folder, split, count, shape)
         self._images = (folder / file_names(split)[0]).open("wb")
         self._images.write(npy_header((count, *size, 3), np.dtype(np.uint8)))
 
     def add(self, images: U8, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
-        """Append images uint8 (n, H, W, 3), labels (n,) and texts."""
+        """Append images uint8 (n, H, W, 3), labels (n,), or (n, m), and texts."""
         start = 0
         while start < len(images):
             chunk = np.ascontiguousarray(images[start : start + self._rows - self._written % self._rows])
@@ -275,14 +305,14 @@ class SplitWriter:
 class LabelAndTextWriter:
     """Writes the labels and texts of a split in order and computes the digests of their files."""
 
-    def __init__(self, folder: Path, split: str, count: int):
+    def __init__(self, folder: Path, split: str, count: int, shape: tuple[int, ...] = ()):
         self._names = file_names(split)[1:]
         self._files = [(folder / name).open("wb") for name in self._names]
         self._digests = [xxhash.xxh3_128() for _ in self._names]
-        self._write(0, npy_header((count,), np.dtype("<i8")))
+        self._write(0, npy_header((count, *shape), np.dtype("<i8")))
 
     def add(self, labels: NDArray[np.int64], texts: Iterable[str]) -> None:
-        """Append labels (n,) and texts."""
+        """Append labels (n,), or (n, m), and texts."""
         self._write(0, labels.astype("<i8").tobytes())
         self._write(1, "".join(f"{text}\n" for text in texts).encode())
 

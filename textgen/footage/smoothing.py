@@ -216,9 +216,25 @@ def guess_kind(spec: Spec) -> Kind:
     >>> kinds, guess_kind(Spec.parse("S", label="S", fields={"S": ["win", "lose"]}))
     (['clock', 'counter', 'none'], 'none')
     """
-    if spec.groups or not all(_number(value) is not None for value in spec.classes if value != OTHER):
+    return guess_kinds(spec)[0]
+
+
+def guess_kinds(spec: Spec) -> tuple[Kind, ...]:
+    """`guess_kind` for every field of the label; "none" for optional text."""
+    if not spec.is_joint:
+        return (_guess_kind(spec, spec.label, spec.classes),)
+    return tuple(
+        _guess_kind(spec, str(label.key), label.values) if isinstance(label.key, str) else "none"
+        for label in spec.labels
+    )
+
+
+def _guess_kind(spec: Spec, letter: str, classes: Sequence[str]) -> Kind:
+    if spec.groups or not all(_number(value) is not None for value in classes if value != OTHER):
         return "none"
-    at = next(n for n, item in enumerate(spec.items) if isinstance(item, Field) and item.letter == spec.label)
+    at = next((n for n, item in enumerate(spec.items) if isinstance(item, Field) and item.letter == letter), None)
+    if at is None:  # in optional text
+        return "none"
     before, after = _flatten(spec.items[:at])[-1:], _flatten(spec.items[at + 1 :])[:1]
     if ":" in (before, after):
         return "clock"

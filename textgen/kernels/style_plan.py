@@ -23,11 +23,12 @@ def plan_samples(samples, codes, parts, neighbour_codes, glyph_keys, key, style,
     shape = (len(letters.heights), len(letters.strokes), len(letters.slants), letters.advances.shape[1])
     level_keys = np.int64(shape[0]) * shape[1] * shape[2] * shape[3]  # of one face at one of `letters.sizes`
     no_parts = np.empty(neighbour_codes.shape[1], np.uint8)
+    labels = np.empty(len(program.absent), np.int32)  # see `textgen.kernels.text_program.draw_labels`
     for k in range(len(samples)):
         sample = samples[k]
         philox.start(state, key, sample.index, TEXT_STREAM)
         codes[k] = 0
-        sample.length = write_text(program, sample.label, state, codes[k], parts[k])
+        sample.length = write_text(program, sample.label, state, codes[k], parts[k], labels)
         philox.start(state, key, sample.index, STYLE_STREAM + STREAMS_PER_ATTEMPT * sample.attempt)
         sample.face = letters.faces[philox.weighted(state, letters.face_bounds)]
         sample.height = philox.below(state, shape[0])
@@ -44,7 +45,7 @@ def plan_samples(samples, codes, parts, neighbour_codes, glyph_keys, key, style,
         if sample.length and philox.uniform(state) < style.neighbour_chance:
             sample.side = style.neighbour_sides[philox.below(state, len(style.neighbour_sides))]
             sample.gap = philox.between(state, style.neighbour_gap[0], style.neighbour_gap[1])
-            sample.neighbour_length = write_text(neighbour_program, 0, state, neighbour_codes[k], no_parts)
+            sample.neighbour_length = write_text(neighbour_program, 0, state, neighbour_codes[k], no_parts, labels)
         sample.punctuation_gap = 0
         if style.gap_chance > 0 and philox.uniform(state) < style.gap_chance:
             width = philox.between(state, style.gap_width[0], style.gap_width[1])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from textgen.kernels import philox
 from textgen.kernels.jit import compiled
+from textgen.kernels.tables import TEXT_STREAM
 from textgen.spec.items import Choice, Field, Items, Limit, OptionalText, key_of_part, order_dependent
 from textgen.spec.parser import Spec
 
@@ -25,16 +26,20 @@ _NUMBER = re.compile("-?[0-9]{1,18}")
 class Program(NamedTuple):
     """A program for random texts. Codes are indices into an alphabet, where 0 is no character.
 
-    A row of `steps` is an operation, two operands and the part of the text (a row of PartTable) that it writes:
-    CHARACTER code; DIGITS width; VALUE table; OPTIONAL index of its chance in `bounds`, number of steps to skip; DRAW
-    table, register, which draws a value that is written later; WRITE register; BRANCH table (its values are the steps
-    to jump to); END. A row of `tables` is the first value, the number of values, the first bound, or -1 if all are
-    equally likely, and for a field that depends on another the register of that one, or -1, and whether it is the upper
-    end. The codes of value v are codes[starts[v]:starts[v + 1]]. The first tables are the values of each group, or of
-    the label.
+    A row of `steps` is an operation, two operands, the part of the text (a row of PartTable) that it writes, and the
+    field of the label, from 1, whose class it decides, or 0: CHARACTER code; DIGITS width; VALUE table; OPTIONAL index
+    of its chance in `bounds`, number of steps to skip; DRAW table, register, which draws a value that is written later;
+    WRITE register, the first value of its table; BRANCH table (its values are the steps to jump to); END.
+
+    A row of `tables` is the first value, the number of values, the first bound, or -1 if all are equally likely, and
+    for a field that depends on another the register of that one, or -1, and whether it is the upper end. The codes of
+    value v are codes[starts[v]:starts[v + 1]]. The first tables are the values of each group, or of the label.
+
+    A label of several fields has the classes `absent` (m,) for what a text does not show, and `other` (m,) for texts
+    without a label. Both are empty for a label of one field.
     """
 
-    steps: NDArray[np.int32]  # (n, 4)
+    steps: NDArray[np.int32]  # (n, 5)
     tables: NDArray[np.int32]  # (k, 5)
     bounds: NDArray[np.float64]
     starts: NDArray[np.int32]
@@ -46,6 +51,8 @@ class Program(NamedTuple):
     grouped: bool  # whether a class has a table of values
     registers: int  # values that are drawn before they are written; the first is that of the label
     max_length: int  # of a text
+    absent: NDArray[np.int32]
+    other: NDArray[np.int32]
 
 
 def build_alphabet(characters: frozenset[str]) -> str:
@@ -55,6 +62,12 @@ def build_alphabet(characters: frozenset[str]) -> str:
 
 def compile_spec(spec: Spec, alphabet: str, parts: Sequence[str] = ()) -> Program:
     """The program for the texts of every class of `spec`; `parts` are keys of items, see `key_of_part`, from row 1."""
+    if spec.is_joint:
+        compiler = _Compiler(alphabet, parts, [label.key for label in spec.labels])
+        compiler.add_table(Choice(()))
+        compiler.add_orders(spec.items, spec.orders)
+        absent = [len(label.values) - 1 for label in spec.labels]  # ABSENT is the last, for what can be missing
+        return compiler.finish(spec.others, 2, False, absent, [size - 1 for size in spec.fields.sizes])
     compiler = _Compiler(alphabet, parts)
     for group in spec.groups or (Choice(tuple(spec.values)),):
         compiler.add_table(group)
@@ -73,7 +86,8 @@ def compile_texts(texts: Choice[Items], alphabet: str, parts: Sequence[str] = ()
 class _Compiler:
     """A program that grows."""
 
-    def __init__(self, alphabet: str, parts: Sequence[str] = ()):
+    def __init__(self, alphabet: str, parts: Sequence[str] = (), labels: Sequence[str | int] = ()):
+        self.labels = {key: number for number, key in enumerate(labels, 1)}
         self.code = {character: number for number, character in enumerate(alphabet)}
         self.rows = {key: row for row, key in enumerate(parts, 1)}
         self.steps: list[list[int]] = []
@@ -82,6 +96,7 @@ class _Compiler:
         self.values: list[list[int]] = []
         self.numbers: list[int] = []
         self.registers, self.max_length = 1, 0
+        self.first_values: dict[int, int] = {}  # of the table from which a register was drawn
 
     def add_table(self, choice: Choice[str], source: int = -1) -> int:
         """Add the values of a field, which depends on the field in the register `source` if it is not -1."""
@@ -104,17 +119,30 @@ class _Compiler:
         self.bounds.extend(bounds)
         return len(self.tables) - 1
 
-    def add_text(self, items: Items, registers: dict[str, int]) -> int:
-        """Add the steps of a text; fields in `registers` have been drawn. Returns the first step."""
+    def add_orders(self, items: Items, orders: Sequence[Sequence[Field]]) -> None:
+        """Add a text whose fields are drawn in one of `orders`, each as often."""
+        if len(orders) == 1:
+            self.add_text(items, {}, orders[0])
+            return
+        self.steps.append([BRANCH, 0, 0, 0, 0])
+        starts = [[self.add_text(items, {}, order)] for order in orders]
+        self.steps[0][1] = self._add_table(starts, [0] * len(starts), ())
+
+    def add_text(self, items: Items, registers: dict[str, int], order: Sequence[Field] | None = None) -> int:
+        """Add the steps of a text; fields in `registers` have been drawn. Returns the first step.
+
+        `order` are the fields that are drawn before it is written, by default those that depend on each other.
+        """
         start = len(self.steps)
         registers = dict(registers)
-        for field in order_dependent(items, registers):
+        for field in order_dependent(items, registers) if order is None else order:
             table = self.add_table(_values(field), registers.get(field.source, -1))
             registers[field.letter] = len(registers) if LABEL_REGISTER in registers.values() else len(registers) + 1
-            self.steps.append([DRAW, table, registers[field.letter], 0])
+            self.first_values[registers[field.letter]] = self.tables[table][0]
+            self.steps.append([DRAW, table, registers[field.letter], 0, 0])
         self.registers = max(self.registers, len(registers) + 1)
         self._add_items(items, registers)
-        self.steps.append([END, 0, 0, 0])
+        self.steps.append([END, 0, 0, 0, 0])
         self.max_length = max(self.max_length, _max_length(items))
         return start
 
@@ -123,24 +151,35 @@ class _Compiler:
             if isinstance(item, OptionalText):
                 self.bounds.append(item.chance)
                 at = len(self.steps)
-                self.steps.append([OPTIONAL, len(self.bounds) - 1, 0, 0])
+                self.steps.append([OPTIONAL, len(self.bounds) - 1, 0, 0, self.labels.get(item.number, 0)])
                 self._add_items(item.items, registers)
                 self.steps[at][2] = len(self.steps) - at - 1
                 continue
             part = self.rows.get(key_of_part(item), 0)
             if isinstance(item, str):
-                self.steps.append([CHARACTER, self.code[item], 0, part])
-            elif item.letter in registers:
-                self.steps.append([WRITE, registers[item.letter], 0, part])
+                self.steps.append([CHARACTER, self.code[item], 0, part, 0])
+                continue
+            label = self.labels.get(item.letter, 0)
+            if item.letter in registers:
+                register = registers[item.letter]
+                self.steps.append([WRITE, register, self.first_values.get(register, 0), part, label])
             elif item.values is None:
-                self.steps.append([DIGITS, item.width, 0, part])
+                self.steps.append([DIGITS, item.width, 0, part, label])
             else:
-                self.steps.append([VALUE, self.add_table(item.values), 0, part])
+                self.steps.append([VALUE, self.add_table(item.values), 0, part, label])
 
-    def finish(self, others: Choice[Items], classes: int, grouped: bool) -> Program:
+    def finish(
+        self,
+        others: Choice[Items],
+        classes: int,
+        grouped: bool,
+        absent: Sequence[int] = (),
+        other: Sequence[int] = (),
+    ) -> Program:
         """Add the texts without a label, and return the program."""
         branch = len(self.steps)
-        self.steps.append([BRANCH, 0, 0, 0])
+        self.labels = {}
+        self.steps.append([BRANCH, 0, 0, 0, 0])
         starts = [[self.add_text(items, {})] for items in others.options]
         self.steps[branch][1] = self._add_table(starts, [0] * len(starts), others.bounds)
         return Program(
@@ -156,6 +195,8 @@ class _Compiler:
             grouped=grouped,
             registers=self.registers,
             max_length=self.max_length,
+            absent=np.array(absent, np.int32),
+            other=np.array(other, np.int32),
         )
 
 
@@ -177,40 +218,52 @@ def _max_length(items: Items) -> int:
 
 
 @compiled
-def write_text(program, label, state, out, parts):
+def write_text(program, label, state, out, parts, labels):
     """Write the codes of a random text of class `label` to `out`, and the part of each to `parts`.
 
-    Both are at least `program.max_length` long. Returns the length of the text.
+    Both are at least `program.max_length` long. Of a label of m fields, `label` is 0, or 1 for "other", and `labels`
+    (m,) are the classes of the text. Returns the length of the text.
     """
     steps, bounds = program.steps, program.bounds
     other = label == program.classes - 1
     at = program.entry[1 if other else 0]
     registers = np.empty(program.registers, np.int64)
+    for field in range(len(program.absent)):
+        labels[field] = program.other[field] if other else program.absent[field]
     if not other:
         registers[LABEL_REGISTER] = program.tables[0, 0] + label
         if program.grouped:
             registers[LABEL_REGISTER] = _draw_value(program, label, registers, state)
     n = 0
     while True:
-        kind, operand, operand_2, part = steps[at]
+        kind, operand, operand_2, part, field = steps[at]
         at += 1
         before = n
         if kind == CHARACTER:
             out[n] = operand
             n += 1
         elif kind == DIGITS:
+            number = 0
             for _ in range(operand):
-                out[n] = program.digits[int(philox.uniform(state) * 10)]
+                digit = int(philox.uniform(state) * 10)
+                number = 10 * number + digit
+                out[n] = program.digits[digit]
                 n += 1
+            if field:
+                labels[field - 1] = number
         elif kind == OPTIONAL:
             if philox.uniform(state) >= bounds[operand]:
                 at += operand_2
+            elif field:
+                labels[field - 1] = 0
         elif kind == DRAW:
             registers[operand_2] = _draw_value(program, operand, registers, state)
         elif kind == END:
             return n
         else:
             value = registers[operand] if kind == WRITE else _draw_value(program, operand, registers, state)
+            if field:
+                labels[field - 1] = value - (operand_2 if kind == WRITE else program.tables[operand, 0])
             start, stop = program.starts[value], program.starts[value + 1]
             if kind == BRANCH:
                 at = program.codes[start]
@@ -226,7 +279,7 @@ def _draw_value(program, table, registers, state):
     """A random value of a table, within the limit of the value that it depends on."""
     first, count, bound, source, upper = program.tables[table]
     if source >= 0:
-        limit = program.numbers[registers[source]] - program.numbers[first]
+        limit = min(max(program.numbers[registers[source]] - program.numbers[first], 0), count - 1)
         if upper:
             count = limit + 1
         else:
@@ -235,6 +288,20 @@ def _draw_value(program, table, registers, state):
     if bound < 0:
         return first + int(chance * count)
     return first + np.searchsorted(program.bounds[bound : bound + count - 1], chance, side="right")
+
+
+@compiled
+def draw_labels(program, key, indices, others, labels):
+    """The classes of the texts of samples: `labels` (n, m) of a label of m fields, in place.
+
+    `indices` (n,) are the samples' numbers, and `others` (n,) says which have no label. Takes a fraction of a
+    microsecond a sample.
+    """
+    state = np.empty(philox.STATE, np.uint64)
+    codes, parts = np.empty(program.max_length, np.uint16), np.empty(program.max_length, np.uint8)
+    for k in range(len(indices)):
+        philox.start(state, key, indices[k], TEXT_STREAM)
+        write_text(program, 1 if others[k] else 0, state, codes, parts, labels[k])
 
 
 def decode_texts(codes: NDArray[Any], alphabet: str) -> list[str]:

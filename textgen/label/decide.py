@@ -73,6 +73,8 @@ class Decision:
 def find_match(matcher: Matcher, reading: Reading) -> Match | None:
     """What a reading stands for; a class without a text gets one of its texts, always the same."""
     if reading.label is not None:
+        if reading.label != OTHER and matcher.spec.is_joint:  # the text itself
+            return matcher.match_exactly(reading.label)
         text = "" if reading.label == OTHER else matcher.spec.sample(reading.label, np.random.default_rng(0))
         return Match(text, reading.label)
     return matcher.match(reading.text or "")

@@ -82,7 +82,9 @@ def _label_folder(request: Request, spec: Spec) -> Labelled:
         )
     files = [*write_labelling(labelling)]
     if request.page:
-        page = render_page(labelling, spec.classes, corrections, request.title, request.command)
+        page = render_page(
+            labelling, () if spec.is_joint else spec.classes, corrections, request.title, request.command
+        )
         files.append(labelling.folder / PAGE)
         write_atomic(files[-1], page.encode("utf-8", "xmlcharrefreplace"), ADVICE)
     return Labelled(labelling, tuple(files), describe(labelling, len(spec.classes), time.perf_counter() - begin))

@@ -90,12 +90,12 @@ def label_crops(
     """Label the crops of `region` in the folder `crops`, by their texts as `reader` finds them.
 
     `reader` is one of `textgen.label.readers`, or maps files to their texts. `kind` is what the label does over time,
-    by default `guess_kind(spec)`; pictures without an index have no order and are read each by itself. `corrections`
+    by default `guess_kind(spec)`, of a label of several fields "counter"; pictures without an index have no order and are read each by itself. `corrections`
     go before readings. `progress` is called with numbers of crops that are done. A reader's readings are kept in
     `crops`/readings.jsonl; nothing else is written. Raises `UserError`.
     """
     sequence = open_sequence(crops, region)
-    kind = "none" if not sequence.in_order else kind or guess_kind(spec)
+    kind = "none" if not sequence.in_order else kind or ("counter" if spec.is_joint else guess_kind(spec))
     matcher = Matcher(spec)
     fixed = _find_corrections(corrections or {}, sequence.rows, matcher)
     groups: list[tuple[tuple[int, ...], Reading | None]]
@@ -108,7 +108,7 @@ def label_crops(
             distinct, readings = read_distinct(sequence.files, reader, cache, progress)
         groups = [(one.rows, reading) for one, reading in zip(distinct, readings, strict=True)]
     evidence = _weigh(groups, sequence.rows, fixed, matcher)
-    decisions = decide([crop for _, crop in evidence], spec.classes, kind)
+    decisions = decide([crop for _, crop in evidence], _list_answers([crop for _, crop in evidence], spec), kind)
     labels: list[tuple[int, Label]] = []
     doubtful: list[tuple[int, Doubt]] = []
     for (group, crop), decision in zip(evidence, decisions, strict=True):
@@ -125,6 +125,13 @@ def label_crops(
         kind,
         len(groups),
     )
+
+
+def _list_answers(crops: Sequence[Evidence], spec: Spec) -> tuple[str, ...]:
+    """The classes that crops can have: those of the spec, or with a label of several fields the texts that are read."""
+    if not spec.is_joint:
+        return spec.classes
+    return (*sorted({crop.match.label for crop in crops if crop.match} - {OTHER}), OTHER)
 
 
 def write_labelling(labelling: Labelling) -> tuple[Path, Path]:

@@ -60,7 +60,7 @@ class Matcher:
 
     def match_exactly(self, text: str) -> Match | None:
         """The match of `text` as it is; None if it is no text of the game, nor one of class other."""
-        label = self.spec.label_of(text)
+        label = self.spec.answer_of(text)
         if label != OTHER or (text and any(self._automaton.find_labels(start, text) for start in self._others)):
             return Match(text, label)
         return None

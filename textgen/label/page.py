@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def render_page(
     """Render the page about `labelling` of a game with `classes`; `corrections` are those it was made with."""
     doubtful = [(doubt.file, doubt.text, False, _about(doubt, doubt.reason)) for doubt in labelling.doubtful]
     groups = [("Doubtful", doubtful)] if doubtful else []
-    of_class: dict[str, list[tuple[str, str, bool, str]]] = {name: [] for name in classes}
+    of_class: defaultdict[str, list[tuple[str, str, bool, str]]] = defaultdict(list, {name: [] for name in classes})
     for label in labelling.labels:
         about = _about(label, "another text than was read" if label.corrected else "")
         of_class[label.label].append((label.file, label.text, True, about))

@@ -79,7 +79,7 @@ def find_distinguishing_pairs(spec: Spec, other_texts: Sequence[str]) -> set[tup
         return values.get(changed, values[value]) != values[value]
 
     def is_class(changed: str, _: str) -> bool:
-        return spec.label_of(changed) != OTHER
+        return spec.answer_of(changed) != OTHER
 
     for texts, is_of_another_class in (
         (list(values), differs),

@@ -16,7 +16,7 @@ from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.common.pictures import Size, map_in_threads, open_picture, read_pixels, resize
 from textgen.dataset.imagefolder import PictureFile, find_source, natural_order
-from textgen.dataset.import_folder import MAX_TEST_BYTES, list_test_folder
+from textgen.dataset.import_folder import MAX_TEST_BYTES, list_test_folder, stack_labels
 from textgen.footage.index import INDEX, read_index
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
@@ -30,7 +30,7 @@ GAP_SECONDS, GAP_CROPS = 0.25, 2  # left out where two uses meet: neighbouring f
 
 @dataclass(frozen=True)
 class RealCrops:
-    """Crops uint8 (n, H, W, 3) in the order of time, with `labels` int64 (n,) and the texts that they show.
+    """Crops uint8 (n, H, W, 3) in the order of time, with `labels` int64 (n,), or (n, m), and the texts that they show.
 
     A text is "" where only the class is known, or no counter is shown. `times` (n,) are seconds; None for crops without
     an index, whose order is that of their file names.
@@ -57,7 +57,7 @@ class RealCrops:
 def load_real_crops(
     path: Path, classes: Sequence[str], size: Size, spec: Spec | None, option: str = "real"
 ) -> RealCrops:
-    """Load labelled crops: class folders, or a labels file whose texts `spec` assigns to `classes`; some may be absent.
+    """Load labelled crops: class folders, or a labels file whose texts `spec` assigns to classes; some may be absent.
 
     All are scaled to the most frequent size among them, or to MAX_SCALE times the network's `size` (H, W) if that is
     smaller. Raises `UserError`, about the setting `option`, for a folder without crops, for texts and folders that are
@@ -82,7 +82,7 @@ def load_real_crops(
     images = np.empty((len(rows), *kept, 3), np.uint8)
     for at, (image, _) in enumerate(map_in_threads(lambda row: read_pixels(row.file, kept), rows)):
         images[at] = image
-    labels = np.array([row.label for row in rows], np.int64)
+    labels = stack_labels(rows)
     times = np.array([frames[row.name][1] for row in rows]) if timed else None
     return RealCrops(images, labels, tuple("" if row.text == OTHER else row.text for row in rows), times)
 

@@ -67,6 +67,29 @@ class Recombiner:
         shape = self._images.shape[1:]
         return np.stack(images) if images else np.empty((0, *shape), np.uint8), np.array(labels, np.int64)
 
+    def make_texts(self, count: int, rng: np.random.Generator) -> tuple[U8, NDArray[np.int64]]:
+        """Up to `count` crops uint8 (m, H, W, 3) of random texts, and their labels (m, fields)."""
+        images, labels = [], []
+        for _ in range(count if self.places else 0):
+            made = self._make_like(self._spec.sample({}, rng), rng)
+            if made is not None:
+                images.append(made[0])
+                labels.append(made[1])
+        shape, fields = self._images.shape[1:], self._spec.fields
+        found = np.array(labels, np.int64).reshape(len(labels), len(fields.fields))
+        pictures = np.stack(images) if images else np.empty((0, *shape), np.uint8)
+        return pictures, found[:, 0] if fields.is_single else found
+
+    def _make_like(self, text: str, rng: np.random.Generator) -> tuple[U8, tuple[int, ...]] | None:
+        """A crop that shows `text`, as far as its characters have places, and its labels; None if it cannot be made."""
+        if len(text) not in self._bases_of:
+            return None
+        base = int(rng.choice(self._bases_of[len(text)]))
+        shown = self._adapt_text(text, self._texts[base])
+        labels, none = self._spec.labels_of(shown), self._spec.labels_of("")
+        made = None if labels == none else self.make(base, shown, rng)
+        return None if made is None else (made, labels)
+
     def _make_of_class(self, name: str, rng: np.random.Generator) -> U8 | None:
         for _ in range(TRIES):
             base = int(rng.choice(self._bases))
@@ -76,7 +99,7 @@ class Recombiner:
             if len(text) != len(self._texts[base]):
                 base = int(rng.choice(self._bases_of[len(text)]))
             text = self._adapt_text(text, self._texts[base])
-            if self._spec.label_of(text) == name:
+            if self._spec.answer_of(text) == name:
                 made = self.make(base, text, rng)
                 if made is not None:
                     return made

@@ -30,7 +30,7 @@ from textgen.kernels.draw import draw_crops
 from textgen.kernels.glyphs import SCALE
 from textgen.kernels.jit import is_cached
 from textgen.kernels.style_plan import plan_samples
-from textgen.kernels.text_program import build_alphabet, compile_spec, compile_texts, decode_texts
+from textgen.kernels.text_program import build_alphabet, compile_spec, compile_texts, decode_texts, draw_labels
 from textgen.render import image_codecs
 from textgen.render.style_tables import build_letter_table, build_style_table
 from textgen.render.transforms import PixelTransforms
@@ -55,6 +55,8 @@ Codes = NDArray[np.uint16]
 class RenderedCrops:
     """Rendered samples: images uint8 (n, H, W, 3), labels int64 (n,), texts, and rejected attempts by reason.
 
+    Labels of several fields are (n, m), see `textgen.spec.label_fields`.
+
     `samples` (n,) are records of how each was drawn, see `textgen.kernels.tables.SAMPLE`.
     """
 
@@ -69,7 +71,9 @@ class Renderer:
     """Random access to the samples of a game.
 
     Sample i of a split has class `i % len(classes)`, so every prefix is balanced and n·len(classes) samples hold n of
-    each class exactly. Threads may share a renderer.
+    each class exactly. With a label of several fields, sample i is "other" if `i % period` is the last, `period` being
+    the classes of the largest field, and all other texts are drawn by the weights of their fields. Threads may share a
+    renderer.
 
     >>> import omegaconf
     >>> config = omegaconf.OmegaConf.load("conf/game/sot_time.yaml")
@@ -91,7 +95,8 @@ class Renderer:
         self.game = game
         self.augment = augment if isinstance(augment, Augment) else validate(Augment, dict(augment or {}), "augment")
         self.spec = game.parse_spec()
-        self.classes = self.spec.classes
+        self.fields, self.classes = self.spec.fields, self.spec.classes
+        self.period = self.fields.period
         neighbours, neighbour_characters = game.parse_neighbours()
         characters = self.spec.characters | neighbour_characters
         self.alphabet = build_alphabet(characters)
@@ -165,7 +170,16 @@ class Renderer:
         for batch in _slices(len(samples), BATCH):
             rejects.update(self._draw_legibly(split, samples[batch], codes[batch], images[batch]))
         texts = decode_texts(codes, self.alphabet)
-        return RenderedCrops(images, samples["label"].astype(np.int64), texts, samples, rejects)
+        return RenderedCrops(images, self.draw_labels(split, samples["index"]), texts, samples, rejects)
+
+    def draw_labels(self, split: str, indices: Iterable[int]) -> NDArray[np.int64]:
+        """The labels of the samples at `indices`, int64 (n,), or (n, m) for m fields, without texts and images."""
+        samples = self._new_samples(split, indices)
+        if not self.spec.is_joint:
+            return samples["label"].astype(np.int64)
+        labels = np.empty((len(samples), len(self.fields.fields)), np.int32)
+        draw_labels(self._program, self._random_keys[split], samples["index"], samples["label"] == 1, labels)
+        return labels.astype(np.int64)[:, 0] if self.fields.is_single else labels.astype(np.int64)
 
     def draw_texts(self, split: str, indices: Iterable[int]) -> list[str]:
         """The texts of the samples at `indices`, without their images."""
@@ -187,7 +201,7 @@ class Renderer:
         rejected = samples["status"] != tables.OK
         samples, texts = samples[rejected], decode_texts(codes[rejected], self.alphabet)
         rejects = Counter(tables.REJECT_REASONS[status] for status in samples["status"].tolist())
-        return RenderedCrops(images[rejected], samples["label"].astype(np.int64), texts, samples, rejects)
+        return RenderedCrops(images[rejected], self.draw_labels(split, samples["index"]), texts, samples, rejects)
 
     def render_without_text(self, split: str, samples: NDArray[Any]) -> U8:
         """The crops of rendered `samples` (n,) without their texts: the same backgrounds and degradation."""
@@ -260,7 +274,9 @@ class Renderer:
         if len(wanted) and wanted.min() < 0:
             raise ValueError(f"samples are numbered from 0, not {wanted.min()}")
         samples = np.zeros(len(wanted), tables.SAMPLE)
-        samples["index"], samples["label"] = wanted, wanted % len(self.classes)
+        samples["index"], samples["label"] = wanted, wanted % self.period
+        if self.spec.is_joint:
+            samples["label"] = samples["label"] == self.period - 1
         return samples
 
     def _new_codes(self, count: int) -> Codes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from textgen.schema.augment import Augment
 from textgen.schema.game import Game
 from textgen.schema.looks import with_looks
 from textgen.schema.split import Holdout
+from textgen.spec.labels import ALL, TEXT
 
 KEYS = ("game", "augment", "split", "looks")  # the keys of a configuration that belong to the definition, besides seed
 
@@ -58,10 +59,17 @@ def describe_game(game: Game) -> dict[str, Any]:
     }
     added = {key: settings["text"].pop(key) for key in defaults}
     settings["text"] |= {key: value for key, value in added.items() if value != defaults[key]}
-    settings["label"] = settings["label"][0]  # SS is S
+    settings["label"] = _describe_label(settings["label"])
     if settings["groups"] is None:
         del settings["groups"]
     return settings
+
+
+def _describe_label(label: str | Sequence[str]) -> str | list[str]:
+    """A label with its fields by their letters: SS is S."""
+    if isinstance(label, str):
+        return label if label in (ALL, TEXT) else label[0]
+    return [each[0] for each in label]
 
 
 def command_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from textgen.common.errors import UserError
 from textgen.common.validation import validate
 from textgen.spec.items import Choice, Items, find_parts
+from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec, parse_texts
 
 MIN_CROP_SIDE, MAX_CROP_SIDE = 8, 512  # height and width of a crop
@@ -274,7 +275,10 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Images:
-    """The number of images of each class in each split. `train: 0` makes a data set for validation and test only."""
+    """The number of images of each class in each split; of several fields, of a class of the largest one.
+
+    `train: 0` makes a data set for validation and test only.
+    """
 
     train: Annotated[int, Field(ge=0, le=1_000_000)]
     val: Count
@@ -283,7 +287,7 @@ class Images:
 
 @dataclass(frozen=True, config=_STRICT)
 class Game:
-    """A task: classify the field `label` of texts that follow `spec`, in crops of `size` (H, W).
+    """A task: read the field `label`, or several fields, of texts that follow `spec`, in crops of `size` (H, W).
 
     docs/reference/spec.md describes `spec`, `label`, `fields`, `other` and `groups`. `arch` is the network that
     `train` builds for the game, in the paper's notation; the pictures do not depend on it. `title` is for display.
@@ -295,7 +299,7 @@ class Game:
 
     name: Annotated[StrictStr, AfterValidator(_check_name)]
     spec: StrictStr
-    label: StrictStr
+    label: StrictStr | tuple[StrictStr, ...]
     size: tuple[CropSide, CropSide]
     images: Images
     text: Text
@@ -334,8 +338,13 @@ class Game:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes in order; "other" is the last."""
+        """The names of the classes in order; "other" is the last. Of several fields, see `LabelFields.classes`."""
         return self.parse_spec().classes
+
+    @property
+    def label_fields(self) -> LabelFields:
+        """The fields of the label with the classes of each."""
+        return self.parse_spec().fields
 
 
 def _check_parts(parts: Mapping[str, Part], spec: Spec) -> None:

@@ -66,6 +66,10 @@ class Automaton:
             self.jumps[node].append((after, label))
         return root
 
+    def add_jumps(self, *jumps: Reading) -> int:
+        """Add a state that reads nothing, and goes on with any of `jumps`; return it."""
+        return self._add_state({}, *jumps)
+
     def find_labels(self, start: int, text: str) -> list[int]:
         """Find the numbers of all labels with which `text` can be read from the state `start`."""
         readings = self.start(start)

@@ -58,7 +58,7 @@ class Limit(Choice[str]):
 
     def draw_within(self, rng: np.random.Generator, limit: int) -> str:
         """Draw a number on the allowed side of `limit`, itself included."""
-        at = limit - int(self.options[0])
+        at = min(max(limit - int(self.options[0]), 0), len(self.options) - 1)
         first, count = (0, at + 1) if self.upper else (at, len(self.options) - at)
         return self.options[first + int(rng.random() * count)]
 
@@ -89,19 +89,30 @@ class Field:
 
 @dataclass(frozen=True)
 class OptionalText:
-    """Optional text `[items]:chance`, present with the probability `chance`."""
+    """Optional text `[items]:chance`, present with the probability `chance`. `number` counts those of a text from 0."""
 
     items: "Items"
     chance: float
+    number: int = 0
 
 
 Items: TypeAlias = tuple[str | Field | OptionalText, ...]
 
 
-def draw(items: Items, rng: np.random.Generator, shown: Mapping[str, str] | None = None) -> str:
-    """Draw a text that consists of `items`; fields in `shown` have these values."""
-    values = dict(shown or {})
-    for field in order_dependent(items, values):
+def draw(
+    items: Items,
+    rng: np.random.Generator,
+    shown: Mapping[str, str] | None = None,
+    order: Sequence[Field] | None = None,
+    presence: Mapping[int, bool] | None = None,
+) -> str:
+    """Draw a text that consists of `items`; fields in `shown` have these values.
+
+    `order` are the fields to draw before the text is written, `order_dependent(items, shown)` if None; of optional text
+    whose number is in `presence`, that says whether it is shown.
+    """
+    values, decided = dict(shown or {}), presence or {}
+    for field in order_dependent(items, values) if order is None else order:
         if isinstance(field.values, Limit) and field.source in values:
             values[field.letter] = field.values.draw_within(rng, int(values[field.source]))
         else:
@@ -111,7 +122,8 @@ def draw(items: Items, rng: np.random.Generator, shown: Mapping[str, str] | None
         parts = []
         for item in some:
             if isinstance(item, OptionalText):
-                parts.append(write(item.items) if rng.random() < item.chance else "")
+                is_shown = decided[item.number] if item.number in decided else rng.random() < item.chance
+                parts.append(write(item.items) if is_shown else "")
             elif isinstance(item, Field):
                 parts.append(values[item.letter] if item.letter in values else item.draw(rng))
             else:
@@ -119,6 +131,38 @@ def draw(items: Items, rng: np.random.Generator, shown: Mapping[str, str] | None
         return "".join(parts)
 
     return write(items)
+
+
+def coupled_orders(items: Items, labels: Collection[str]) -> list[list[Field]]:
+    """The orders in which fields that depend on each other can be drawn, so that each of `labels` comes first in one.
+
+    The first order is `order_dependent(items)`. In another one, a dependent field is drawn from all its values, and
+    then the field that it depends on within the limit that this sets. Where N <= M, no joint distribution gives all
+    values of both the same frequency; with the orders in turn, each value has at least its share of one order.
+    """
+    base = order_dependent(items)
+    fields = {field.letter: field for field in find_fields(items)}
+    orders = [base] if not base or base[0].letter in labels or not labels else []
+    for field in base:
+        if not isinstance(field.values, Limit) or field.letter not in labels:
+            continue
+        if (source := _limit_source(fields[field.source], field)) is not None:
+            first = Field(field.letter, field.width, Choice(field.values.options))
+            others = [other for other in base if other.letter not in (field.letter, field.source)]
+            orders.append([first, source, *others])
+    return orders or [base]
+
+
+def _limit_source(source: Field, dependent: Field) -> Field | None:
+    """`source` within the limit that its `dependent` field sets; None unless its values are consecutive numbers."""
+    choice = source.values
+    if choice is None or choice.bounds or isinstance(choice, Limit) or not isinstance(dependent.values, Limit):
+        return None
+    numbers = [int(value) for value in choice.options]  # a field that another depends on has numbers alone
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return None
+    limit = Limit(choice.options, (), dependent.letter, upper=not dependent.values.upper)
+    return Field(source.letter, source.width, limit)
 
 
 def fix(items: Items, values: Mapping[str, str], rng: np.random.Generator) -> Items:
@@ -168,6 +212,16 @@ def order_dependent(items: Items, known: Iterable[str] = ()) -> list[Field]:
     return [field for letter, field in ordered.items() if letter not in known]
 
 
+def find_optional(items: Items) -> list[tuple[OptionalText, tuple[int, ...]]]:
+    """All optional texts in `items` in the order of their numbers, each with the numbers of those around it."""
+    found: list[tuple[OptionalText, tuple[int, ...]]] = []
+    for item in items:
+        if isinstance(item, OptionalText):
+            inner = find_optional(item.items)
+            found += [(item, ()), *((each, (item.number, *around)) for each, around in inner)]
+    return found
+
+
 def find_fields(items: Items) -> list[Field]:
     """All fields in `items`, those in optional text included."""
     fields = []
@@ -181,38 +235,50 @@ def find_fields(items: Items) -> list[Field]:
 
 def read(items: Items, text: str, label: str) -> set[str]:
     """The values of the field `label` with which `text` can be read as `items`, all dependent fields within limits."""
+    return {values[label] for values in read_values(items, text, {label})}
+
+
+def read_values(items: Items, text: str, labels: Collection[str | int]) -> list[dict[str | int, str]]:
+    """All readings of `text` as `items`, with all dependent fields within limits: the values of `labels` that it shows.
+
+    `labels` are letters of fields, and numbers of optional texts, whose value is "". Other values may be among them.
+    """
     fields = {field.letter: field for field in find_fields(items)}
     dependent = [field for field in fields.values() if field.source]
-    kept = {label, *(field.letter for field in dependent), *(field.source for field in dependent)}
-    found = set()
+    kept = {*labels, *(field.letter for field in dependent), *(field.source for field in dependent)}
+    found = []
     for at, pairs in _advance(items, text, {(0, ())}, kept):
         values = dict(pairs)
-        if at == len(text) and all(_is_within(fields[letter], values) for letter in values):
-            found.add(values[label])
+        if at == len(text) and all(_is_within(fields[key], values) for key in values if isinstance(key, str)):
+            found.append(values)
     return found
 
 
-def _is_within(field: Field, values: Mapping[str, str]) -> bool:
+def _is_within(field: Field, values: Mapping[str | int, str]) -> bool:
     limit = values.get(field.source)
     return not isinstance(field.values, Limit) or limit is None or field.values.allows(values[field.letter], limit)
 
 
-Position: TypeAlias = tuple[int, tuple[tuple[str, str], ...]]  # characters read, and the values that were kept
+# Characters read, and the values that were kept: of fields by letter, of optional texts by number.
+Position: TypeAlias = tuple[int, tuple[tuple[str | int, str], ...]]
 
 
-def _advance(items: Items, text: str, positions: set[Position], kept: set[str]) -> set[Position]:
+def _advance(items: Items, text: str, positions: set[Position], kept: set[str | int]) -> set[Position]:
     """All positions after `items`. A set, so that optional text in a row does not double the work each time."""
     for item in items:
         reached: set[Position] = set()
         if isinstance(item, OptionalText):
-            reached = positions | _advance(item.items, text, positions, kept)
+            inner = _advance(item.items, text, positions, kept)
+            if item.number in kept:
+                inner = {(at, (*values, (item.number, ""))) for at, values in inner}
+            reached = positions | inner
         elif isinstance(item, str):
             reached = {(at + 1, values) for at, values in positions if text.startswith(item, at)}
         else:
             for at, values in positions:
                 for value in _values_at(item, text, at):
                     more = ((item.letter, value),) if item.letter in kept else ()
-                    reached.add((at + len(value), (*values, *more)))
+                    reached.add((at + len(value), values + more))
         positions = reached
     return positions
 

@@ -1,4 +1,4 @@
-"""The spec language: a spec describes all texts of a game and the part of them that is the label.
+"""The spec language: a spec describes all texts of a game and the part, or the parts, of them that are the label.
 
 >>> spec = Spec.parse("XY.Zk", label="Z")  # two digits, a point, a digit to be classified, and a k
 >>> spec.classes
@@ -7,6 +7,8 @@
 '62.7k'
 >>> spec.label_of("62.7k"), spec.label_of("GOLD")
 ('7', 'other')
+>>> Spec.parse("XY.Zk", label="all").label_of("62.7k")  # one value for each field
+{'X': '6', 'Y': '2', 'Z': '7'}
 
 docs/reference/spec.md describes the language. A text is parsed into items, which draw samples. The items form
 an automaton, which finds the label of a text, and with which the parser refuses specs that give a text two labels.
@@ -14,7 +16,7 @@ an automaton, which finds the label of a text, and with which the parser refuses
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,11 +24,22 @@ import numpy as np
 from textgen.common.errors import SpecError
 from textgen.spec.ambiguity import LabelledTexts, build_automaton
 from textgen.spec.automaton import Automaton
-from textgen.spec.characters import as_seen, name_blanks
-from textgen.spec.items import Choice, Field, Items, OptionalText, draw, find_fields, order_dependent, read
-from textgen.spec.values import MAX_LENGTH, MAX_VALUES, OTHER, check_string, parse_choice, parse_fields, parse_weights
-
-MAX_CLASSES = 10_000  # with OTHER
+from textgen.spec.items import (
+    Choice,
+    Field,
+    Items,
+    OptionalText,
+    coupled_orders,
+    draw,
+    find_fields,
+    order_dependent,
+    read,
+    read_values,
+)
+from textgen.spec.label_fields import LabelField, LabelFields, make_pattern
+from textgen.spec.labels import Label, parse_groups, parse_label, parse_labels
+from textgen.spec.sampling import draw_with
+from textgen.spec.values import MAX_LENGTH, OTHER, check_string, error_at, parse_fields, parse_weights
 
 _TOKEN = re.compile(r"\\(?P<escaped>.)|(?P<letter>[A-Z])(?P=letter)*|\](?::0?(?P<chance>\.[0-9]+))?|.")
 
@@ -35,41 +48,59 @@ _TOKEN = re.compile(r"\\(?P<escaped>.)|(?P<letter>[A-Z])(?P=letter)*|\](?::0?(?P
 class Spec:
     """A parsed spec: all texts of a game and the label of each. Build it with `Spec.parse`.
 
+    A label is the class of one field, or a class for each of several fields (`is_joint`).
+
     Attributes:
         text: the spec as it was written.
-        label: the letter of the field that is classified.
-        classes: the values of that field in order, or the names of their groups, then "other".
-        values: the class of each value of that field.
+        label: the letter of the field that is classified; of several, their names, joined by commas.
+        fields: the classes of every field of the label, "other" the last of each, and how they make up the text.
+        classes: the values of that field in order, or the names of their groups, then "other"; `fields.classes`.
+        values: the class of each value of that field; empty for several fields.
         characters: all characters of all texts, those of class "other" included.
         items: what the texts consist of.
         groups: the values of each class but "other", if classes are groups.
         others: the texts of class "other".
+        labels: of several fields, each one's key in `items`, a letter or the number of an optional text.
+        orders: of several fields, the orders in which those that depend on each other are drawn, see `coupled_orders`.
     """
 
     text: str
     label: str
-    classes: tuple[str, ...]
+    fields: LabelFields
     values: Mapping[str, str] = field(repr=False)
     characters: frozenset[str] = field(repr=False)
     items: "Items" = field(repr=False)
     groups: "tuple[Choice[str], ...]" = field(repr=False)
     others: "Choice[Items]" = field(repr=False)
+    labels: "tuple[Label, ...]" = field(repr=False)
+    orders: "tuple[tuple[Field, ...], ...]" = field(repr=False)
     _automaton: "Automaton" = field(repr=False, compare=False)
     _start: int = field(repr=False, compare=False)
     _has_limits: bool = field(repr=False, compare=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes, see `LabelFields.classes`."""
+        return self.fields.classes
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the label was given as a list, `all` or `text`: texts are then drawn by the weights of all fields."""
+        return bool(self.labels)
 
     @classmethod
     def parse(
         cls,
         text: str,
         *,
-        label: str,
+        label: str | Sequence[str],
         fields: Mapping[str, object] | None = None,
         other: object = "",
         groups: Mapping[str, object] | None = None,
     ) -> "Spec":
         """Parse the spec `text`, whose field `label` is to be classified. Raises `SpecError`.
 
+        `label` may also be a list of fields, "all" for every field, or "text" for every field and optional text.
         `fields` maps letters to their values: a value or range, a list of these, or a mapping from these to weights.
         `other` describes the texts of class "other": a text, a list of texts, or a mapping from texts to weights.
         `groups` maps names of classes to values of the label, in the syntax of `fields`, if they are not to be classes
@@ -84,45 +115,81 @@ class Spec:
         """
         values = parse_fields({} if fields is None else fields)
         items, columns = _parse_text("spec", text, values)
-        letter, names = _parse_label(label, text, items, columns, grouped=groups is not None)
-        parsed_groups = {} if groups is None else _parse_groups(letter, names, groups)
+        labels = parse_labels(label, text, items, columns, grouped=groups is not None)
+        if labels:
+            return cls._parse_joint(text, labels, items, _parse_others(text, other, values, columns))
+        letter, names = parse_label(str(label), text, items, columns, grouped=groups is not None)
+        parsed_groups = {} if groups is None else parse_groups(letter, names, groups)
         classes = (*(parsed_groups or names), OTHER)
         class_of = {value: name for name, group in parsed_groups.items() for value in group.options}
         class_of = class_of or dict(zip(names, names, strict=True))
-
-        shown = parse_weights("other", other)
-        others = {key: _parse_text("other", key, values) for key in shown}
-        letters = set(columns).union(*(other_columns for _, other_columns in others.values()))
-        for unused in [letter for letter in values if letter not in letters]:
-            problem = f"fields.{unused} stands nowhere in '{text}': rename or remove it"
-            raise SpecError(f"{problem}; the fields there are {', '.join(sorted(letters))}")
+        others = _parse_others(text, other, values, columns)
         order_dependent(items, [letter])
-        for parsed, _ in others.values():
-            order_dependent(parsed)
 
-        texts = LabelledTexts(text, letter, items, names, [class_of[name] for name in names])
+        texts = LabelledTexts(text, letter, letter, items, names, [class_of[name] for name in names])
         number_of = {name: number for number, name in enumerate(classes)}
         numbers = [number_of[name] for name in texts.labels]
-        other_items = {key: parsed for key, (parsed, _) in others.items()}
-        automaton, start = build_automaton(texts, numbers, other_items)
+        automaton, start = build_automaton(texts, numbers, others.items)
         return cls(
             text=text,
             label=letter,
-            classes=classes,
+            fields=LabelFields.single(classes, letter),
             values=class_of,
             characters=frozenset[str]().union(*automaton.steps),
             items=items,
             groups=tuple(parsed_groups.values()),
-            others=Choice.from_weights(list(other_items.values()), list(shown.values())),
+            others=others.choice,
+            labels=(),
+            orders=(),
             _automaton=automaton,
             _start=start,
             _has_limits=any(item.source for item in find_fields(items)),
         )
 
-    def sample(self, label: str, rng: np.random.Generator) -> str:
-        """Draw a random text of the class `label`. Raises `SpecError` for an unknown class."""
+    @classmethod
+    def _parse_joint(cls, text: str, labels: "Sequence[Label]", items: Items, others: "_Others") -> "Spec":
+        """With a label of several fields. No text may have two values of any of them."""
+        orders = coupled_orders(items, [label.key for label in labels if isinstance(label.key, str)])
+        for label in labels:
+            texts = LabelledTexts(text, label.key, label.name, items, label.values, label.values)
+            automaton, start = build_automaton(texts, range(len(label.values)), others.items)
+        columns = {label.key: number for number, label in enumerate(labels)}
+        fields = tuple(LabelField(label.name, (*label.values, OTHER)) for label in labels)
+        return cls(
+            text=text,
+            label=",".join(label.name for label in labels),
+            fields=LabelFields(fields, make_pattern(items, columns)),
+            values={},
+            characters=frozenset[str]().union(*automaton.steps),
+            items=items,
+            groups=(),
+            others=others.choice,
+            labels=tuple(labels),
+            orders=tuple(map(tuple, orders)),
+            _automaton=automaton,
+            _start=start,
+            _has_limits=True,
+        )
+
+    def sample(self, label: str | Mapping[str, str], rng: np.random.Generator) -> str:
+        """Draw a random text of the class `label`. Raises `SpecError` for an unknown class.
+
+        Of a label of several fields, `label` maps the names of some of them to the values to show, and `ABSENT` leaves
+        optional text out. Every value of the others is as frequent as its weight says, unless the spec makes fields
+        depend on each other (`orders`).
+
+        >>> spec = Spec.parse("MM:SS", label=["M", "S"])
+        >>> spec.sample({"M": "30"}, np.random.default_rng(0))
+        '30:62'
+        """
+        if not isinstance(label, str) and OTHER in label.values():
+            label = OTHER
         if label == OTHER:
             return draw(self.others.draw(rng), rng)
+        if not isinstance(label, str):
+            return draw_with(self.items, self._check_shown(label), self.orders, rng)
+        if self.is_joint:
+            raise SpecError(f"'{label}' is no label of spec '{self.text}': give a mapping from fields to values")
         if self.groups and label in self.classes:
             label = self.groups[self.classes.index(label)].draw(rng)
         elif self.groups or label not in self.values:
@@ -130,14 +197,68 @@ class Spec:
             raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
         return draw(self.items, rng, {self.label: label})
 
-    def label_of(self, text: str) -> str:
-        """Return the class of `text`, the inverse of `sample`; "other" for all other texts, the empty text included."""
+    def label_of(self, text: str) -> str | dict[str, str]:
+        """Return the class of `text`, the inverse of `sample`; "other" for all other texts, the empty text included.
+
+        Of a label of several fields, the class of each by its name.
+        """
+        if self.is_joint:
+            return dict(zip(self.fields.names, self.fields.values(self.labels_of(text)), strict=True))
+        return self.classes[self._class_of(text)]
+
+    def answer_of(self, text: str) -> str:
+        """The class of `text` as one text: of a label of several fields, see `LabelFields.join`."""
+        return self.fields.name_of(self.labels_of(text))
+
+    def labels_of(self, text: str) -> tuple[int, ...]:
+        """The number of the class of every field of the label, for `text`."""
+        if not self.is_joint:
+            return (self._class_of(text),)
+        found = read_values(self.items, unicodedata.normalize("NFC", text), {label.key for label in self.labels})
+        if not found:
+            return tuple(size - 1 for size in self.fields.sizes)
+        return tuple(label.number_of(found[0]) for label in self.labels)
+
+    def _class_of(self, text: str) -> int:
         text = unicodedata.normalize("NFC", text)
         labels = self._automaton.find_labels(self._start, text)
         if labels and self._has_limits:  # the automaton knows none
             found = {self.values[value] for value in read(self.items, text, self.label)}
-            return found.pop() if found else OTHER
-        return self.classes[labels[0]] if labels else OTHER
+            return self.classes.index(found.pop()) if found else len(self.classes) - 1
+        return labels[0] if labels else len(self.classes) - 1
+
+    def _check_shown(self, label: Mapping[str, str]) -> "dict[str | int, str]":
+        """Values by key. Raises `SpecError` for fields and values that the label does not have."""
+        shown: dict[str | int, str] = {}
+        for name, value in label.items():
+            of = next((of for of in self.labels if of.name == name), None)
+            if of is None or value not in of.values:
+                has = f"field '{name}'" if of is None else f"value '{value}' of field '{name}'"
+                raise SpecError(f"the label of spec '{self.text}' has no {has}")
+            shown[of.key] = value
+        return shown
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The texts of class "other", as written, and as a random choice."""
+
+    items: Mapping[str, Items]
+    choice: Choice[Items]
+
+
+def _parse_others(text: str, other: object, values: Mapping[str, Choice[str]], columns: Mapping[str, int]) -> _Others:
+    """Parse the setting `other`. Raises `SpecError` also for fields that neither the spec `text` nor it has."""
+    shown = parse_weights("other", other)
+    parsed = {key: _parse_text("other", key, values) for key in shown}
+    letters = set(columns).union(*(other_columns for _, other_columns in parsed.values()))
+    for unused in [letter for letter in values if letter not in letters]:
+        problem = f"fields.{unused} stands nowhere in '{text}': rename or remove it"
+        raise SpecError(f"{problem}; the fields there are {', '.join(sorted(letters))}")
+    for items, _ in parsed.values():
+        order_dependent(items)
+    by_text = {key: items for key, (items, _) in parsed.items()}
+    return _Others(by_text, Choice.from_weights(list(by_text.values()), list(shown.values())))
 
 
 def parse_texts(
@@ -163,32 +284,35 @@ def _parse_text(name: str, text: str, values: Mapping[str, Choice[str]]) -> tupl
         raise SpecError(f"{name} is {len(text)} characters long: shorten it to {MAX_LENGTH}")
     columns: dict[str, int] = {}
     items: list[str | Field | OptionalText] = []
-    outer: list[tuple[int, list[str | Field | OptionalText]]] = []  # open brackets: column, items before
+    # Open brackets: column, number of the optional text, items before.
+    outer: list[tuple[int, int, list[str | Field | OptionalText]]] = []
+    brackets = 0
     for token in _TOKEN.finditer(text):
         column, chance = token.start() + 1, token["chance"]
         if token["letter"]:
             items.append(_parse_field(name, text, token, columns, values))
         elif token[0] == "[":
-            outer.append((column, items))
-            items = []
+            outer.append((column, brackets, items))
+            items, brackets = [], brackets + 1
         elif token[0].startswith("]"):
             if not outer:
                 problem = r"']' closes no '[': add one before it, or write '\]' for a bracket"
-                raise _error_at(column, name, text, problem)
+                raise error_at(column, name, text, problem)
             if not items:
                 problem = r"'[]' holds no text: fill it, or write '\[\]' for brackets"
-                raise _error_at(column - 1, name, text, problem)
+                raise error_at(column - 1, name, text, problem)
             if chance and float(chance) == 0:
                 problem = r"a chance of 0 shows nothing: raise it, or write '\:' for a colon"
-                raise _error_at(column + 1, name, text, problem)
-            items = [*outer.pop()[1], OptionalText(tuple(items), float(chance or 0.5))]
+                raise error_at(column + 1, name, text, problem)
+            _, number, before = outer.pop()
+            items = [*before, OptionalText(tuple(items), float(chance or 0.5), number)]
         elif token[0] == "\\":
-            raise _error_at(column, name, text, r"'\' stands before nothing: write '\\' for a backslash")
+            raise error_at(column, name, text, r"'\' stands before nothing: write '\\' for a backslash")
         else:
             items.append(token["escaped"] or token[0])
     if outer:
         problem = r"'[' is never closed: add a ']', or write '\[' for a bracket"
-        raise _error_at(outer[-1][0], name, text, problem)
+        raise error_at(outer[-1][0], name, text, problem)
     return tuple(items), columns
 
 
@@ -199,82 +323,10 @@ def _parse_field(
     letter, width, column = run["letter"], len(run[0]), run.start() + 1
     if letter in columns:
         problem = f"field {letter} stands at column {columns[letter]} already: use another letter"
-        raise _error_at(column, name, text, rf"{problem}, or write '\{letter}' for the letter itself")
+        raise error_at(column, name, text, rf"{problem}, or write '\{letter}' for the letter itself")
     columns[letter] = column
     for value in values[letter].options if width > 1 and letter in values else ():
         if len(value) != width:
             problem = f"{run[0]} is {width} characters wide, but fields.{letter} holds '{value}'"
-            raise _error_at(column, name, text, f"{problem}: write a single {letter} for values of any width")
+            raise error_at(column, name, text, f"{problem}: write a single {letter} for values of any width")
     return Field(letter, width, values.get(letter))
-
-
-def _error_at(column: int, name: str, text: str, problem: str) -> SpecError:
-    return SpecError(f"{name}, column {column}: {problem}", text, column)
-
-
-def _parse_label(
-    label: str, text: str, items: Items, columns: Mapping[str, int], *, grouped: bool
-) -> tuple[str, list[str]]:
-    """Return the letter of the field that is classified, and its values."""
-    if not columns:
-        raise SpecError(f"spec '{text}' has no field: write an uppercase letter, such as X for a digit")
-    label = check_string("label", label)
-    letter = label[0] if re.fullmatch(r"([A-Z])\1*", label) else label
-    if letter not in columns:
-        raise SpecError(f"label '{label}' is no field of spec '{text}': choose one of {', '.join(columns)}")
-    item = next((item for item in items if isinstance(item, Field) and item.letter == letter), None)
-    if item is None:
-        problem = f"the label stands in optional text, and a text without it has no class: move {letter} out"
-        raise _error_at(columns[letter], "spec", text, problem)
-    if len(label) not in (1, item.width):
-        raise SpecError(
-            f"label '{label}' is {letter * item.width} in spec '{text}': write {letter * item.width} or {letter}"
-        )
-    if item.source:
-        problem = f"fields.{letter} depends on {item.source}, but classes are drawn first, equally often"
-        raise SpecError(
-            f'{problem}: let {item.source} depend on {letter} instead, such as {item.source}: "{letter}..99"'
-        )
-    if item.values and item.values.bounds:
-        raise SpecError(f"fields.{letter} has weights, but classes are asked for by name: remove them")
-    count = len(item.values.options) if item.values else 10**item.width
-    if not grouped and count >= MAX_CLASSES:
-        raise SpecError(f"label {letter} makes more than {MAX_CLASSES} classes with '{OTHER}': narrow it")
-    if count > MAX_VALUES:
-        raise SpecError(f"label {letter} has more than {MAX_VALUES} values: narrow it")
-    if item.values:
-        return letter, list(item.values.options)
-    return letter, [str(number).zfill(item.width) for number in range(10**item.width)]
-
-
-def _parse_groups(letter: str, values: list[str], groups: Mapping[str, object]) -> dict[str, Choice[str]]:
-    """Parse the values of each class; every one of `values` is in exactly one."""
-    if not isinstance(groups, Mapping) or not groups:
-        raise SpecError(f"groups is {groups!r}: write a mapping from names of classes to values of {letter}")
-    if len(groups) >= MAX_CLASSES:
-        raise SpecError(f"groups makes more than {MAX_CLASSES} classes with '{OTHER}': make fewer")
-    parsed: dict[str, Choice[str]] = {}
-    found: dict[str, str] = {}
-    known, names = set(values), dict[str, str]()
-    for given, content in groups.items():
-        name = check_string("groups", given, drawn=False)
-        seen = as_seen(name)
-        if not seen:
-            raise SpecError("groups has a class without a name: give it one that can be seen")
-        if seen == OTHER:
-            raise SpecError(f"groups has a class '{OTHER}', the class of all other texts: use another name")
-        if seen in names:
-            one, two = name_blanks(names[seen]), name_blanks(name)
-            raise SpecError(f"groups has the classes '{one}' and '{two}', which look the same: rename one")
-        names[seen] = name
-        parsed[name] = parse_choice(f"groups.{name}", content)
-        for value in parsed[name].options:
-            if value not in known:
-                raise SpecError(f"groups.{name} holds '{value}', which is no value of {letter}: remove it")
-            if value in found:
-                raise SpecError(f"groups.{name} holds '{value}', which is in {found[value]} too: remove one")
-            found[value] = name
-    if missing := [value for value in values if value not in found]:
-        some = ", ".join(f"'{value}'" for value in missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise SpecError(f"groups leaves out {some} of {letter}: add them to a group, or narrow fields.{letter}")
-    return parsed

@@ -126,6 +126,11 @@ def _write_range(name: str, text: str, first: int, last: int, width: int) -> lis
     return ["-" * (number < 0) + str(abs(number)).zfill(width) for number in range(first, last + 1)]
 
 
+def error_at(column: int, name: str, text: str, problem: str) -> SpecError:
+    """The error about a character of the setting `name`, which is `text`; columns count from 1."""
+    return SpecError(f"{name}, column {column}: {problem}", text, column)
+
+
 def parse_weights(name: str, given: object) -> dict[str, float]:
     """Convert a string, a list of strings, or a mapping from strings to weights to such a mapping."""
     pairs: list[tuple[object, object]] = [(given, 1.0)]

@@ -104,7 +104,7 @@ def write_stream(game: Game, s: Settings) -> str:
                 text, frame = text_of(items), with_panel(number)
                 frame[area] = overlays[text].draw(frame[area])
                 video.write(frame)
-                rows.writerow((number, f"{float(number / rate):.6f}", text, spec.label_of(text)))
+                rows.writerow((number, f"{float(number / rate):.6f}", text, spec.answer_of(text)))
                 progress.update(1)
         write_labels(table.getvalue().encode())
     region = f"[{left},{top},{region_width},{region_height}]"

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from textgen.common.errors import UserError
 from train.bench.task import BenchmarkTask, Subject
+from train.common.answers import same
 from train.folding.arithmetic import whole_stacks
 from train.inference.classifier import available_forms
 from train.inference.engines import PRECISIONS, Engine, Engines, Precision, Runner, reason_missing
@@ -84,8 +85,7 @@ def prepare(
 
 def reference_labels(network: Network, task: BenchmarkTask) -> NDArray[np.int64]:
     """The labels of `task.compared` by PyTorch in float32."""
-    numbers = {name: label for label, name in enumerate(network.classes)}
-    return np.array([numbers[name] for name in network.classify(task.compared)], np.int64)
+    return network.find_labels(task.compared)
 
 
 def measure_labels(
@@ -95,8 +95,8 @@ def measure_labels(
     crops, subject = task.compared, prepared.subject
     count = whole_stacks(max(batch, subject.network.fold), subject.network.fold)
     labels = np.concatenate([prepared.runner.labels(crops[at : at + count]) for at in range(0, len(crops), count)])
-    accuracy = float((labels == task.labels).mean()) if subject.trained and task.labels is not None else None
-    return {"labels_as_pytorch": float((labels == reference).mean()), "accuracy": accuracy}
+    accuracy = float(same(labels, task.labels).mean()) if subject.trained and task.labels is not None else None
+    return {"labels_as_pytorch": float(same(labels, reference).mean()), "accuracy": accuracy}
 
 
 def measure_seconds(

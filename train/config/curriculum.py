@@ -15,7 +15,8 @@ class Curriculum:
 
     None stands for the paper's choice: I = max(f, ⌊C/10⌋), Δ = max(1, ⌊C/10⌋). A run of another length than `of` scales
     the schedule: classes join at the same fractions of the run. `order` is the order in which classes join:
-    "alphabetical" by label as in the published code, "random" by seed, or a list of all labels.
+    "alphabetical" by label as in the published code, "random" by seed, or a list of all labels. Of a label of several
+    fields, the classes are those of `field`, None: the first.
     """
 
     initial: Positive | None = None
@@ -23,3 +24,4 @@ class Curriculum:
     every: Positive = 60
     of: Positive = 1500
     order: str | tuple[str, ...] = "alphabetical"
+    field: str | None = None

@@ -101,6 +101,9 @@ class Recipe:
     between predictions for a stack and for the same stack rolled is added to the loss
     (`train.trainer.order_consistency`).
 
+    `field_weights` weights the fields' losses of a label of several fields, by their names; 1 for those that it leaves
+    out, and None for all.
+
     `needs_start` refuses a run that begins from no trained network (`start=`). `overrides` have
     priority over the other settings, and a later one over an earlier one.
     """
@@ -134,13 +137,14 @@ class Recipe:
     needs_start: StrictBool
     overrides: tuple[Override, ...]
     step_decay: StepDecay | None = None
+    field_weights: Mapping[str, Annotated[float, Field(gt=0)]] | None = None
 
 
 def parse_recipe(config: Mapping[str, Any]) -> Recipe:
     """A recipe as its file has it, before it is fitted to a run. Raises `UserError`."""
     current = rename_recipe_keys(config)
     names = Recipe.__dataclass_fields__
-    missing = [name for name in names if name not in current and name != "step_decay"]
+    missing = [name for name in names if name not in current and name not in ("step_decay", "field_weights")]
     if missing and current.keys() <= names.keys():  # a misspelt key is the better message
         raise UserError(
             f"recipe.{missing[0]} is missing: set it in the recipe's file, or begin the file with"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from train.data.order import Labels
 from train.data.sources import DeviceSplit, take_rows
 
 
@@ -21,6 +22,10 @@ class AugmentedSource:
     def __init__(self, split: DeviceSplit, *, flip: bool, shift: int, seed: int):
         self._split, self._flip, self._shift, self._seed = split, flip, shift, seed
         self.labels, self.size = split.labels, split.size
+
+    def labels_of(self, epoch: int) -> Labels:
+        """See `train.data.sources.Source`."""
+        return self.labels
 
     def windows(self, epoch: int) -> Sequence[Tensor]:
         """See `train.data.sources.Source`."""

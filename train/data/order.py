@@ -19,7 +19,7 @@ KEPT = 3  # windows whose order is kept: a batch may lie in two of them
 
 
 class Labels(Protocol):
-    """Labels of n images: a tensor int64 (n,), or what is indexed as one."""
+    """Labels of n images: a tensor int64 (n,), or (n, m) of m fields, or what is indexed as one."""
 
     @property
     def device(self) -> torch.device: ...

@@ -22,7 +22,10 @@ from textgen.real.characters import MAX_GAP
 from textgen.real.crops import RealCrops, load_real_crops, split_in_time
 from textgen.real.recombine import Recombiner
 from textgen.real.variation import vary
+from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec
+from train.common.answers import number_answers
+from train.data.order import Labels
 from train.data.sources import DeviceSplit, Source, as_tensor
 
 POOL, MAX_EACH = 6000, 60  # crops put together in all, and of each class
@@ -47,7 +50,7 @@ class RealData:
 def load_real_data(
     folder: Path,
     test_folder: Path | None,
-    classes: Sequence[str],
+    fields: LabelFields,
     size: tuple[int, int],
     spec: Spec | None,
     seed: int,
@@ -58,21 +61,25 @@ def load_real_data(
     With a `test_folder` that is the test set, and `folder` is divided into training and validation alone. Raises
     `UserError`, also for footage that is too short to be divided.
     """
-    crops = load_real_crops(folder, classes, size, spec)
+    crops = load_real_crops(folder, fields.classes, size, spec)
     parts = split_in_time(crops, ("train", "val") if test_folder else ("train", "val", "test"))
     if test_folder:
-        parts["test"] = load_real_crops(test_folder, classes, size, spec, "real_test")
+        parts["test"] = load_real_crops(test_folder, fields.classes, size, spec, "real_test")
     if empty := [name for name, part in parts.items() if not len(part)]:
         raise UserError(
             f"real={folder} has {len(crops)} labelled crops, too few for {' and '.join(empty)} with gaps between: give"
             " more footage"
         )
     train = parts["train"]
-    images, labels, characters = np.empty((0, *train.images.shape[1:]), np.uint8), np.empty(0, np.int64), ""
+    images, labels, characters = np.empty((0, *train.images.shape[1:]), np.uint8), train.labels[:0], ""
     if spec is not None:
         recombiner = Recombiner(train, spec)
-        each = min(MAX_EACH, max(POOL // len(classes), 1))
-        images, labels = recombiner.make_pool(classes, each, np.random.default_rng([seed, len(classes)]))
+        rng = np.random.default_rng([seed, len(fields.classes)])
+        if spec.is_joint:
+            images, labels = recombiner.make_texts(POOL, rng)
+        else:
+            each = min(MAX_EACH, max(POOL // len(fields.classes), 1))
+            images, labels = recombiner.make_pool(fields.classes, each, rng)
         characters = "".join(sorted(recombiner.characters))
         if any(train.texts) and not characters:
             print(
@@ -92,16 +99,32 @@ class MixedSource:
     """The images of `source`, of which `share` are replaced by variations of real crops of the same class.
 
     For a class, half of these are crops of the footage and half recombined ones, where there are both. Classes without
-    any keep the images of `source`. The images of an epoch depend on `seed`, epoch and batch alone.
+    any keep the images of `source`. Of several fields, all have to be the same. The images of an epoch depend on
+    `seed`, epoch and batch alone.
     """
 
-    def __init__(self, source: Source, real: RealData, share: float, seed: int):
-        self._source, self._share, self._seed = source, share, seed
+    def __init__(self, source: Source, real: RealData, share: float, seed: int, fields: LabelFields):
+        self._source, self._share, self._seed, self._fields = source, share, seed, fields
         pools = (real.train.images, real.train.labels), real.recombined
-        self._kinds = [(images, _find_classes(labels)) for images, labels in pools]
+        self._kinds = [(images, _find_classes(number_answers(labels, fields))) for images, labels in pools]
         self._known = torch.tensor(sorted(set().union(*(kind for _, kind in self._kinds))), dtype=torch.long)
-        self._cpu_labels = source.labels.cpu()
-        self.labels, self.size = source.labels, source.size
+        self.size = source.size
+        self._kept: tuple[Labels, Labels] | None = None  # the labels of an epoch, and the same on the CPU
+
+    @property
+    def labels(self) -> Labels:
+        """See `Source`."""
+        return self._source.labels
+
+    def labels_of(self, epoch: int) -> Labels:
+        """See `Source`."""
+        return self._source.labels_of(epoch)
+
+    def _cpu_labels(self, epoch: int) -> Labels:
+        labels = self._source.labels_of(epoch)
+        if self._kept is None or self._kept[0] is not labels:
+            self._kept = labels, labels.cpu()
+        return self._kept[1]
 
     def windows(self, epoch: int) -> Sequence[Tensor]:
         """See `Source`."""
@@ -128,7 +151,7 @@ class MixedSource:
     def _draw(self, epoch: int, batch: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Which images of the `rows` of a batch (b,) are replaced, int64 (m,) from their first, and by what, uint8
         (m, H, W, 3)."""
-        labels = self._cpu_labels[batch]
+        labels = torch.from_numpy(number_answers(self._cpu_labels(epoch)[batch].numpy(), self._fields))
         rng = np.random.default_rng([self._seed, epoch, int(batch[0]), len(batch)])
         replaced = torch.from_numpy(rng.random(len(batch)) < self._share) & torch.isin(labels, self._known)
         places = replaced.nonzero().squeeze(1)
@@ -150,18 +173,24 @@ def _find_classes(labels: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     return {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
 
 
-def describe_real(real: RealData, share: float, classes: Sequence[str]) -> dict[str, Any]:
+def describe_real(real: RealData, share: float, fields: LabelFields) -> dict[str, Any]:
     """The entry `real` of result.json: how many crops there were of what, and which classes had none."""
-    shown = np.bincount(real.train.labels, minlength=len(classes))
-    made = np.bincount(real.recombined[1], minlength=len(classes))
+    shown, made = (_count_classes(labels, fields) for labels in (real.train.labels, real.recombined[1]))
     return {
         "share": share,
         "train": len(real.train),
         "val": len(real.val.labels),
         "test": len(real.test.labels),
-        "recombined": int(made.sum()),
+        "recombined": len(real.recombined[1]),
         "characters": real.characters,
         "classes_shown": int((shown > 0).sum()),
         "classes_recombined": int(((shown == 0) & (made > 0)).sum()),
-        "classes_synthetic_only": [name for name, a, b in zip(classes, shown, made, strict=True) if not a + b],
+        "classes_synthetic_only": [name for name, a, b in zip(fields.classes, shown, made, strict=True) if not a + b],
     }
+
+
+def _count_classes(labels: NDArray[np.int64], fields: LabelFields) -> NDArray[np.int64]:
+    """The number of crops of each class of each field, in the order of `fields.classes`."""
+    columns = labels.reshape(len(labels), len(fields.fields)).T
+    counts = [np.bincount(column, minlength=size) for column, size in zip(columns, fields.sizes, strict=True)]
+    return np.concatenate(counts)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.data.order import CyclicLabels
+from train.data.order import CyclicLabels, Labels
 from train.data.sharded import READERS, ShardedDataset
 
 WINDOW = 16  # blocks of at most 8 MB whose images are shuffled among each other; two such windows are in memory
@@ -27,7 +27,15 @@ class ShardSource:
     def __init__(self, dataset: ShardedDataset, device: torch.device, seed: int):
         self._dataset, self._device, self._seed = dataset, device, seed
         self.size = dataset.size
-        self.labels = CyclicLabels(dataset.counts["train"], len(dataset.classes), device)
+        self.labels: Labels
+        if dataset.is_cyclic:
+            self.labels = CyclicLabels(dataset.counts["train"], len(dataset.classes), device)
+        else:
+            self.labels = torch.from_numpy(dataset.load_labels("train")).to(device)
+
+    def labels_of(self, epoch: int) -> Labels:
+        """See `train.data.sources.Source`."""
+        return self.labels
 
     def windows(self, epoch: int) -> Sequence[Tensor]:
         """See `train.data.sources.Source`."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
@@ -23,9 +24,13 @@ from textgen.dataset.store import (
     StoredSplit,
     block_rows,
     file_names,
+    label_shape,
+    labels_fit,
+    manifest_fields,
     npy_header,
     parse_manifest,
 )
+from textgen.spec.label_fields import LabelFields
 from train.data.storage import Storage
 
 MAX_WHOLE_BYTES = 8 << 30  # of a split that is held in memory: validation and tests
@@ -42,22 +47,32 @@ class ShardFiles(NamedTuple):
     images: int
     digests: bytes
     texts: str  # the digest of that file
+    labels: str  # likewise
 
 
 @dataclass(frozen=True, repr=False)
 class ShardedDataset:
-    """A data set of images of `size` (H, W) in `shards` shards: `counts` images by split, sample i of class i mod k.
+    """A data set of images of `size` (H, W) in `shards` shards: `counts` images by split.
 
-    `manifest` holds what all shards' manifests have in common.
+    Sample i is of class i mod k (`is_cyclic`), unless the label has several `fields`. `manifest` holds what all shards' manifests have in common.
     """
 
     storage: Storage
     manifest: Mapping[str, Any]
-    classes: tuple[str, ...]
+    fields: LabelFields
     size: tuple[int, int]
     counts: Mapping[str, int]
     shards: int
     files: Mapping[str, Sequence[ShardFiles]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes, see `LabelFields.classes`."""
+        return self.fields.classes
+
+    @property
+    def is_cyclic(self) -> bool:
+        return "label" not in self.manifest
 
     @property
     def hash(self) -> str:
@@ -111,17 +126,40 @@ class ShardedDataset:
             texts = [
                 text for part in threads.map(self._texts, [split] * self.shards, self.files[split]) for text in part
             ]
-        return StoredSplit(images, np.arange(count, dtype=np.int64) % len(self.classes), texts)
+        return StoredSplit(images, self.load_labels(split).astype(np.int64), texts)
+
+    def load_labels(self, split: str) -> NDArray[np.integer[Any]]:
+        """The labels of a split, (n,), or int16 (n, m) of m fields. Raises `UserError` for damaged ones."""
+        if self.is_cyclic:
+            return np.arange(self.counts[split], dtype=np.int64) % len(self.classes)
+        with ThreadPoolExecutor(READERS) as threads:
+            parts = list(threads.map(self._labels, [split] * self.shards, self.files[split]))
+        labels = np.concatenate(parts)
+        if not labels_fit(labels, self.fields):
+            raise UserError(f"the labels of {split} in {self.storage.name} are of other classes: make the shards again")
+        return labels
+
+    def _labels(self, split: str, shard: ShardFiles) -> NDArray[np.int16]:
+        name, shape = f"{shard.folder}/{file_names(split)[1]}", label_shape(self.fields)
+        data = self.storage.read(name)
+        header = npy_header((shard.images, *shape), np.dtype("<i8"))
+        size = len(header) + 8 * int(np.prod((shard.images, *shape)))
+        if xxhash.xxh3_128_hexdigest(data) != shard.labels or len(data) != size or not data.startswith(header):
+            raise self._other_bytes(name)
+        return np.frombuffer(data, "<i8", offset=len(header)).reshape(shard.images, *shape).astype(np.int16)
+
+    def _other_bytes(self, name: str) -> UserError:
+        return UserError(
+            f"{self.storage.name}/{name} does not have the bytes that were written: make this shard again, or copy it"
+            " again"
+        )
 
     def _texts(self, split: str, shard: ShardFiles) -> list[str]:
         name = f"{shard.folder}/{file_names(split)[2]}"
         data = self.storage.read(name)
         lines = data.decode("utf-8", "replace").split("\n")[:-1]
         if xxhash.xxh3_128_hexdigest(data) != shard.texts or len(lines) != shard.images:
-            raise UserError(
-                f"{self.storage.name}/{name} does not have the bytes that were written: make this shard again, or copy"
-                " it again"
-            )
+            raise self._other_bytes(name)
         return lines
 
 
@@ -156,7 +194,7 @@ def open_shards(storage: Storage, game: str, digest: str, make: str, *, exact: b
         )
     files = {split: [of[split] for of in checked if of] for split in counts}
     common = {key: value for key, value in first.items() if key not in ("splits", "shard")}
-    return ShardedDataset(storage, common, tuple(first["classes"]), size, counts, count, files)
+    return ShardedDataset(storage, common, manifest_fields(first), size, counts, count, files)
 
 
 def _choose(storage: Storage, game: str, digest: str, make: str, exact: bool) -> tuple[str, list[Shard]]:
@@ -227,7 +265,7 @@ def _described(manifest: Mapping[str, Any], place: str) -> tuple[tuple[int, int]
         raise UserError(f"shard {place} is damaged: manifest.json is damaged") from None
     if lacking := [split for split in REQUIRED if not each.get(split)]:
         raise UserError(f"shard {place} is of a data set without images for {', '.join(lacking)}: make others")
-    return (height, width), {split: count * len(manifest["classes"]) for split, count in each.items()}
+    return (height, width), {split: count * manifest_fields(manifest).period for split, count in each.items()}
 
 
 def _check(
@@ -242,11 +280,11 @@ def _check(
     """What a shard has of each split. Raises `DamagedDataset` if it is not that shard of the data set of `first`."""
     manifest = _read_manifest(storage, folder, prefix)
     blocks = shard_blocks(manifest, counts, size, shard)
-    if any(manifest.get(key) != first.get(key) for key in ("hash", "classes", "game")):
+    if any(manifest.get(key) != first.get(key) for key in ("hash", "classes", "label", "game")):
         raise DamagedDataset(_OTHER, _OTHER)
     files = {}
     for split, entry in manifest["splits"].items():
-        name, _, texts = file_names(split)
+        name, labels, texts = file_names(split)
         expected = _header(entry["images"], size) + entry["images"] * size[0] * size[1] * 3
         if (found := storage.size(f"{folder}/{name}")) != expected:
             problem = f"{name} is missing" if found is None else f"{name} has {found:,} bytes of {expected:,}"
@@ -258,7 +296,10 @@ def _check(
         if len(digests) != 16 * len(blocks[split]):
             raise DamagedDataset(problem := "manifest.json is damaged", problem)
         start = blocks[split][0].number if blocks[split] else _first_block(counts[split], size, shard)
-        files[split] = ShardFiles(folder, start, len(blocks[split]), entry["images"], digests, entry["xxh3"][texts])
+        digest_of = entry["xxh3"]
+        files[split] = ShardFiles(
+            folder, start, len(blocks[split]), entry["images"], digests, digest_of[texts], digest_of[labels]
+        )
     return files
 
 

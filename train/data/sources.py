@@ -20,10 +20,16 @@ AHEAD = 2  # chunks rendered or being rendered before the network needs them
 
 
 class Source(Protocol):
-    """Training images, n per epoch; `labels` int64 (n,) are on the device, as the images of `batches` are."""
+    """Training images, n per epoch. `labels`, those of the first epoch, are on the device, as the images of `batches`.
+
+    Labels are int64 (n,), or (n, m) of m fields.
+    """
 
     @property
     def labels(self) -> Labels: ...
+
+    def labels_of(self, epoch: int) -> Labels:
+        """The labels of an epoch; the same object where they are the same."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -42,7 +48,7 @@ class Source(Protocol):
 
 
 class DeviceSplit(NamedTuple):
-    """Images uint8 (n, H, W, 3) and labels int64 (n,), both on the device, the same in every epoch."""
+    """Images uint8 (n, H, W, 3) and labels int64 (n,), or (n, m) of m fields, on the device, the same in every epoch."""
 
     images: Tensor
     labels: Tensor
@@ -51,6 +57,10 @@ class DeviceSplit(NamedTuple):
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.images.shape[1], self.images.shape[2]
+
+    def labels_of(self, epoch: int) -> Labels:
+        """See `Source`."""
+        return self.labels
 
     def windows(self, epoch: int) -> Sequence[Tensor]:
         """See `Source`."""
@@ -69,14 +79,26 @@ class LiveSource:
     """New crops in every epoch of `count` images: image i of epoch e is training sample e·count + i of the game.
 
     A thread renders them while the network trains, CHUNK at a time; the images do not depend on the chunks. `count` is
-    a multiple of the number of classes, so that image i has the same class in all epochs.
+    a multiple of the game's period, so that in all epochs image i has the same class, or, with a label of several
+    fields, is "other" or not.
     """
 
     def __init__(self, renderer: Renderer, count: int, device: torch.device):
-        assert count % len(renderer.classes) == 0
+        assert count % renderer.period == 0
         self._renderer, self._count, self._device = renderer, count, device
         self.size = renderer.game.size
-        self.labels = (torch.arange(count) % len(renderer.classes)).to(device)
+        self.labels = self._draw_labels(0)
+        self._of_epoch = 0, self.labels
+
+    def labels_of(self, epoch: int) -> Labels:
+        """See `Source`. Those of several fields are drawn anew for every epoch, in a microsecond an image."""
+        if self._renderer.spec.is_joint and self._of_epoch[0] != epoch:
+            self._of_epoch = epoch, self._draw_labels(epoch)
+        return self._of_epoch[1]
+
+    def _draw_labels(self, epoch: int) -> Tensor:
+        first = epoch * self._count
+        return torch.from_numpy(self._renderer.draw_labels("train", range(first, first + self._count))).to(self._device)
 
     def windows(self, epoch: int) -> Sequence[Tensor]:
         """See `Source`."""

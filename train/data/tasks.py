@@ -21,6 +21,7 @@ from textgen.frames.settings import FrameTask
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
+from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec
 from train.config.recipe import Kind, kind_of
 from train.config.settings import DataKind, RealSettings
@@ -39,6 +40,8 @@ CIFAR_TRAINING_IMAGES = 50_000  # of CIFAR-10 and of CIFAR-100
 class TrainingTask:
     """A classification task for crops of `size` (H, W), with `train_images` training images per epoch.
 
+    `fields` are those of the label, with their classes.
+
     `arch` is the network's in the paper's notation, "" where the task does not name it. `definition` is None without a
     game; `imported`, the data set of what is no game, is None for a game. `augment` moves and mirrors training images.
     `shards` is a game's data set with data=shards, else None.
@@ -46,7 +49,7 @@ class TrainingTask:
 
     kind: DataKind
     name: str
-    classes: tuple[str, ...]
+    fields: LabelFields
     size: tuple[int, int]
     arch: str
     train_images: int
@@ -56,16 +59,22 @@ class TrainingTask:
     shards: ShardedDataset | None = None
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes, see `LabelFields.classes`."""
+        return self.fields.classes
+
+    @property
     def recipe_kind(self) -> Kind:
         """What the overrides of a recipe call this task."""
         return kind_of(self.kind)
 
-    @property
-    def per_class(self) -> list[int]:
-        """Training images of each class."""
+    def per_class(self, column: int = 0) -> list[int]:
+        """Training images of each class of the field in a `column`; of several fields of a game, about so many."""
+        classes = self.fields.sizes[column]
         if self.imported is None:
-            return [self.train_images // len(self.classes)] * len(self.classes)
-        counts: list[int] = np.bincount(self.imported.splits["train"].labels, minlength=len(self.classes)).tolist()
+            return [self.train_images // classes] * classes
+        labels = self.imported.splits["train"].labels
+        counts: list[int] = np.bincount(labels if labels.ndim == 1 else labels[:, column], minlength=classes).tolist()
         return counts
 
     @property
@@ -80,8 +89,13 @@ class TrainingTask:
             return {}
         absent = {}
         for split in ("val", "test"):
-            present = set(np.unique(self.imported.splits[split].labels).tolist())
-            if names := [name for label, name in enumerate(self.classes) if label not in present]:
+            columns = self.imported.splits[split].labels.reshape(-1, len(self.fields.fields)).T
+            present = {
+                of.start + label
+                for of, column in zip(self.fields.slices, columns, strict=True)
+                for label in np.unique(column).tolist()
+            }
+            if names := [name for number, name in enumerate(self.classes) if number not in present]:
                 absent[split] = names
         return absent
 
@@ -162,7 +176,7 @@ def define_task(
         count = len(imported.splits["train"].labels)
         name = game.name if game else str(imported.manifest["name"])
         arch = game.arch if game else str(Game.__dataclass_fields__["arch"].default)
-        return TrainingTask(kind, name, imported.classes, (size[0], size[1]), arch, count, definition, imported)
+        return TrainingTask(kind, name, imported.fields, (size[0], size[1]), arch, count, definition, imported)
     if path is not None:
         raise UserError(f"path={path} is for data=folder, data=shards and CIFAR: give data=… too, or leave path out")
     if definition is None:
@@ -170,9 +184,9 @@ def define_task(
     game = definition.game
     if game.images.train == 0:
         raise UserError("game.images.train is 0: give the training images of each class; with data=live, per epoch")
-    classes = game.classes
+    fields = game.label_fields
     return TrainingTask(
-        kind, game.name, classes, game.size, game.arch, game.images.train * len(classes), definition, None
+        kind, game.name, fields, game.size, game.arch, game.images.train * fields.period, definition, None
     )
 
 
@@ -181,7 +195,7 @@ def task_of_dataset(task: Task, imported: Dataset) -> TrainingTask:
     train = imported.splits["train"]
     size = train.images.shape[1], train.images.shape[2]
     augment = task if isinstance(task, CifarTask) and (task.flip or task.shift) else None
-    return TrainingTask(task.kind, task.name, imported.classes, size, "", len(train.labels), None, imported, augment)
+    return TrainingTask(task.kind, task.name, imported.fields, size, "", len(train.labels), None, imported, augment)
 
 
 def _define_from_shards(
@@ -196,7 +210,7 @@ def _define_from_shards(
     advice = f"make them with python -m textgen -m game={game.name} … shard.count=64 'shard.index=range(0,64)'"
     storage = open_storage(data_dir if path is None else path)
     shards = open_shards(storage, game.name, digest, advice, exact=path is None)
-    if (shards.classes, shards.size) != (tuple(game.classes), game.size):
+    if (shards.fields.classes, shards.size) != (game.label_fields.classes, game.size):
         raise UserError(
             f"the shards at {storage.name} are of {len(shards.classes)} classes and"
             f" {shards.size[0]}×{shards.size[1]} pixels, game={game.name} of {len(game.classes)} and"
@@ -209,9 +223,7 @@ def _define_from_shards(
             file=sys.stderr,
         )
     count = shards.counts["train"]
-    return TrainingTask(
-        "shards", game.name, shards.classes, game.size, game.arch, count, definition, None, None, shards
-    )
+    return TrainingTask("shards", game.name, shards.fields, game.size, game.arch, count, definition, None, None, shards)
 
 
 def _define_from_files(task: Task, files: Files, data_dir: Path, seed: int, rebuild: bool) -> TrainingTask:
@@ -304,6 +316,6 @@ def _open_shards(
 
 
 def _with_real_crops(data: TaskData, task: TrainingTask, real: RealSettings, device: torch.device) -> TaskData:
-    crops = load_real_data(real.folder, real.test, task.classes, task.size, task.spec, real.seed, device)
-    source = MixedSource(data.train, crops, real.share, real.seed)
+    crops = load_real_data(real.folder, real.test, task.fields, task.size, task.spec, real.seed, device)
+    source = MixedSource(data.train, crops, real.share, real.seed, task.fields)
     return replace(data, train=source, val=crops.val, tests={**data.tests, "real": crops.test}, real=crops)

@@ -17,6 +17,7 @@ from textgen.dataset.import_folder import MAX_TEST_BYTES, list_test_folder, load
 from textgen.dataset.store import StoredSplit, open_dataset
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition
+from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec
 from train.data.sources import DeviceSplit, as_tensor
 from train.inference.network import Network
@@ -28,16 +29,21 @@ CHUNK = 4096  # crops rendered between two steps of the progress bar
 
 @dataclass(frozen=True)
 class LabelledCrops:
-    """Images uint8 (n, H, W, 3) and labels int64 (n,), indices of `classes`, on the CPU.
+    """Images uint8 (n, H, W, 3) and labels int64 (n,), or (n, m), of the classes of `fields`, on the CPU.
 
     `about` describes them in evaluation.json; `files` are the names of pictures, where there are such.
     """
 
     images: Tensor
     labels: Tensor
-    classes: tuple[str, ...]
+    fields: LabelFields
     about: dict[str, Any]
     files: tuple[str, ...] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes, see `LabelFields.classes`."""
+        return self.fields.classes
 
     def to(self, device: torch.device) -> DeviceSplit:
         """The crops on a device."""
@@ -60,8 +66,7 @@ def render_fresh_crops(definition: DatasetDefinition, count: int, seed: int, spl
     renderer = Renderer(game, seed, definition.augment, definition.holdout, holdout_seed=definition.seed)
     if split not in renderer.splits:
         raise UserError(f"split={split}: fresh crops of {game.name} are of {', '.join(renderer.splits)}")
-    classes = len(renderer.classes)
-    count = max(round(count / classes), 1) * classes
+    count = max(round(count / renderer.period), 1) * renderer.period
     if count * game.size[0] * game.size[1] * 3 > MAX_TEST_BYTES:
         raise UserError(f"{count} crops of {game.size[0]}×{game.size[1]} pixels take more than 4 GiB: give fewer crops")
     images = np.empty((count, *game.size, 3), np.uint8)
@@ -71,7 +76,8 @@ def render_fresh_crops(definition: DatasetDefinition, count: int, seed: int, spl
             images[start : indices.stop] = renderer.render(split, indices).images
             progress.update(len(indices))
     about = {"kind": "fresh crops", "game": game.name, "data_seed": seed, "split": split}
-    return LabelledCrops(torch.from_numpy(images), torch.arange(count) % classes, renderer.classes, about)
+    labels = torch.from_numpy(renderer.draw_labels(split, range(count)))
+    return LabelledCrops(torch.from_numpy(images), labels, renderer.fields, about)
 
 
 def load_own_crops(
@@ -93,7 +99,7 @@ def load_own_crops(
     chosen = {"test": split} if split else {name: name for name in data.tests}
     return {
         name: LabelledCrops(
-            *splits[of], network.classes, {"kind": "the run's own", "dataset_hash": data.hash, "split": of}
+            *splits[of], network.fields, {"kind": "the run's own", "dataset_hash": data.hash, "split": of}
         )
         for name, of in chosen.items()
     }
@@ -108,7 +114,7 @@ def load_real_crops(folder: Path, network: Network, spec: Spec | None) -> Labell
         raise UserError(f"real={folder} is no folder: give one of crops, with a folder a class")
     files = tuple(row.name for row in list_test_folder(folder, network.classes, spec))
     stored = load_test_folder(folder, network.classes, network.size, spec)
-    return _from_stored(stored, network.classes, {"kind": "real crops", "path": str(folder)}, files)
+    return _from_stored(stored, network.fields, {"kind": "real crops", "path": str(folder)}, files)
 
 
 def load_dataset_crops(folder: Path, split: str | None = None) -> LabelledCrops:
@@ -119,11 +125,11 @@ def load_dataset_crops(folder: Path, split: str | None = None) -> LabelledCrops:
     if not len(dataset.splits[split].labels):
         raise UserError(f"split={split} of data set {folder} has no images: give another")
     about = {"kind": "data set", "path": str(folder), "dataset_hash": dataset.hash, "split": split}
-    return _from_stored(dataset.splits[split], dataset.classes, about)
+    return _from_stored(dataset.splits[split], dataset.fields, about)
 
 
 def _from_stored(
-    stored: StoredSplit, classes: Sequence[str], about: dict[str, Any], files: tuple[str, ...] | None = None
+    stored: StoredSplit, fields: LabelFields, about: dict[str, Any], files: tuple[str, ...] | None = None
 ) -> LabelledCrops:
     labels = torch.from_numpy(np.array(stored.labels))
-    return LabelledCrops(as_tensor(stored.images), labels, tuple(classes), about, files)
+    return LabelledCrops(as_tensor(stored.images), labels, fields, about, files)

@@ -59,13 +59,13 @@ def evaluate_run(
         _check_fits(network, of, run)
     groupings = len(result["accuracy_groupings"]) if groupings is None else groupings
     seed = result["seed"] if seed is None else seed
-    net, classes = network.net.to(device), network.classes
+    net, fields = network.net.to(device), network.fields
     evaluations = {
         name: evaluate(
             net,
             network.fold,
             of.to(device),
-            classes=len(classes),
+            fields=fields,
             groupings=groupings,
             seed=seed,
             orders=orders and name == "test",
@@ -87,10 +87,10 @@ def evaluate_run(
         "test": {**crops["test"].about, "xxh3": digest_tensors(crops["test"].images, crops["test"].labels)},
         "seed": seed,
         "groupings": len(test.accuracy_groupings),
-        "classes": len(classes),
+        "classes": len(fields.classes),
         "tested_classes": len(tested),
         "balanced_accuracy": statistics.mean(tested),
-        **evaluation_result(evaluations, classes),
+        **evaluation_result(evaluations, fields),
         "versions": machine.versions(),
         "commit": machine.commit(),
         "device": machine.device_name(device),

@@ -96,9 +96,14 @@ def format_predictions(evaluation: Evaluation, crops: LabelledCrops) -> str:
     columns: dict[str, Sequence[Any]] = {"image": range(len(crops.labels))}
     if crops.files is not None:
         columns["file"] = crops.files
-    columns["true"] = [crops.classes[label] for label in crops.labels.tolist()]
-    columns["predicted"] = [crops.classes[label] for label in evaluation.predictions.tolist()]
+    columns["true"] = [crops.fields.name_of(labels) for labels in crops.labels.tolist()]
+    columns["predicted"] = [crops.fields.name_of(labels) for labels in evaluation.predictions.tolist()]
     columns["confidence"] = [f"{confidence:.4f}" for confidence in evaluation.confidence.tolist()]
+    for number, name in enumerate(crops.fields.names if evaluation.fields else ()):
+        of, classes = evaluation.fields[name], crops.fields.fields[number].classes
+        columns[f"true {name}"] = [classes[label] for label in crops.labels[:, number].tolist()]
+        columns[f"predicted {name}"] = [classes[label] for label in of.predictions.tolist()]
+        columns[f"confidence {name}"] = [f"{confidence:.4f}" for confidence in of.confidence.tolist()]
     columns["groupings_right"] = evaluation.groupings_right.tolist()
     if evaluation.orders:
         columns["orders_agreeing"] = evaluation.orders_agreeing.tolist()
@@ -140,7 +145,7 @@ def _open_folder(out: Path | None) -> Any:
 def _write_folder(measured: Measured, crops: LabelledCrops, lines: str, folder: Path) -> None:
     record, evaluation = measured.record, measured.evaluation
     images, labels = crops.images.numpy(), crops.labels.numpy()
-    figures = plots.evaluation_figures(evaluation, images, labels, crops.classes)
+    figures = plots.evaluation_figures(evaluation, images, labels, crops.fields)
     for name, picture in figures.items():
         if picture is not None:
             (folder / f"{name}.png").write_bytes(picture)
@@ -150,7 +155,7 @@ def _write_folder(measured: Measured, crops: LabelledCrops, lines: str, folder: 
         lines,
         figures,
         folder,
-        confusions=page.tabulate_confusions(evaluation, images, labels, crops.classes),
+        confusions=page.tabulate_confusions(evaluation, images, labels, crops.fields),
         tables=[page.TableSection("The evaluation", page.tabulate_result(record))],
     )
     (folder / PREDICTIONS).write_text(format_predictions(evaluation, crops), encoding="utf-8")

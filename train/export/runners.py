@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from textgen.common.errors import UserError
+from train.common.answers import same
 from train.data.sources import as_tensor
 from train.inference.classifier import build_classifier
 from train.inference.network import CropArray, Network
@@ -24,7 +25,7 @@ Runner = Callable[[CropArray], tuple[NDArray[np.int64], NDArray[np.float32]]]  #
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels (n,) and probabilities (n, classes)."""
+    """Labels (n,), or (n, m) of m fields, and probabilities (n, classes)."""
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -32,8 +33,8 @@ class Predictions:
     def compare(self, reference: Predictions, truth: NDArray[np.int64]) -> dict[str, Any]:
         """Accuracy for the labels `truth`, and the differences from `reference`."""
         return {
-            "accuracy": float((self.labels == truth).mean()),
-            "labels_differ": int((self.labels != reference.labels).sum()),
+            "accuracy": float(same(self.labels, truth).mean()),
+            "labels_differ": int((~same(self.labels, reference.labels)).sum()),
             "largest_difference": float(np.abs(self.probabilities - reference.probabilities).max(initial=0)),
         }
 
@@ -70,15 +71,14 @@ def predict(run: Runner, crops: CropArray, batch: int) -> Predictions:
 
 def predict_with_pytorch(network: Network, crops: CropArray, batch: int) -> Predictions:
     """The labels of `Network.classify`, and the probabilities of the dense network."""
-    numbers = {name: label for label, name in enumerate(network.classes)}
-    labels = np.array([numbers[name] for name in network.classify(crops)], np.int64)
+    labels = network.find_labels(crops)
     dense = predict(_module_runner(build_classifier(network, "dense")), crops, batch)
     return Predictions(labels, dense.probabilities)
 
 
 def check_same_labels(exported: Predictions, pytorch: Predictions) -> None:
     """Raise `UserError` unless an exported file predicts the labels of PyTorch."""
-    if different := np.flatnonzero(exported.labels != pytorch.labels).tolist():
+    if different := np.flatnonzero(~same(exported.labels, pytorch.labels)).tolist():
         largest = np.abs(exported.probabilities - pytorch.probabilities).max()
         raise UserError(
             f"{len(different)} of {len(pytorch.labels)} test crops, the first is number {different[0]}, have another"

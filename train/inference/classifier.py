@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train.data.sources import to_input
 from train.folding.arithmetic import Form, fold, unfold
 from train.inference.grouped import grouped_network, narrow_network, slot_network
@@ -21,13 +22,15 @@ INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # names in an ONNX file
 class CropClassifier(nn.Module):
     """Crops uint8 (n, H, W, 3) in RGB -> labels int64 (n,) and probabilities float32 (n, classes), for any n, 0 too.
 
+    With several fields labels are (n, m), "other" in all or in none (`train.common.answers.choose`), and the
+    probabilities of each field's classes, which follow each other, add up to 1.
     `net` maps stacks (s, f·3, H, W) to logits (s, f·classes). Consecutive images share a stack, and the last stack is
     completed with copies of the last image, as in `Network.classify`.
     """
 
-    def __init__(self, net: nn.Module, f: int):
+    def __init__(self, net: nn.Module, f: int, fields: LabelFields | None = None):
         super().__init__()
-        self.net, self.f = net, f
+        self.net, self.f, self.fields = net, f, fields
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         n, f = crops.shape[0], self.f  # len() would make n a constant of the exported graph
@@ -35,7 +38,19 @@ class CropClassifier(nn.Module):
             padded = (n + f - 1) // f * f
             crops = crops[torch.arange(padded, device=crops.device).clamp(max=n - 1)]  # (n, …) -> (s·f, …)
         logits = unfold(self.net(fold(to_input(crops), f)), f)[:n]  # (s·f, classes) -> (n, classes)
-        return logits.argmax(1), logits.softmax(1)
+        if self.fields is None or self.fields.is_single:
+            return logits.argmax(1), logits.softmax(1)
+        parts = [logits[:, of].log_softmax(1) for of in self.fields.slices]
+        probabilities = torch.cat(parts, 1).exp()
+        if not self.fields.has_other:
+            return torch.stack([part.argmax(1) for part in parts], 1), probabilities
+        best = [part[:, :-1].max(1) for part in parts]
+        other = torch.stack([part[:, -1] for part in parts]).sum(0)
+        is_other = other > torch.stack([of.values for of in best]).sum(0)  # (n,)
+        columns = [
+            torch.where(is_other, size - 1, of.indices) for of, size in zip(best, self.fields.sizes, strict=True)
+        ]
+        return torch.stack(columns, 1), probabilities
 
 
 def build_classifier(network: Network, form: Form) -> CropClassifier:
@@ -45,10 +60,10 @@ def build_classifier(network: Network, form: Form) -> CropClassifier:
     `train.inference.grouped`. Raises `ValueError` for the latter two if the weights are no slots.
     """
     if form == "dense":
-        return CropClassifier(network.net, network.fold).eval()
+        return CropClassifier(network.net, network.fold, network.fields).eval()
     if form == "grouped":
-        return CropClassifier(grouped_network(network), network.fold).eval()
-    return CropClassifier(narrow_network(network), 1).eval()
+        return CropClassifier(grouped_network(network), network.fold, network.fields).eval()
+    return CropClassifier(narrow_network(network), 1, network.fields).eval()
 
 
 def available_forms(network: Network) -> tuple[Form, ...]:

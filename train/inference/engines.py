@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from textgen.spec.label_fields import LabelFields
+from train.common.answers import LEAST, choose, log_probabilities
 from train.data.sources import as_tensor
 from train.folding.arithmetic import Form
 from train.inference.classifier import INPUT, OUTPUTS, build_classifier, export_onnx
@@ -47,16 +49,23 @@ TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Runner:
-    """A network in an engine. `place` copies crops to the device; `run` computes and waits for the result."""
+    """A network in an engine. `place` copies crops to the device; `run` computes and waits for the result.
+
+    `probabilities` (n, classes), from the result of `run`, add up to 1 for each of the `fields`.
+    """
 
     place: Callable[[CropArray], Any]
     run: Callable[[Any], Any]
-    probabilities: Callable[[Any], NDArray[np.float32]]  # (n, classes), from the result of `run`
+    probabilities: Callable[[Any], NDArray[np.float32]]
+    fields: LabelFields | None = None  # None: one field
 
     def labels(self, crops: CropArray) -> NDArray[np.int64]:
-        """The label of each crop, (n,)."""
-        labels: NDArray[np.int64] = self.probabilities(self.run(self.place(crops))).argmax(1)
-        return labels
+        """The labels of each crop, (n,), or (n, m) of m fields."""
+        probabilities = self.probabilities(self.run(self.place(crops)))
+        if self.fields is None or self.fields.is_single:
+            labels: NDArray[np.int64] = probabilities.argmax(1)
+            return labels
+        return choose(np.log(np.maximum(probabilities, LEAST)), self.fields)
 
 
 def reason_missing(engine: Engine, device: torch.device) -> str | None:
@@ -98,6 +107,10 @@ class Engines:
         self._export_onnx, self._export_int8 = cache(export_onnx), cache(self._quantize)
 
     def prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
+        """`_prepare`, with the fields of the network."""
+        return replace(self._prepare(engine, precision, network, form), fields=network.fields)
+
+    def _prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
         """Prepare `network` in one form for an engine and a precision.
 
         `fused` runs slots as their narrow network, whatever the form. Raises `UserError` for a network that the engine
@@ -214,14 +227,23 @@ def _fused_runner(
         on_gpu = module.FusedNetwork(network, precision=precision, device=device)
 
         def run_on_gpu(crops: torch.Tensor) -> torch.Tensor:
-            probabilities = on_gpu(crops).softmax(1)
+            logits = on_gpu(crops)
+            probabilities = torch.cat([logits[:, of].softmax(1) for of in network.fields.slices], 1)
             torch.cuda.synchronize(device)
-            return probabilities  # type: ignore[no-any-return]
+            return probabilities
 
         return Runner(lambda crops: as_tensor(crops).to(device), run_on_gpu, lambda outputs: outputs.cpu().numpy())
     assert precision in ("fp32", "int16", "int8")
     on_cpu = FusedCPU(network, precision=precision, calibration=calibration, threads=threads)
-    return Runner(lambda crops: crops, lambda crops: _softmax(on_cpu(crops)), lambda outputs: outputs)
+    return Runner(lambda crops: crops, lambda crops: _probabilities(on_cpu(crops), network), lambda outputs: outputs)
+
+
+def _probabilities(logits: NDArray[np.float32], network: Network) -> NDArray[np.float32]:
+    """Those of each field's classes."""
+    if network.fields.is_single:
+        return _softmax(logits)
+    probabilities: NDArray[np.float32] = np.exp(log_probabilities(logits, network.fields))
+    return probabilities
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

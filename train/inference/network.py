@@ -15,10 +15,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train.data.sources import as_tensor
 from train.folding.own_module import BUILT_IN, OwnModule
 from train.inference.network_file import NetworkFile, parse_layers, read_network_file, weights_path
-from train.metrics.predict import BATCH, predict
+from train.metrics.predict import BATCH, predict, predict_answers
 from train.models.notation import Layer, build
 
 __all__ = ["CropArray", "Network", "load", "weights_path"]
@@ -32,7 +33,8 @@ class Network:
 
     `net` maps stacks (b, fold·3, H, W) to logits (b, fold·classes), see `train.data.sources.to_input` and
     `train.folding.arithmetic`; `size` is (H, W). `arch` and `pool` are "" for a network that the notation cannot
-    express; `own` says what that is built from, and without it, it cannot be saved.
+    express; `own` says what that is built from, and without it, it cannot be saved. `classes` are the
+    names of an image's logits; `label`, of several fields, says how they are divided.
     """
 
     net: nn.Module
@@ -42,6 +44,12 @@ class Network:
     classes: tuple[str, ...]
     fold: int
     own: OwnModule | None = None
+    label: LabelFields | None = None
+
+    @property
+    def fields(self) -> LabelFields:
+        """The fields that the network answers for, with their classes."""
+        return self.label or LabelFields.single(self.classes)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -51,12 +59,20 @@ class Network:
     def classify(self, images: Tensor | CropArray | Iterable[CropArray | Tensor]) -> list[str]:
         """The class of each crop, uint8 (n, H, W, 3) in RGB, for any n, 0 too; consecutive crops share a stack.
 
+        Of several fields it is the text that they make up, see `LabelFields.join`.
+
         `images` may also be a list or another iterable of n crops (H, W, 3). Raises `ValueError` for crops of another
         size or type.
         """
+        return [self.fields.name_of(labels) for labels in self.find_labels(images).tolist()]
+
+    def find_labels(self, images: Tensor | CropArray | Iterable[CropArray | Tensor]) -> NDArray[np.int64]:
+        """`classify`, as the numbers of classes, int64 (n,), or (n, m) of m fields."""
         crops = self._check_crops(images)
         step = max(BATCH // self.fold, 1) * self.fold  # whole stacks
-        return [label for at in range(0, len(crops), step) for label in self._classify_batch(crops[at : at + step])]
+        parts = [self._classify_batch(crops[at : at + step]) for at in range(0, len(crops), step)]
+        shape = () if self.fields.is_single else (len(self.fields.fields),)
+        return np.concatenate(parts) if parts else np.empty((0, *shape), np.int64)
 
     def _check_crops(self, images: object) -> Tensor | CropArray:
         needed = f"crops are uint8 (n, {self.size[0]}, {self.size[1]}, 3)"
@@ -76,18 +92,21 @@ class Network:
             raise ValueError(f"{needed}, not {images.dtype} {tuple(images.shape)}{one}")
         return images
 
-    def _classify_batch(self, crops: Tensor | CropArray) -> list[str]:
+    def _classify_batch(self, crops: Tensor | CropArray) -> NDArray[np.int64]:
         images = crops if isinstance(crops, Tensor) else as_tensor(crops)
         n = len(images)
         stacks = torch.arange(n + -n % self.fold).clamp(max=n - 1).view(-1, self.fold)  # (n,) -> (s, f), padded
-        return [self.classes[i] for i in predict(self.net, images, stacks).argmax(1).tolist()]
+        return predict_answers(predict(self.net, images, stacks), self.fields).numpy()
 
     def to_bytes(self) -> bytes:
         """The safetensors file: weights, and the notation, or the name of the module, as metadata."""
         if not self.arch and self.own is None:
             raise ValueError("a network without a notation and a module has nothing that it could be loaded with")
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.net.state_dict().items()}
-        notation = {"arch": self.arch, "pool": self.pool, "size": self.size, "classes": self.classes, "fold": self.fold}
+        notation: dict[str, Any] = {"arch": self.arch, "pool": self.pool, "size": self.size}
+        notation |= {"classes": self.classes, "fold": self.fold}
+        if self.label is not None and not (self.label.is_single and self.label.pattern is None):
+            notation["label"] = self.label.describe()
         if self.own:
             notation |= {"module": self.own.name, "arguments": dict(self.own.arguments)}
         return save(weights, {"network": json.dumps(notation)})
@@ -109,7 +128,7 @@ def load(path: str | Path) -> Network:
     except RuntimeError as error:  # of another version of the user's module
         raise UserError(f"network {path} does not fit its module: {' '.join(str(error).split())}") from None
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Network(net.eval(), file.arch, file.pool, file.size, file.classes, file.fold, file.own)
+    return Network(net.eval(), file.arch, file.pool, file.size, file.classes, file.fold, file.own, file.label)
 
 
 def _check_shapes(path: str | Path, file: NetworkFile, sizes: dict[str, Any]) -> None:

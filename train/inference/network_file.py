@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from textgen.common.bounded_text import parse_json
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train.config.advice import TRAIN_AGAIN
 from train.config.fields import MAX_COMPUTED_FOLD
 from train.folding.own_module import OwnModule
@@ -32,6 +33,8 @@ MAX_MODULE_BYTES = 4 << 30  # of the file of a network that is code
 class NetworkFile:
     """A network as it is stored: the notation that it is built from, and its weights by name. `size` is (H, W).
 
+    `classes` are the names of an image's logits; `label`, of several fields, says how they are divided.
+
     `arch` and `pool` are "" where the notation cannot express it: then it is built from `own`.
     """
 
@@ -42,6 +45,12 @@ class NetworkFile:
     fold: int
     weights: Parameters
     own: OwnModule | None = None
+    label: LabelFields | None = None
+
+    @property
+    def fields(self) -> LabelFields:
+        """The fields that the network answers for, with their classes."""
+        return self.label or LabelFields.single(self.classes)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -77,7 +86,8 @@ def read_network_file(path: str | Path) -> NetworkFile:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         size, classes = tuple(notation["size"]), tuple(notation["classes"])
         own = OwnModule(str(notation["module"]), dict(notation["arguments"])) if "module" in notation else None
-        network = NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights, own)
+        label = LabelFields.parse(notation["label"]) if "label" in notation else None
+        network = NetworkFile(notation["arch"], notation["pool"], size, classes, notation["fold"], weights, own, label)
     except OSError as error:
         raise UserError(f"network {path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -93,6 +103,8 @@ def _read_notation(file: Any) -> dict[str, Any]:
         raise ValueError(f"size is {str(sides)[:40]}: two whole numbers from 1 to {MAX_SIDE}")
     if not isinstance(classes, list) or len(classes) > MAX_CLASSES or not all(isinstance(one, str) for one in classes):
         raise ValueError(f"classes are no list of at most {MAX_CLASSES:,} texts")
+    if "label" in notation and list(LabelFields.parse(notation["label"]).classes) != classes:
+        raise ValueError("its classes are not those of its fields")
     if not isinstance(fold, int) or not 1 <= fold <= MAX_COMPUTED_FOLD:
         raise ValueError(f"fold is {str(fold)[:40]}: a whole number from 1 to {MAX_COMPUTED_FOLD}")
     if len(str(notation["arch"])) > MAX_NOTATION or len(str(notation["pool"])) > MAX_NOTATION:

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from textgen.spec.label_fields import LabelFields
+from train.common.answers import answer, same
 from train.data.sources import DeviceSplit
 from train.metrics.predict import predict, random_stacks
 
@@ -30,8 +32,15 @@ def fit_threshold(probabilities: NDArray[np.floating], right: NDArray[np.bool_],
     return 0.0 if enough[-1] == len(order) - 1 else float(ordered[enough[-1]])
 
 
-def unsure_below(net: nn.Module, split: DeviceSplit, f: int, seed: int) -> float:
-    """The threshold of a network for stacks of f, fitted on labelled images in one random grouping."""
+def unsure_below(net: nn.Module, split: DeviceSplit, f: int, seed: int, fields: LabelFields) -> float:
+    """The threshold of a network for stacks of f, fitted on labelled images in one random grouping.
+
+    Of several fields it is for the probability of the whole answer.
+    """
     stacks = random_stacks(len(split.images), f, torch.Generator().manual_seed(seed))
-    best = predict(net, split.images, stacks).softmax(1).max(1)
-    return fit_threshold(best.values.numpy(), (best.indices == split.labels.cpu()).numpy())
+    logits = predict(net, split.images, stacks)
+    if fields.is_single:
+        best = logits.softmax(1).max(1)
+        return fit_threshold(best.values.numpy(), (best.indices == split.labels.cpu()).numpy())
+    found = answer(logits.numpy(), fields)
+    return fit_threshold(found.probability, same(found.labels, split.labels.cpu().numpy()))

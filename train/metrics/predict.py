@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from textgen.spec.label_fields import LabelFields
+from train.common.answers import choose, log_probabilities
 from train.common.parallel import ALONE, Group
 from train.data.sources import to_input
 from train.folding.arithmetic import fold, unfold
@@ -38,6 +40,13 @@ def predict(net: nn.Module, images: Tensor, stacks: Tensor, group: Group = ALONE
     logits = torch.empty_like(stacked_logits)
     logits[stacks.flatten()[:n]] = stacked_logits
     return logits
+
+
+def predict_answers(logits: Tensor, fields: LabelFields) -> Tensor:
+    """The answers for logits (n, k) on the CPU, int64 (n,), or (n, m) for several fields."""
+    if fields.is_single:
+        return logits.argmax(1)
+    return torch.from_numpy(choose(log_probabilities(logits.numpy(), fields), fields))
 
 
 @torch.inference_mode()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from textgen.spec.label_fields import LabelFields
+
 
 class PositiveBatchNorm(nn.BatchNorm2d):
     """A batch norm that multiplies by |`weight`|: as it never decreases, it can change places with a max pool."""
@@ -111,6 +113,20 @@ def shared_characters(classes: Sequence[str]) -> Tensor | None:
         return None
     shared.sort(key=lambda prop: (prop[1] == "", prop))  # characters by position, then lengths
     return torch.tensor([[float(prop in of_class) for prop in shared] for of_class in properties])
+
+
+def shared_characters_of(fields: LabelFields) -> Tensor | None:
+    """`shared_characters` of every field, one block after the other along the diagonal: (k, s) for k classes of all."""
+    found = [(shared_characters(field.classes), len(field.classes)) for field in fields.fields]
+    if all(shares is None for shares, _ in found):
+        return None
+    blocks = [torch.zeros(size, 0) if shares is None else shares for shares, size in found]
+    whole = torch.zeros(sum(map(len, blocks)), sum(block.shape[1] for block in blocks))
+    row = column = 0
+    for block in blocks:
+        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
+        row, column = row + block.shape[0], column + block.shape[1]
+    return whole
 
 
 class SharedBlock(nn.Module):

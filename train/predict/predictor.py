@@ -9,9 +9,10 @@ readings = predictor(crops)  # uint8 (n, h, w, 3) in RGB, of any size: [Predicti
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from textgen.common.pictures import resize
 from textgen.common.yaml_files import load_yaml
 from textgen.frames.preparation import MEAN
 from textgen.spec.parser import Spec
+from train.common.answers import answer_scores, log_probabilities
 from train.config.advice import TRAIN_AGAIN
 from train.inference.cpu.compiled import CompiledNetwork
 from train.inference.network_file import NetworkFile, read_network_file, slot_parameters, weights_path
@@ -37,10 +39,15 @@ TINY = 1e-30  # a probability of 0 has a logarithm, too
 
 
 class Prediction(NamedTuple):
-    """What a network reads in a crop: the name of a class, or "unsure", and the probability of the best class."""
+    """What a network reads in a crop: the name of a class, or "unsure", and the probability of the best class.
+
+    Of several fields it is the text that they make up, with the probability that all are right, and `fields` has the
+    class of each field with its own.
+    """
 
     value: str
     probability: float
+    fields: Mapping[str, tuple[str, float]] = MappingProxyType({})
 
 
 class Predictor:
@@ -55,6 +62,7 @@ class Predictor:
         self, file: NetworkFile, run: Path, engine: Engine, device: str, threads: int, threshold: float | None
     ):
         self.size, self.classes, self.fold, self.run = file.size, file.classes, file.fold, run
+        self.fields = file.fields
         about = _read_result(run)
         fitted = about.get("unsure_below")
         self.has_fitted_threshold = isinstance(fitted, float)
@@ -97,11 +105,16 @@ class Predictor:
         scaled = [self.scale(np.asarray(crop)) for crop in crops]
         if not scaled:
             return []
-        best, probabilities = find_best(self.log_probabilities(np.stack(scaled)))
-        return [
-            Prediction(self.name_of(label, probability), probability)
-            for label, probability in zip(best.tolist(), probabilities.tolist(), strict=True)
-        ]
+        found = answer_scores(self.log_probabilities(np.stack(scaled)), self.fields)
+        read = []
+        for labels, probability, each in zip(*(of.tolist() for of in found), strict=True):
+            name = self.name_of(labels, probability)
+            if self.fields.is_single:
+                read.append(Prediction(name, probability))
+            else:
+                pairs = zip(self.fields.values(labels), each, strict=True)
+                read.append(Prediction(name, probability, dict(zip(self.fields.names, pairs, strict=True))))
+        return read
 
     def scale(self, crop: U8) -> U8:
         """A crop, RGB uint8 (h, w, 3), in the network's size. Raises `ValueError` for another type or shape."""
@@ -110,22 +123,18 @@ class Predictor:
         return crop if crop.shape[:2] == self.size else resize(crop, self.size)
 
     def log_probabilities(self, crops: U8) -> F32:
-        """The logarithm of every class's probability, float32 (n, classes), of crops uint8 (n, H, W, 3) of `size`."""
+        """The logarithm of every class's probability, float32 (n, classes), of crops uint8 (n, H, W, 3) of `size`.
+
+        Those of each field's classes add up to 1.
+        """
         step = max(BATCH // self.fold, 1) * self.fold  # whole stacks
         parts = [self._logits(crops[at : at + step]) for at in range(0, len(crops), step)]
         logits = np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
-        logits -= logits.max(1, keepdims=True, initial=-np.inf) if len(logits) else 0
-        return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)), np.float32)
+        return log_probabilities(logits, self.fields) if len(logits) else logits
 
-    def name_of(self, label: int, probability: float) -> str:
-        """The value of a class's number: its name, or "unsure" below the threshold."""
-        return self.classes[label] if probability >= self.threshold else UNSURE
-
-
-def find_best(log_probabilities: F32) -> tuple[np.ndarray[Any, np.dtype[np.int64]], F32]:
-    """The most likely class of each row, int64 (n,), and its probability, float32 (n,)."""
-    best = log_probabilities.argmax(1)
-    return best, np.exp(log_probabilities[np.arange(len(best)), best])
+    def name_of(self, labels: int | Sequence[int], probability: float) -> str:
+        """The value of a class's number, or of those of all fields: its name, or "unsure" below the threshold."""
+        return self.fields.name_of(labels) if probability >= self.threshold else UNSURE
 
 
 def _prepare(

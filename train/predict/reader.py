@@ -37,4 +37,4 @@ class NetworkReader:
 
     def read(self, crops: Sequence[U8]) -> list[Reading]:
         """Read crops, RGB uint8 (h, w, 3) of any size."""
-        return [Reading(None, probability, value) for value, probability in self._predictor(crops)]
+        return [Reading(None, read.probability, read.value) for read in self._predictor(crops)]

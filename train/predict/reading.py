@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.array_types import F32, U8
 from textgen.common.pictures import resize
+from textgen.footage.field_smoothing import FieldsSmoother
 from textgen.footage.frames import Frame
-from textgen.footage.smoothing import LAG, Smoother
-from train.predict.predictor import UNSURE, Predictor, find_best
+from textgen.footage.smoothing import LAG
+from train.common.answers import answer_scores
+from train.predict.predictor import UNSURE, Predictor
 from train.predict.readouts import Joined, Readout
 from train.predict.rows import Row
 
@@ -50,21 +53,34 @@ class Clock:
             del item
 
 
+class Entry(NamedTuple):
+    """What a row says of a readout, of one of its fields, "timer.S", or of a joined text."""
+
+    name: str
+    value: str
+    probability: float
+    smoothed: str
+
+
 class ReadoutState:
     """What one readout knows of frames whose rows are not written yet."""
 
     def __init__(self, readout: Readout, lag: int):
         self.readout = readout
-        self.labels = np.empty(0, np.int64)
+        fields = readout.predictor.fields
+        shape = () if fields.is_single else (len(fields.fields),)
+        self.labels = np.empty((0, *shape), np.int64)
         self.probabilities = np.empty(0, np.float32)
-        self.decided = np.empty(0, np.int64)
-        self.smoother = Smoother(readout.predictor.classes, readout.kind, lag) if readout.kind else None
+        self.each = np.empty((0, len(fields.fields)), np.float32)  # probabilities of the fields
+        self.decided = np.empty((0, *shape), np.int64)
+        self.smoother = FieldsSmoother(fields, readout.kinds, lag) if readout.kinds else None
 
     def add(self, scores: F32, times: NDArray[np.float64]) -> None:
-        labels, probabilities = find_best(scores)
-        self.labels = np.concatenate([self.labels, labels])
-        self.probabilities = np.concatenate([self.probabilities, probabilities])
-        self._decide(self.smoother.push(scores, times) if self.smoother else labels)
+        found = answer_scores(scores, self.readout.predictor.fields)
+        self.labels = np.concatenate([self.labels, found.labels])
+        self.probabilities = np.concatenate([self.probabilities, found.probability])
+        self.each = np.concatenate([self.each, found.each])
+        self._decide(self.smoother.push(scores, times) if self.smoother else found.labels)
 
     def finish(self) -> None:
         if self.smoother:
@@ -75,7 +91,23 @@ class ReadoutState:
 
     def forget(self, count: int) -> None:
         self.labels, self.probabilities = self.labels[count:], self.probabilities[count:]
-        self.decided = self.decided[count:]
+        self.decided, self.each = self.decided[count:], self.each[count:]
+
+    def entries(self, count: int) -> list[list[Entry]]:
+        """For each of the first `count` frames the entry of the readout, and of each of its fields if it has several."""
+        name, predictor = self.readout.name, self.readout.predictor
+        fields, rows = predictor.fields, []
+        columns = (self.labels, self.decided, self.probabilities, self.each)
+        for labels, decided, chance, each in zip(*(of[:count].tolist() for of in columns), strict=True):
+            row = [Entry(name, predictor.name_of(labels, chance), chance, fields.name_of(decided))]
+            if not fields.is_single:
+                read = zip(fields.names, fields.values(labels), each, fields.values(decided), strict=True)
+                row += [
+                    Entry(f"{name}.{of}", value if own >= predictor.threshold else UNSURE, own, final)
+                    for of, value, own, final in read
+                ]
+            rows.append(row)
+        return rows
 
 
 class FootageReader:
@@ -90,7 +122,7 @@ class FootageReader:
         self._readouts, self._joined, self._changes, self._clock = readouts, joined, changes, clock
         self.group = LIVE_GROUP if live else GROUP
         self._states = [ReadoutState(readout, LAG if live else LONG_LAG) for readout in readouts]
-        self._smooths = any(readout.kind for readout in readouts)
+        self._smooths = any(readout.kinds for readout in readouts)
         self._crops: dict[Key, U8] = {}
         for readout in readouts:
             size = readout.predictor.size
@@ -130,10 +162,9 @@ class FootageReader:
         with self._clock.measure("start"):
             frame.crop(self._readouts[0].region)
             for readout in self._readouts:
-                if readout.kind:
-                    classes = readout.predictor.classes
-                    smoother = Smoother(classes, readout.kind, 1)
-                    smoother.push(np.zeros((3, len(classes)), np.float32), np.arange(3.0))
+                if readout.kinds:
+                    smoother = FieldsSmoother(readout.predictor.fields, readout.kinds, 1)
+                    smoother.push(np.zeros((3, len(readout.predictor.classes)), np.float32), np.arange(3.0))
                     smoother.finish()
 
     def finish(self) -> list[Row]:
@@ -176,38 +207,28 @@ class FootageReader:
         """The rows of frames whose values are all decided."""
         with self._clock.measure("rows"):
             count = min(len(state.decided) for state in self._states)
-            values, smoothed, probabilities = [], [], []
+            entries = [state.entries(count) for state in self._states]
             for state in self._states:
-                predictor = state.readout.predictor
-                chances = state.probabilities[:count].tolist()
-                names = zip(state.labels[:count].tolist(), chances, strict=True)
-                values.append([predictor.name_of(label, chance) for label, chance in names])
-                smoothed.append([predictor.classes[label] for label in state.decided[:count].tolist()])
-                probabilities.append(chances)
                 state.forget(count)
             rows = []
             for at, (frame, seconds) in enumerate(
                 zip(self._frames[:count].tolist(), self._times[:count].tolist(), strict=True)
             ):
-                for name, value, chance, final in self._entries(at, values, smoothed, probabilities):
+                for name, value, chance, final in self._entries([of[at] for of in entries]):
                     row = Row(frame, seconds, name, value, chance, final if self._smooths else None)
                     if self._is_wanted(row):
                         rows.append(row)
             self._frames, self._times = self._frames[count:], self._times[count:]
         return rows
 
-    def _entries(
-        self, at: int, values: list[list[str]], smoothed: list[list[str]], probabilities: list[list[float]]
-    ) -> Iterator[tuple[str, str, float, str]]:
-        """Name, value, probability and smoothed value of every readout and joined text of one frame."""
-        for number, readout in enumerate(self._readouts):
-            yield readout.name, values[number][at], probabilities[number][at], smoothed[number][at]
+    def _entries(self, read: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
+        """The entries of one frame: what every readout has `read`, and the joined texts."""
+        for entries in read:
+            yield from entries
         for joined in self._joined:
-            chance = 1.0
-            for part in joined.parts:
-                chance *= probabilities[part][at]
-            value, final = (joined.join([of[part][at] for part in joined.parts]) for of in (values, smoothed))
-            yield joined.name, value, chance, final
+            parts = [read[part][0] for part in joined.parts]
+            value, final = joined.join([of.value for of in parts]), joined.join([of.smoothed for of in parts])
+            yield Entry(joined.name, value, math.prod(of.probability for of in parts), final)
 
     def _is_wanted(self, row: Row) -> bool:
         self.counts[row.region, row.value if row.value in (UNSURE, "other") else ""] += 1
@@ -229,6 +250,7 @@ class FootageReader:
             own: dict[str, NDArray[Any]] = {
                 "labels": state.labels,
                 "probabilities": state.probabilities,
+                "each": state.each,
                 "decided": state.decided,
             }
             if state.smoother:
@@ -243,6 +265,7 @@ class FootageReader:
         for number, state in enumerate(self._states):
             own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{number}.")}
             state.labels, state.probabilities, state.decided = own["labels"], own["probabilities"], own["decided"]
+            state.each = own["each"]
             if state.smoother:
                 prefix = "smoother."
                 state.smoother.restore({n.removeprefix(prefix): a for n, a in own.items() if n.startswith(prefix)})

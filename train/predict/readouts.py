@@ -17,7 +17,7 @@ import yaml
 
 from textgen.common.errors import UserError
 from textgen.footage.regions import NAME, Region
-from textgen.footage.smoothing import Kind, guess_kind
+from textgen.footage.smoothing import Kind, guess_kinds
 from textgen.spec.values import OTHER
 from train.predict.predictor import UNSURE, Predictor
 from train.predict.settings import Settings, Smoothing
@@ -28,12 +28,12 @@ Runs = Path | Mapping[str, Path | Mapping[str, Path]]
 
 @dataclass(frozen=True)
 class Readout:
-    """A network on a region. `kind` is the model of `textgen.footage.smoothing`, None for no smoothing."""
+    """A network on a region. `kinds` are the models of `textgen.footage.smoothing` for its fields, empty for none."""
 
     name: str
     region: Region
     predictor: Predictor
-    kind: Kind | None
+    kinds: tuple[Kind, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def load_readouts(
                 )
         predictor = loaded[run]
         _check_shape(by_name[region], predictor)
-        readouts.append(Readout(name, by_name[region], predictor, _choose_kind(settings.smoothing, name, predictor)))
+        readouts.append(Readout(name, by_name[region], predictor, _choose_kinds(settings.smoothing, name, predictor)))
     if isinstance(settings.smoothing, Mapping):
         _check_names("smoothing", settings.smoothing, readouts)
     return readouts
@@ -136,11 +136,13 @@ def _check_shape(region: Region, predictor: Predictor) -> None:
         )
 
 
-def _choose_kind(smoothing: Smoothing | Mapping[str, Smoothing], name: str, predictor: Predictor) -> Kind | None:
+def _choose_kinds(smoothing: Smoothing | Mapping[str, Smoothing], name: str, predictor: Predictor) -> tuple[Kind, ...]:
     chosen = smoothing.get(name, "auto") if isinstance(smoothing, Mapping) else smoothing
     if chosen == "auto":
-        return guess_kind(predictor.spec) if predictor.spec else "none"
-    return None if smoothing == "none" else chosen
+        unknown: list[Kind] = ["none" for _ in predictor.fields.fields]
+        return guess_kinds(predictor.spec) if predictor.spec else tuple(unknown)
+    kinds: list[Kind] = [chosen for _ in predictor.fields.fields]
+    return () if smoothing == "none" else tuple(kinds)
 
 
 def _check_names(setting: str, names: Mapping[str, object], readouts: Sequence[Readout]) -> None:

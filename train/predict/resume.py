@@ -28,7 +28,7 @@ def identify(settings: Settings, readouts: Sequence[Readout], joined: Sequence[J
         "regions": repr(regions),
         "run": repr([digest_run(run) for run in runs]),
         "threshold": repr([predictor.threshold for predictor in runs.values()]),
-        "smoothing": repr([each.kind for each in readouts]),
+        "smoothing": repr([each.kinds for each in readouts]),
         "join": repr([(each.name, each.template) for each in joined]),
         "engine": repr([predictor.engine for predictor in runs.values()]),
         **{key: repr(getattr(settings, key)) for key in ("changes", "every", "start", "end", "rate")},

@@ -101,7 +101,7 @@ def _read_all(
             reader.restore(saved.arrays)
         except (KeyError, ValueError):
             raise UserError(f"{state_path(s.out)} is damaged: begin again with overwrite=true") from None
-    smoothed = any(readout.kind for readout in readouts)
+    smoothed = any(readout.kinds for readout in readouts)
     form = find_format(s.out)
     rows = RowFile(
         *(s.out, form), smoothed=smoothed, offset=saved.offset if saved else None, hidden=is_resumable(s.source)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from textgen.spec.label_fields import LabelFields
 from train.metrics.evaluate import Evaluation
 
 
@@ -34,13 +35,17 @@ def count_mistakes(evaluation: Evaluation) -> tuple[NDArray[np.int64], NDArray[n
     return true[wrong][order].numpy(), predicted[wrong][order].numpy(), images[wrong][order].numpy()
 
 
-def frequent_confusions(evaluation: Evaluation, labels: NDArray[np.int64], most: int, crops: int) -> list[Confusion]:
-    """The `most` frequent confusions with up to `crops` crops each; `labels` (n,) are those of the test images."""
+def frequent_confusions(
+    evaluation: Evaluation, labels: NDArray[np.int64], fields: LabelFields, most: int, crops: int
+) -> list[Confusion]:
+    """The `most` frequent confusions with up to `crops` crops each; `labels` (n,), or (n, m), are those of the test images."""
     of_class = torch.sparse.sum(evaluation.confusion, 1).to_dense().numpy()
-    predictions, confidence = evaluation.predictions.numpy(), evaluation.confidence.numpy()
+    starts = np.array([of.start for of in fields.slices])  # classes are numbered over all fields
+    labels, predictions = (of.reshape(len(labels), -1) + starts for of in (labels, evaluation.predictions.numpy()))
+    confidence = evaluation.confidence.numpy()
     found = []
     for true, predicted, images in zip(*(each[:most].tolist() for each in count_mistakes(evaluation)), strict=True):
-        shown = np.flatnonzero((labels == true) & (predictions == predicted))
+        shown = np.flatnonzero(((labels == true) & (predictions == predicted)).any(1))
         shown = shown[np.argsort(-confidence[shown], kind="stable")][:crops]
         found.append(Confusion(true, predicted, images / of_class[true], tuple(shown.tolist())))
     return found

@@ -14,6 +14,7 @@ from PIL import Image
 
 from textgen.common.atomic import write_atomic
 from textgen.common.html_templates import Table, load_template
+from textgen.spec.label_fields import LabelFields
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.recipe import Recipe
 from train.metrics.evaluate import Evaluation
@@ -111,18 +112,18 @@ def write_page(
 
 
 def tabulate_confusions(
-    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, fields: LabelFields
 ) -> list[ConfusionRow]:
-    """The most frequent confusions with crops, for test images uint8 (n, H, W, 3) and their labels int64 (n,)."""
+    """The most frequent confusions with crops, for test images uint8 (n, H, W, 3) and their labels (n,), or (n, m)."""
     return [
         ConfusionRow(
-            visible_name(classes[found.true]),
-            visible_name(classes[found.predicted]),
+            visible_name(fields.classes[found.true]),
+            visible_name(fields.classes[found.predicted]),
             f"{found.share:.1%}",
             [_encode_crop(images[n]) for n in found.crops],
             min(3 * images.shape[2], CROP_WIDTH),
         )
-        for found in frequent_confusions(evaluation, labels, CONFUSIONS, CROPS)
+        for found in frequent_confusions(evaluation, labels, fields, CONFUSIONS, CROPS)
     ]
 
 

@@ -10,6 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from textgen.spec.label_fields import LabelFields
+from train.common.answers import same
 from train.common.figures import BLUE, GREEN, ORANGE, render_png
 from train.metrics.evaluate import Evaluation
 from train.report.confusions import confused_classes, confusion_shares, count_mistakes
@@ -24,12 +26,12 @@ PAGE_WIDTH = 8.7  # inches of a figure at most: the page then shows it at its si
 
 
 def evaluation_figures(
-    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, fields: LabelFields
 ) -> dict[str, bytes | None]:
     """The figures of an evaluation by their names in `page.PICTURES`, for images uint8 (n, H, W, 3), labels (n,)."""
     return {
-        "confusion": confusion(evaluation, classes),
-        "mistakes": mistakes(evaluation, images, labels, classes),
+        "confusion": confusion(evaluation, fields.classes),
+        "mistakes": mistakes(evaluation, images, labels, fields),
         "orders": orders(evaluation) if evaluation.orders else None,
     }
 
@@ -137,20 +139,20 @@ def orders(evaluation: Evaluation) -> bytes | None:
 
 
 def mistakes(
-    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], most: int = 48
+    evaluation: Evaluation, images: np.ndarray, labels: np.ndarray, fields: LabelFields, most: int = 48
 ) -> bytes | None:
     """The wrong predictions that the network is surest of: the crop, true class → predicted class, confidence.
 
     `images` are uint8 (n, H, W, 3). None without mistakes.
     """
     predictions, confidence = evaluation.predictions.numpy(), evaluation.confidence.numpy()
-    wrong = np.flatnonzero(predictions != labels)
+    wrong = np.flatnonzero(~same(predictions, labels))
     if not len(wrong):
         return None
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     title = f"{len(wrong)} mistake{'s' * (len(wrong) > 1)} in {len(labels)} images"
     title += f"; the {len(surest)} surest" * (len(wrong) > len(surest))
-    names = [(classes[labels[i]], classes[predictions[i]]) for i in surest]
+    names = [(fields.name_of(labels[i].tolist()), fields.name_of(predictions[i].tolist())) for i in surest]
     with fonts_for("".join(name for pair in names for name in pair)):
         figure = draw_mistakes(images[surest], names, [f"{confidence[i]:.0%}" for i in surest])
         figure.suptitle(title, fontsize=9, x=0.01, ha="left", y=1 - 0.05 / figure.get_figheight(), va="top")

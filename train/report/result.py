@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textgen.spec.label_fields import LabelFields
 from train.config.recipe import Recipe
 from train.metrics.evaluate import Evaluation
 from train.trainer.loop import Trained
@@ -17,14 +18,14 @@ COPIES = "copies of a narrow network"  # the method of a network that was not tr
 
 
 def measured_result(
-    recipe: Recipe, trained: Trained, evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]
+    recipe: Recipe, trained: Trained, evaluations: Mapping[str, Evaluation], fields: LabelFields
 ) -> dict[str, Any]:
     """The figures of training and evaluation; fewer for the additional test sets, all of `evaluations` but "test".
 
     Only `train_seconds` and `train_images_per_second` change when the same run is repeated.
     """
     return {
-        "classes": len(classes),
+        "classes": len(fields.classes),
         "recipe": recipe.name,
         "slots": recipe.slots,
         "curriculum": _describe_curriculum(recipe, trained),
@@ -32,10 +33,10 @@ def measured_result(
         "epochs": recipe.epochs,
         "images_seen": trained.images,
         "epochs_to_best": trained.best_epoch,
-        "every_class_in": trained.history[-1]["classes"] == len(classes),
+        "every_class_in": trained.every_class_in,
         "train_seconds": round(trained.seconds, 1),
         "train_images_per_second": round(trained.images_per_second),
-        **evaluation_result(evaluations, classes),
+        **evaluation_result(evaluations, fields),
         "parameters": sum(p.numel() for p in trained.net.parameters()),
     }
 
@@ -51,7 +52,7 @@ def _describe_curriculum(recipe: Recipe, trained: Trained) -> dict[str, Any] | N
     return {"order": recipe.curriculum.order, "classes_from_epoch": changes}
 
 
-def evaluation_result(evaluations: Mapping[str, Evaluation], classes: tuple[str, ...]) -> dict[str, Any]:
+def evaluation_result(evaluations: Mapping[str, Evaluation], fields: LabelFields) -> dict[str, Any]:
     """The figures of an evaluation; fewer for the additional test sets, all of `evaluations` but "test"."""
     evaluation = evaluations["test"]
     orders = {
@@ -64,17 +65,35 @@ def evaluation_result(evaluations: Mapping[str, Evaluation], classes: tuple[str,
         "accuracy": evaluation.accuracy,
         "accuracy_ci95": list(evaluation.accuracy_ci95),
         "accuracy_groupings": evaluation.accuracy_groupings,
-        "per_class_accuracy": dict(zip(classes, evaluation.per_class_accuracy, strict=True)),
+        **_by_class(evaluation, fields),
         **(orders if evaluation.orders else {}),
         "tests": {name: _additional(other) for name, other in evaluations.items() if name != "test"},
     }
 
 
+def _by_class(evaluation: Evaluation, fields: LabelFields) -> dict[str, Any]:
+    """The accuracy of each class; of several fields, `accuracy` is that of all together, and each has its own."""
+    by_class = {"per_class_accuracy": dict(zip(fields.classes, evaluation.per_class_accuracy, strict=True))}
+    if not evaluation.fields:
+        return by_class
+    by_field = {
+        of.name: {
+            "classes": len(of.classes),
+            "accuracy": evaluation.fields[of.name].accuracy,
+            "accuracy_ci95": list(evaluation.fields[of.name].accuracy_ci95),
+        }
+        for of in fields.fields
+    }
+    return {"fields": by_field, **by_class}
+
+
 def _additional(evaluation: Evaluation) -> dict[str, Any]:
+    by_field = {name: of.accuracy for name, of in evaluation.fields.items()}
     return {
         "images": len(evaluation.predictions),
         "accuracy": evaluation.accuracy,
         "accuracy_ci95": list(evaluation.accuracy_ci95),
+        **({"fields": by_field} if by_field else {}),
     }
 
 
@@ -157,4 +176,8 @@ def measured_lines(result: Mapping[str, Any], network: str) -> list[str]:
 
 def _measured(about: Mapping[str, Any], images: int) -> str:
     low, high = about["accuracy_ci95"]
-    return f"{about['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {images} images)"
+    by_field = "".join(
+        f", {name} {of if isinstance(of, float) else of['accuracy']:.2%}"
+        for name, of in about.get("fields", {}).items()
+    )
+    return f"{about['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {images} images){by_field}"

@@ -25,7 +25,7 @@ from train.inference.network import Network, load, weights_path
 from train.models.architecture import resolve_architecture, resolve_network
 from train.models.notation import Conv, Layer, Linear, build, size_layers
 from train.trainer import loggers
-from train.trainer.curriculum import class_count, class_order
+from train.trainer.curriculum import class_count, class_order, curriculum_column
 
 MAX_NAMES_SHOWN = 10  # classes in a message
 
@@ -40,6 +40,7 @@ def check_run(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     if (recipe.slots or recipe.shared_block) and not isinstance(network, OwnModule):
         check_slots(network, task.size, len(task.classes), settings.fold)
     _check_images(settings, recipe, task)
+    _check_field_weights(recipe, task)
     loggers.check(settings.log)
     _check_real_crops(settings, task)
     if settings.teacher:
@@ -183,14 +184,23 @@ def check_start(
         print(f"start={path} consists of {fold} copies of a narrow network: {advice}", file=sys.stderr)
 
 
+def _check_field_weights(recipe: Recipe, task: TrainingTask) -> None:
+    if unknown := [name for name in recipe.field_weights or () if name not in task.fields.names]:
+        raise UserError(
+            f"recipe.field_weights names {unknown[0]!r}: the fields of the label are {', '.join(task.fields.names)}"
+        )
+
+
 def _check_images(settings: Settings, recipe: Recipe, task: TrainingTask) -> None:
     """The classes that training begins with have to fill one stack."""
-    images = sum(task.per_class)
+    column = curriculum_column(recipe.curriculum, task.fields)
+    per_class, field = task.per_class(column), task.fields.fields[column]
+    images = sum(per_class)
     if recipe.curriculum:
-        order = class_order(recipe.curriculum, task.classes, settings.seed)
-        classes, epochs = len(task.classes), recipe.epochs or 1
+        order = class_order(recipe.curriculum, field.classes, settings.seed)
+        classes, epochs = len(field.classes), recipe.epochs or 1
         first = class_count(recipe.curriculum, epoch=0, epochs=epochs, classes=classes, fold=settings.fold)
-        images = sum(task.per_class[label] for label in order[:first])
+        images = sum(per_class[label] for label in order[:first])
     if images < settings.fold:
         raise UserError(
             f"{images} training images do not fill one stack of fold={settings.fold}: give more of each class"

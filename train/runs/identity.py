@@ -26,7 +26,6 @@ TRAINER = 6  # raise it when the same settings train another network, so that no
 
 def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: TaskData, teacher: str | None) -> str:
     """The SHA-256 of all that decides a run's result; `teacher` is its identity or the digest of its file."""
-    left_out = ("needs_start",) if recipe.step_decay else ("needs_start", "step_decay")
     decides = {
         "trainer": TRAINER,
         "data": [task.kind, data.hash, task.train_images, *task.classes],
@@ -36,7 +35,7 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
         },
         **({"real": digest_real(data.real, settings.real_share)} if data.real else {}),
         "network": [*resolve_architecture(settings, task.arch, task.size), settings.fold, *_describe_module(settings)],
-        "recipe": {key: value for key, value in asdict(recipe).items() if key not in left_out},
+        "recipe": _describe_recipe(asdict(recipe)),
         **({"augment": [task.augment.flip, task.augment.shift]} if task.augment else {}),
         "teacher": teacher,
         "start": settings.start and sha256(weights_path(settings.start)),
@@ -45,6 +44,21 @@ def run_identity(settings: Settings, recipe: Recipe, task: TrainingTask, data: T
         "groupings": settings.groupings,
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _describe_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that decide a result, without those that were added later, where they are not used."""
+    later = ("step_decay", "field_weights")
+    described = {
+        key: value for key, value in recipe.items() if key != "needs_start" and not (key in later and value is None)
+    }
+    return {**described, "curriculum": _describe_curriculum(recipe.get("curriculum"))}
+
+
+def _describe_curriculum(curriculum: Any) -> Any:
+    if not isinstance(curriculum, Mapping):
+        return curriculum
+    return {key: value for key, value in curriculum.items() if key != "field" or value is not None}
 
 
 def _describe_module(settings: Settings) -> list[Any]:
@@ -61,7 +75,7 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
     files = {"teacher": settings.teacher, "start": settings.start}
     return {
         "trainer": TRAINER,
-        **{f"recipe.{key}": value for key, value in rename_recipe_keys(config["recipe"]).items() if key != "data"},
+        **{f"recipe.{key}": value for key, value in _compared_recipe(config).items()},
         **{f"model.{key}": value for key, value in config["model"].items()},
         **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align")},
         "align_to": settings.align and settings.align_to,
@@ -70,6 +84,14 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
         **{key: path and sha256(weights_path(path))[:8] for key, path in files.items()},
         "data": task.kind,
     }
+
+
+def _compared_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe as the command has it, without settings that were added later, where they are not used."""
+    recipe = {key: value for key, value in rename_recipe_keys(config["recipe"]).items() if key != "data"}
+    if recipe.get("field_weights") is None:
+        recipe.pop("field_weights", None)
+    return {**recipe, "curriculum": _describe_curriculum(recipe.get("curriculum"))}
 
 
 def digest_real(real: RealData, share: float) -> list[str | float]:

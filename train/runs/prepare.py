@@ -84,7 +84,7 @@ def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: Traini
         game=task.name,
         fold=settings.fold,
         width=settings.width,
-        classes=len(task.classes),
+        classes=task.fields.period,
         most=task.train_images,
         epochs=settings.epochs,
     )

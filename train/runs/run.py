@@ -24,6 +24,7 @@ from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.digests import check_digests, remove_digests, write_digests
 from textgen.common.errors import UserError
 from textgen.frames.preparation import MEAN
+from textgen.spec.label_fields import LabelFields
 from train.common import machine, parallel
 from train.common.parallel import Group
 from train.config.advice import OTHER_RUNS_FOLDER, TRAIN_AGAIN
@@ -189,7 +190,7 @@ class _Run:
                 device = machine.device_name(self.device)
                 trained = self._train(folder, teacher, log)
             evaluations = self._evaluate(trained)
-            _report_constant(evaluations["test"], task_classes=self.task.classes)
+            _report_constant(evaluations["test"], self.task.fields)
             result = self._describe(trained, evaluations, about_teacher, device)
             self._report(result, trained, evaluations, folder)
             log({"epoch": trained.history[-1]["epoch"], "test_accuracy": result["accuracy"]})
@@ -214,7 +215,7 @@ class _Run:
         own = setup.network if isinstance(setup.network, OwnModule) else None
 
         def keep(net: nn.Module) -> None:
-            network = Network(net, arch, pool, task.size, task.classes, s.fold, own)
+            network = Network(net, arch, pool, task.size, task.classes, s.fold, own, task.fields)
             write_atomic(folder / WEIGHTS, network.to_bytes(), OTHER_RUNS_FOLDER)
 
         output = Output(folder, self.identity, keep, log, commit=machine.commit(), save_every=s.save_every)
@@ -242,7 +243,7 @@ class _Run:
             self.data.train,
             self.data.val,
             network=resolve_network(s, task.arch, task.size),
-            classes=task.classes,
+            fields=task.fields,
             fold=s.fold,
             recipe=self.recipe,
             seed=s.seed,
@@ -254,7 +255,7 @@ class _Run:
     def _evaluate(self, trained: Trained) -> dict[str, Evaluation]:
         """On every test set, and under "start" the network that training began with, if there is one."""
         s = self.settings
-        measure = partial(evaluate, f=s.fold, classes=len(self.task.classes), groupings=s.groupings, seed=s.seed)
+        measure = partial(evaluate, f=s.fold, fields=self.task.fields, groupings=s.groupings, seed=s.seed)
         tests = self.data.tests
         evaluations = {name: measure(trained.net, split=of, orders=name == "test") for name, of in tests.items()}
         if s.start:
@@ -266,17 +267,17 @@ class _Run:
         self, result: dict[str, Any], trained: Trained, evaluations: dict[str, Evaluation], folder: Path
     ) -> None:
         """Write the figures of the run as PNG files, and report.html."""
-        test, classes = self.data.stored_test, self.task.classes
+        test, fields = self.data.stored_test, self.task.fields
         images, labels, evaluation = np.asarray(test.images), np.asarray(test.labels), evaluations["test"]
-        confusions = page.tabulate_confusions(evaluation, images, labels, classes)
+        confusions = page.tabulate_confusions(evaluation, images, labels, fields)
         drawn = {  # by the names of `page.PICTURES`
             "real_mistakes": None,
             "curves": plots.curves(trained.history, trained.best_epoch),
-            **plots.evaluation_figures(evaluation, images, labels, classes),
+            **plots.evaluation_figures(evaluation, images, labels, fields),
         }
         if real := evaluations.get("real"):
             images, labels = (of.cpu().numpy() for of in self.data.tests["real"])
-            drawn["real_mistakes"] = plots.mistakes(real, images, labels, classes)
+            drawn["real_mistakes"] = plots.mistakes(real, images, labels, fields)
         for name, picture in drawn.items():
             if picture is None:
                 (folder / f"{name}.png").unlink(missing_ok=True)  # of another run in this folder
@@ -308,9 +309,9 @@ class _Run:
             "model.arch": s.model.arch,
             "train_images": task.train_images,
             "val_accuracy": trained.val_accuracy,
-            "unsure_below": unsure_below(trained.net, self.data.val, s.fold, s.seed),
+            "unsure_below": unsure_below(trained.net, self.data.val, s.fold, s.seed, task.fields),
             "method": name_method(s.fold, self.recipe.slots),
-            **measured_result(self.recipe, trained, tests, task.classes),
+            **measured_result(self.recipe, trained, tests, task.fields),
             "distill": self.recipe.distill and asdict(self.recipe.distill),
             "teacher": about_teacher,
             "start": s.start and str(s.start),
@@ -330,15 +331,15 @@ class _Run:
 
     def _describe_real(self, real: RealData) -> dict[str, Any]:
         crops = digest_tensors(torch.from_numpy(real.train.images), torch.from_numpy(real.train.labels))
-        return {**describe_real(real, self.settings.real_share, self.task.classes), "crops": crops}
+        return {**describe_real(real, self.settings.real_share, self.task.fields), "crops": crops}
 
 
-def _report_constant(test: Evaluation, task_classes: tuple[str, ...]) -> None:
+def _report_constant(test: Evaluation, fields: LabelFields) -> None:
     """Say it if a network gives all test images the same class, which an accuracy does not show."""
-    answers = np.unique(test.predictions)
-    if len(answers) == 1 and len(task_classes) > 1:
+    answers = np.unique(test.predictions, axis=0)
+    if len(answers) == 1 and len(fields.classes) > 1:
         print(
-            f"note: all test images get the class {task_classes[int(answers[0])]!r}: the network has learned nothing."
+            f"note: all test images get the class {fields.name_of(answers[0].tolist())!r}: the network has learned nothing."
             " Give more epochs, another recipe, or lower recipe.lr and recipe.muon_lr",
             file=sys.stderr,
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train.config.curriculum import Curriculum
 
 
@@ -39,6 +40,17 @@ def class_order(curriculum: Curriculum, classes: Sequence[str], seed: int) -> li
             + ", ".join(classes)
         )
     return [list(classes).index(label) for label in curriculum.order]
+
+
+def curriculum_column(curriculum: Curriculum | None, fields: LabelFields) -> int:
+    """The number of the field by whose classes the curriculum goes. Raises `UserError` for a name that is none."""
+    if curriculum is None or curriculum.field is None:
+        return 0
+    if curriculum.field not in fields.names:
+        raise UserError(
+            f"recipe.curriculum.field is {curriculum.field!r}: it is a field of the label, {', '.join(fields.names)}"
+        )
+    return fields.names.index(curriculum.field)
 
 
 def class_ranks(order: Sequence[int]) -> Tensor:

@@ -6,17 +6,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from textgen.spec.label_fields import LabelFields
 from train.common.parallel import ALONE, Group
 from train.config.recipe import Distill
 from train.data.sources import DeviceSplit, Source
+from train.metrics.losses import mean_over_fields
 from train.metrics.predict import predict
 
 
 class Distiller:
     """The logits of a teacher. For a data set whose images stay the same they are computed once."""
 
-    def __init__(self, teacher: nn.Module, settings: Distill, source: Source, group: Group = ALONE):
-        self._teacher, self._settings = teacher.eval(), settings
+    def __init__(
+        self, teacher: nn.Module, settings: Distill, source: Source, fields: LabelFields, group: Group = ALONE
+    ):
+        self._teacher, self._settings, self._fields = teacher.eval(), settings, fields
         self._known: Tensor | None = None
         if isinstance(source, DeviceSplit):
             alone = torch.arange(len(source.labels))[:, None]  # (n, 1): stacks of one
@@ -36,6 +40,10 @@ class Distiller:
         if s.loss == "mse":
             difference = functional.mse_loss(logits, of_teacher)
         else:
-            learned, taught = ((side / s.temperature).log_softmax(1) for side in (logits, of_teacher))
-            difference = s.temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")
+            difference = mean_over_fields(self._divergence, self._fields, logits, of_teacher)
         return s.weight * difference + (1 - s.weight) * of_labels
+
+    def _divergence(self, logits: Tensor, of_teacher: Tensor) -> Tensor:
+        temperature = self._settings.temperature
+        learned, taught = ((side / temperature).log_softmax(1) for side in (logits, of_teacher))
+        return temperature**2 * functional.kl_div(learned, taught, log_target=True, reduction="batchmean")

@@ -20,6 +20,7 @@ from train.common.parallel import ALONE, Group
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.data.sources import to_input
 from train.metrics.evaluate import accuracy_and_loss
+from train.metrics.losses import right_in_all
 from train.trainer.interrupts import delayed_interrupts
 from train.trainer.schedule import learning_rate_factor
 from train.trainer.shares import Share
@@ -33,7 +34,8 @@ class Trained:
     `history` has a mapping an epoch. `best_epoch` counts from 1; 0 is the network that training began with.
     `val_accuracy` is that of the best network. `seconds` is the whole time, `images` the number of images seen in all
     epochs, `images_per_second` the rate within them. `commits` are those of the code that trained, more than one where
-    a run was resumed with other code, and `processes` the numbers of processes, likewise.
+    a run was resumed with other code, and `processes` the numbers of processes, likewise. `every_class_in` says whether
+    the last epoch had all classes of the curriculum.
     """
 
     net: nn.Module
@@ -45,6 +47,7 @@ class Trained:
     images_per_second: float
     commits: list[str]
     processes: list[int]
+    every_class_in: bool
 
 
 def train(
@@ -100,8 +103,11 @@ def train(
     output.keep(net)  # again: `keep` may since have been called for an epoch that a kill undid
     at = state.progress
     seconds = sum(line["train_seconds"] for line in at.history)
-    last = at.history[-1]["seconds"]
-    return Trained(net, at.history, at.best_epoch, at.best[0], last, total, total / seconds, at.commits, at.processes)
+    last_line = at.history[-1]
+    last = last_line["seconds"]
+    whole = last_line["classes"] == state.schedule.all_classes
+    rate = total / seconds
+    return Trained(net, at.history, at.best_epoch, at.best[0], last, total, rate, at.commits, at.processes, whole)
 
 
 def _train_epoch(
@@ -110,7 +116,7 @@ def _train_epoch(
     """The rest of the current epoch, step by step. Returns its figures. Saves now and then, and where interrupted."""
     at, recipe, source, stack = state.progress, state.setup.recipe, state.setup.source, state.networks.stack
     net = state.networks.trained
-    device, labels = state.device, source.labels
+    device, labels, fields = state.device, source.labels_of(at.epoch), state.setup.fields
     batches = state.schedule.batches(at.epoch, recipe.batch, stack)
     images_of_epoch = state.schedule.images(at.epoch)
     shares = {size: Share.of_batch(size, stack, state.group) for size in set(batches.sizes)}
@@ -121,13 +127,13 @@ def _train_epoch(
     for images in source.batches(at.epoch, batches[at.step :], *rows):
         share = shares[batches.sizes[at.step]]
         batch = batches[at.step][share.rows]  # (b*f,)
-        y = labels[batch.to(device)]
+        y = labels[batch.to(device)].long()  # (b*f,), or (b*f, m)
         factor = learning_rate_factor(recipe, (at.epoch + at.step / len(batches)) / epochs)
         for group in chain.from_iterable(optimizer.param_groups for optimizer in state.optimizers.values()):
             group["lr"] = factor * group["initial_lr"]
         logits, loss, total_loss = state.losses(to_input(images), y, batch, share)
         net.zero_grad()
-        right = (logits.detach().argmax(1) == y).sum()
+        right = right_in_all(logits.detach(), y, fields).sum()
         of_batch = share.backward(net, total_loss, (loss.detach() * len(batch), right))
         loss_sum += of_batch[0]  # stays on the device: reading it would synchronise every step
         correct += of_batch[1]
@@ -155,7 +161,7 @@ def _train_epoch(
 
 def _end_epoch(state: TrainingState, epochs: int, figures: dict[str, float]) -> dict[str, Any]:
     """Validate the epoch, keep it if it is the best, and move on to the next. Returns the epoch's line of metrics."""
-    at, all_classes = state.progress, len(state.setup.classes)
+    at, all_classes = state.progress, state.schedule.all_classes
     if not math.isfinite(figures["train_loss"]):
         raise UserError(
             f"the loss of epoch {at.epoch + 1} is {figures['train_loss']}: give a lower recipe.lr or recipe.muon_lr,"
@@ -188,7 +194,8 @@ def _end_epoch(state: TrainingState, epochs: int, figures: dict[str, float]) -> 
 
 def _validation(state: TrainingState) -> tuple[float, float]:
     """Validation accuracy and loss of the plain network."""
-    return accuracy_and_loss(state.networks.plain, state.networks.stack, state.setup.val, state.setup.seed, state.group)
+    p = state.setup
+    return accuracy_and_loss(state.networks.plain, state.networks.stack, p.val, p.seed, p.fields, state.group)
 
 
 def _stopped(state: TrainingState, epochs: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train.config.recipe import Recipe
 from train.folding.own_module import OwnModule
 from train.folding.slots import assemble_slots, extract_slot
 from train.models.notation import Conv, Layer, build, initialise
 from train.models.shared_modules import begin_with, combine_shared, share_module
-from train.models.training_layers import AuxiliaryHead, reparameterise, shared_characters
+from train.models.training_layers import AuxiliaryHead, reparameterise, shared_characters_of
 
 WIDER = 4  # the factor on the channels of the last convolution in the auxiliary head
 
@@ -47,7 +48,7 @@ class TrainingNetworks:
         network: tuple[Layer, ...] | OwnModule,
         *,
         size: tuple[int, int],
-        classes: Sequence[str],
+        fields: LabelFields,
         f: int,
         recipe: Recipe,
         device: torch.device,
@@ -58,17 +59,18 @@ class TrainingNetworks:
         Prints why a module has no shared blocks, if the recipe asks for them. Raises `ValueError` if `start` does not
         consist of slots and the recipe trains them.
         """
+        classes = len(fields.classes)
         if isinstance(network, OwnModule):
-            return cls._of_module(network, size, len(classes), f, recipe, device, start)
+            return cls._of_module(network, size, classes, f, recipe, device, start)
         layers = network
         stack, slot_of = (1, f) if recipe.slots else (f, 1)
-        shape = partial(build, size=size, classes=len(classes))
+        shape = partial(build, size=size, classes=classes)
         with_training_layers = partial(
             shape,
             norm=recipe.norm,
             dropout=recipe.dropout,
             pool_first=True,
-            shares=shared_characters(classes) if recipe.characters else None,
+            shares=shared_characters_of(fields) if recipe.characters else None,
         )
         net = with_training_layers(layers, fold=stack, slot_of=slot_of, shared_block=recipe.shared_block)
         initialise(net, recipe.init)
@@ -78,7 +80,7 @@ class TrainingNetworks:
             initialise(head, recipe.init)
             trained = AuxiliaryHead(net, head, stack)
         plain = shape(layers, fold=stack, slot_of=slot_of)
-        folded = build(layers, size=size, classes=len(classes), fold=f) if recipe.slots else plain
+        folded = build(layers, size=size, classes=classes, fold=f) if recipe.slots else plain
         if start is not None:
             if recipe.slots:
                 extract_slot(start, plain, f)

@@ -9,24 +9,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from textgen.spec.label_fields import LabelFields
 from train.config.recipe import Recipe
 from train.data.order import EpochBatches, Labels, batch_sizes, count_labels
-from train.trainer.curriculum import class_count, class_order, class_ranks, epoch_order
+from train.trainer.curriculum import class_count, class_order, class_ranks, curriculum_column, epoch_order
 
 
 @dataclass(frozen=True)
 class Schedule:
     """The epochs of a run.
 
-    `class_counts` has the number of classes of each epoch; `image_counts[k - 1]` is the number of images of the first k
-    classes, in whole stacks. `ranks` int64 (k,) says for each class at which place of the curriculum it joins. `labels`
-    are those of the images, on the CPU, and `windows` gives an epoch's windows of images (`train.data.sources.Source`).
+    `class_counts` has the number of classes of each epoch, and `image_counts` the number of images, in whole stacks.
+    `ranks` int64 (k,) says for each class of the curriculum's field at which place it joins. `labels` gives that
+    field's labels of an epoch's images, on the CPU, and `windows` its windows of images
+    (`train.data.sources.Source`).
     """
 
     class_counts: list[int]
     image_counts: list[int]
     ranks: Tensor
-    labels: Labels
+    labels: Callable[[int], Labels]
     windows: Callable[[int], Sequence[Tensor]]
     seed: int
 
@@ -35,35 +37,43 @@ class Schedule:
         cls,
         recipe: Recipe,
         *,
-        labels: Labels,
-        classes: tuple[str, ...],
+        labels: Callable[[int], Labels],
+        fields: LabelFields,
         fold: int,
         stack: int,
         seed: int,
         windows: Callable[[int], Sequence[Tensor]] | None = None,
     ) -> Schedule:
-        """Of a recipe, for images with `labels` (n,) that are trained on in stacks of `stack`.
+        """Of a recipe, for images with `labels` (n,), or (n, m), that are trained on in stacks of `stack`.
 
-        Without `windows` all images are one.
+        `labels` gives those of an epoch. Without `windows` all images are one.
         """
         curriculum, epochs = recipe.curriculum, recipe.epochs
         assert epochs is not None
+        column = curriculum_column(curriculum, fields)
+        classes = fields.fields[column].classes
         order = class_order(curriculum, classes, seed) if curriculum else list(range(len(classes)))
-        ranks = class_ranks(order)
+        of_field = _Column(labels, None if fields.is_single else column)
         class_counts = [
             class_count(curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=fold)
             for epoch in range(epochs)
         ]
-        of_class = count_labels(labels, len(classes))
-        image_counts = (of_class[order].cumsum(0) // stack * stack).tolist()
+        image_counts = [
+            of_field.count(epoch, order, count) // stack * stack for epoch, count in enumerate(class_counts)
+        ]
         if windows is None:
-            whole = [torch.arange(len(labels))]
+            whole = [torch.arange(len(labels(0)))]
             windows = lambda epoch: whole  # noqa: E731
-        return cls(class_counts, image_counts, ranks, labels.cpu(), windows, seed)
+        return cls(class_counts, image_counts, class_ranks(order), of_field.labels, windows, seed)
+
+    @property
+    def all_classes(self) -> int:
+        """The number of classes of the curriculum's field."""
+        return len(self.ranks)
 
     def images(self, epoch: int) -> int:
         """The number of images of an epoch."""
-        return self.image_counts[self.class_counts[epoch] - 1]
+        return self.image_counts[epoch]
 
     def images_before(self, epoch: int) -> int:
         """The number of images of all epochs before `epoch`."""
@@ -74,13 +84,38 @@ class Schedule:
 
         Within each window, the images of the epoch's classes are shuffled.
         """
-        windows, classes = self.windows(epoch), self.class_counts[epoch]
+        windows, classes, labels = self.windows(epoch), self.class_counts[epoch], self.labels(epoch)
 
         def draw(number: int) -> Tensor:
             window = windows[number]
-            return window[epoch_order(self.ranks[self.labels[window]], classes, self.seed, epoch, number)]
+            return window[epoch_order(self.ranks[labels[window]], classes, self.seed, epoch, number)]
 
         return EpochBatches(draw, batch_sizes(self.images(epoch), batch, stack))
+
+
+class _Column:
+    """The labels of one field in every epoch, on the CPU; those of the epoch that was asked for last are kept."""
+
+    def __init__(self, labels: Callable[[int], Labels], column: int | None):
+        self._of_epoch, self._column = labels, column
+        self._given: Labels | None = None
+        self._kept: Labels | None = None
+
+    def labels(self, epoch: int) -> Labels:
+        """int64 (n,), or what is indexed as such."""
+        given = self._of_epoch(epoch)
+        if self._kept is None or given is not self._given:
+            self._given, self._kept = given, given.cpu()
+            if self._column is not None:
+                assert isinstance(self._kept, Tensor)
+                self._kept = self._kept[:, self._column].contiguous().long()
+        return self._kept
+
+    def count(self, epoch: int, order: Sequence[int], classes: int) -> int:
+        """The images of an epoch whose class is one of the first `classes` of `order`."""
+        if classes == len(order):
+            return len(self._of_epoch(epoch)) if self._kept is None else len(self._kept)
+        return int(count_labels(self.labels(epoch), len(order))[list(order[:classes])].sum())
 
 
 def learning_rate_factor(recipe: Recipe, progress: float) -> float:

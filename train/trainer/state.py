@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from textgen.spec.label_fields import LabelFields
 from train.common.parallel import ALONE, Group
 from train.config.recipe import Recipe
 from train.data.sources import DeviceSplit, Source
 from train.folding.arithmetic import fold, unfold
 from train.folding.own_module import OwnModule
+from train.metrics.losses import cross_entropy
 from train.models.notation import Layer
 from train.trainer import checkpoint
 from train.trainer.distillation import Distiller
@@ -30,8 +31,8 @@ from train.trainer.shares import Share, WholeBatch
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What is trained: a `network`, layers or a module, that reads stacks of `fold` images of `source`, validated on
-    `val`.
+    """What is trained: a `network`, layers or a module, that reads the `fields` of stacks of `fold` images of `source`,
+    validated on `val`.
 
     `teacher` is a network for single images from whose logits the network learns as well; `start` is a network for
     stacks of `fold` images with whose weights training begins. With `later_if_equal`, of epochs with the same
@@ -42,7 +43,7 @@ class TrainingSetup:
     source: Source
     val: DeviceSplit
     network: tuple[Layer, ...] | OwnModule
-    classes: tuple[str, ...]
+    fields: LabelFields
     fold: int
     recipe: Recipe
     seed: int
@@ -122,17 +123,19 @@ class TrainingState:
         p, recipe, device = setup, setup.recipe, setup.source.labels.device
         size, f = p.source.size, p.fold
         networks = TrainingNetworks.build(
-            p.network, size=size, classes=p.classes, f=f, recipe=recipe, device=device, start=p.start
+            p.network, size=size, fields=p.fields, f=f, recipe=recipe, device=device, start=p.start
         )
         net = networks.trained
         optimizers = build_optimizers(net, recipe)
         mode = "reduce-overhead" if device.type == "cuda" else None
         forward = torch.compile(net, mode=mode) if computation.compile else net
-        distiller = Distiller(p.teacher, recipe.distill, p.source, group) if p.teacher and recipe.distill else None
+        distiller = None
+        if p.teacher and recipe.distill:
+            distiller = Distiller(p.teacher, recipe.distill, p.source, p.fields, group)
         schedule = Schedule.build(
             recipe,
-            labels=p.source.labels,
-            classes=p.classes,
+            labels=p.source.labels_of,
+            fields=p.fields,
             fold=f,
             stack=networks.stack,
             seed=p.seed,
@@ -158,7 +161,7 @@ class TrainingState:
     def _losses(self, x: Tensor, y: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (b·f, k), their loss, and that loss with the auxiliary head's added, which is what is minimised.
 
-        `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,) their labels, `batch` (b·f,) their
+        `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,), or (b·f, m), their labels, `batch` (b·f,) their
         indices in the source.
         """
         recipe = self.setup.recipe
@@ -167,7 +170,9 @@ class TrainingState:
         loss = self._loss(logits, y, of_teacher)
         if recipe.order_consistency:
             stack = self.networks.stack
-            consistency = order_consistency_loss(lambda images: self._logits(images)[0], x, logits, stack)
+            consistency = order_consistency_loss(
+                lambda images: self._logits(images)[0], x, logits, stack, self.setup.fields
+            )
             loss = loss + recipe.order_consistency * consistency
         total = loss
         for head in auxiliary:
@@ -182,7 +187,10 @@ class TrainingState:
             return [unfold(head, stack).float() for head in (heads if isinstance(heads, tuple) else (heads,))]
 
     def _loss(self, logits: Tensor, y: Tensor, of_teacher: Tensor | None) -> Tensor:
-        loss = functional.cross_entropy(logits, y, label_smoothing=self.setup.recipe.label_smoothing)
+        recipe, fields = self.setup.recipe, self.setup.fields
+        given = recipe.field_weights
+        weights = [given.get(name, 1.0) for name in fields.names] if given else None
+        loss = cross_entropy(logits, y, fields, weights=weights, label_smoothing=recipe.label_smoothing)
         return loss if self.distiller is None or of_teacher is None else self.distiller.loss(loss, logits, of_teacher)
 
     def keep_best(self, validation: tuple[float, float], epoch: int) -> None:

@@ -55,7 +55,7 @@ def test_texts_without_a_label_are_drawn_by_their_weights(texts: object) -> None
         one: Any = Uniforms(index)
         two = Uniforms(index)
         out = np.zeros(max(program.max_length, 1), np.uint16)
-        write_text(program, 0, two.state, out, np.zeros(len(out), np.uint8))
+        write_text(program, 0, two.state, out, np.zeros(len(out), np.uint8), np.empty(0, np.int32))
         assert decode_texts(out[None], alphabet) == [draw(choice.draw(one), one)]
         assert {*alphabet} >= set(decode_texts(out[None], alphabet)[0])
 

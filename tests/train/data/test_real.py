@@ -41,7 +41,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def real(footage: Path) -> RealData:
-    return load_real_data(footage, None, CLOCK.classes, SIZE, CLOCK, 0, CPU)
+    return load_real_data(footage, None, CLOCK.fields, SIZE, CLOCK, 0, CPU)
 
 
 def make_source(count: int) -> DeviceSplit:
@@ -60,7 +60,7 @@ def test_footage_is_divided_and_its_characters_make_the_other_classes(real: Real
 
 def test_a_share_of_the_images_of_known_classes_is_replaced(real: RealData) -> None:
     source = make_source(61 * 40)
-    mixed = MixedSource(source, real, 0.6, seed=1)
+    mixed = MixedSource(source, real, 0.6, 1, CLOCK.fields)
     order = torch.randperm(len(source.labels), generator=torch.Generator().manual_seed(0))
     batches = torch.split(order, 128)
     images = torch.cat(list(mixed.batches(0, batches)))
@@ -75,12 +75,12 @@ def test_a_share_of_the_images_of_known_classes_is_replaced(real: RealData) -> N
 def test_batches_depend_on_epoch_and_seed_and_not_on_where_a_run_was_resumed(real: RealData) -> None:
     source = make_source(610)
     batches = torch.split(torch.arange(610), 64)
-    first, again = (list(MixedSource(source, real, 0.5, 1).batches(2, batches)) for _ in range(2))
+    first, again = (list(MixedSource(source, real, 0.5, 1, CLOCK.fields).batches(2, batches)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    rest = list(MixedSource(source, real, 0.5, 1).batches(2, batches[4:]))
+    rest = list(MixedSource(source, real, 0.5, 1, CLOCK.fields).batches(2, batches[4:]))
     assert all(torch.equal(a, b) for a, b in zip(first[4:], rest, strict=True))
     for seed, epoch in ((2, 2), (1, 3)):
-        other = next(iter(MixedSource(source, real, 0.5, seed).batches(epoch, batches)))
+        other = next(iter(MixedSource(source, real, 0.5, seed, CLOCK.fields).batches(epoch, batches)))
         assert not torch.equal(first[0], other)
 
 
@@ -142,7 +142,7 @@ def test_footage_whose_neighbours_are_far_apart_is_trained_on_with_a_note(
 ) -> None:
     texts, times = count_down(59, 20)
     folder = write_crops(tmp_path / "crops", record(texts)[::10], texts[::10], times[::10])  # one each second
-    real = load_real_data(folder, None, CLOCK.classes, SIZE, CLOCK, 0, CPU)
+    real = load_real_data(folder, None, CLOCK.fields, SIZE, CLOCK, 0, CPU)
     assert (len(real.recombined[1]), real.characters) == (0, "")
     assert "no text is seen to change within 0.5 s" in capsys.readouterr().err
 
@@ -151,4 +151,4 @@ def test_footage_too_short_to_be_divided_is_refused(tmp_path: Path) -> None:
     texts, times = count_down(59, 1)
     folder = write_crops(tmp_path / "crops", record(texts)[:4], texts[:4], times[:4])
     with pytest.raises(UserError, match=r"has 4 labelled crops, too few for .*: give more footage"):
-        load_real_data(folder, None, CLOCK.classes, SIZE, CLOCK, 0, CPU)
+        load_real_data(folder, None, CLOCK.fields, SIZE, CLOCK, 0, CPU)

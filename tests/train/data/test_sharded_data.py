@@ -20,6 +20,7 @@ from textgen.dataset.build import ensure_dataset
 from textgen.dataset.store import Dataset
 from textgen.schema.definition import DatasetDefinition
 from textgen.schema.game import Game
+from textgen.spec.label_fields import LabelFields
 from train.config.curriculum import Curriculum
 from train.config.recipe import fit_recipe
 from train.data import shard_source, sharded
@@ -101,7 +102,13 @@ def epoch_batches(source: ShardSource, epoch: int, batch: int = 16, curriculum: 
     recipe = fit_recipe({**config, "curriculum": given}, game="flat", fold=2, train_images=220, epochs=2)
     names = (*"0123456789", "other")
     schedule = Schedule.build(
-        recipe, labels=source.labels, classes=names, fold=2, stack=2, seed=4, windows=source.windows
+        recipe,
+        labels=source.labels_of,
+        fields=LabelFields.single(names),
+        fold=2,
+        stack=2,
+        seed=4,
+        windows=source.windows,
     )
     return schedule.batches(epoch, batch, 2)
 
@@ -363,7 +370,7 @@ def test_a_training_on_shards_that_is_stopped_ends_with_the_bits_of_one_that_is_
     def trained(source: Any, folder: Path) -> dict[str, torch.Tensor]:
         folder.mkdir(exist_ok=True)
         kept: list[dict[str, torch.Tensor]] = []
-        setup = TrainingSetup(source, val, layers, tuple(definition.game.classes), 2, recipe, seed=4)
+        setup = TrainingSetup(source, val, layers, definition.game.label_fields, 2, recipe, seed=4)
         output = Output(folder, "this", lambda net: kept.append(net.state_dict()), save_every=0, quiet=True)
         loop.train(setup, output)
         return kept[-1]

@@ -20,6 +20,7 @@ from textgen.dataset.build import ensure_dataset
 from textgen.export.formats import export
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import DatasetDefinition, parse_definition
+from textgen.spec.label_fields import LabelFields
 from train.evaluate.crops import LabelledCrops, render_fresh_crops
 from train.evaluate.measure import evaluate_run
 from train.evaluate.report import FILES, choose_crops, write_evaluation
@@ -238,7 +239,11 @@ def test_crops_of_other_classes_or_another_size_are_refused(place: Path) -> None
 
     def crops(names: tuple[str, ...], size: tuple[int, int]) -> dict[str, LabelledCrops]:
         images = torch.zeros((4, *size, 3), dtype=torch.uint8)
-        return {"test": LabelledCrops(images, torch.zeros(4, dtype=torch.long), names, {"kind": "data set"})}
+        return {
+            "test": LabelledCrops(
+                images, torch.zeros(4, dtype=torch.long), LabelFields.single(names), {"kind": "data set"}
+            )
+        }
 
     with pytest.raises(UserError, match=r"have 9×9 pixels and 22 classes; .*stacks needs 19×25 and its 22 classes"):
         evaluate_run(place / "runs/stacks", crops(classes, (9, 9)))

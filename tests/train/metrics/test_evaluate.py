@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from textgen.common.confidence import wilson_interval
+from textgen.spec.label_fields import LabelFields
 from train.data.sources import DeviceSplit, to_input
 from train.folding.arithmetic import fold, unfold
 from train.metrics.evaluate import evaluate
@@ -60,7 +61,7 @@ def test_predictions_come_back_in_the_order_of_the_images(n: int, f: int, seed: 
 @pytest.mark.parametrize("f", [1, 2, 3, 4])
 @pytest.mark.parametrize("n", [24, 25])
 def test_a_perfect_network_is_perfect_in_every_figure(f: int, n: int) -> None:
-    result = evaluate(ByPixel(f, 5), f, labelled(n, 5), classes=5, groupings=3, seed=0)
+    result = evaluate(ByPixel(f, 5), f, labelled(n, 5), fields=LabelFields.single("01234"), groupings=3, seed=0)
     assert result.accuracy == 1
     assert result.per_class_accuracy == [1] * 5
     assert int(result.confusion.sum()) == n * (3 if f > 1 else 1)
@@ -74,7 +75,9 @@ def test_a_perfect_network_is_perfect_in_every_figure(f: int, n: int) -> None:
 @pytest.mark.parametrize("f", [2, 3, 4])
 def test_a_slot_that_errs_shows_in_accuracy_and_in_order_agreement(f: int) -> None:
     n = 12 * f
-    result = evaluate(ByPixel(f, 5, wrong=0), f, labelled(n, 5), classes=5, groupings=2, seed=0)
+    result = evaluate(
+        ByPixel(f, 5, wrong=0), f, labelled(n, 5), fields=LabelFields.single("01234"), groupings=2, seed=0
+    )
     assert result.accuracy == pytest.approx(1 - 1 / f)
     # In 1/f of the orders an image stands in the wrong slot. Of f, one image stood there at first: it agrees with
     # 1/f of the orders; the others agree with all but 1/f.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train import compose
 from train.config.recipe import Recipe, fit_recipe
 from train.folding.arithmetic import fold, unfold
@@ -116,7 +117,9 @@ def test_a_module_is_trained_averaged_and_continued(f: int, average: float) -> N
     _, x = stacks(f)
     start.train()(x)
     of = recipe(f, "recipe=finetune", f"recipe.ema_decay={average}")
-    nets = TrainingNetworks.build(own, size=SIZE[1:], classes=classes, f=f, recipe=of, device=cpu, start=start)
+    nets = TrainingNetworks.build(
+        own, size=SIZE[1:], fields=LabelFields.single(classes), f=f, recipe=of, device=cpu, start=start
+    )
     assert any(isinstance(layer, SharedBlock) for layer in nets.trained.modules())
     nets.fuse()
     torch.testing.assert_close(nets.plain.eval()(x), start.eval()(x), rtol=1e-4, atol=1e-4)

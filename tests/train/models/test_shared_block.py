@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train import compose
 from train.config.recipe import Recipe, fit_recipe
 from train.folding.arithmetic import fold, unfold
@@ -28,7 +29,9 @@ def networks(f: int, *settings: str, start: nn.Module | None = None) -> Training
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     of = recipe(f, *settings)
-    return TrainingNetworks.build(LAYERS, size=SIZE, classes=CLASSES, f=f, recipe=of, device=cpu, start=start)
+    return TrainingNetworks.build(
+        LAYERS, size=SIZE, fields=LabelFields.single(CLASSES), f=f, recipe=of, device=cpu, start=start
+    )
 
 
 def stacks(f: int, count: int = 8) -> Tensor:

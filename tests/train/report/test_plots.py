@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import nn
 
+from textgen.spec.label_fields import LabelFields
 from train.data.sources import DeviceSplit
 from train.metrics.evaluate import Evaluation, evaluate
 from train.report import page, plots
@@ -44,7 +45,8 @@ def evaluated(labels: Sequence[int], said: Sequence[int], classes: int) -> tuple
     images = np.zeros((len(said), 12, 30, 3), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.array(said) % 256, np.array(said) // 256
     split = DeviceSplit(torch.from_numpy(images), torch.tensor(labels))
-    return evaluate(Says(classes), 1, split, classes=classes, groupings=1, seed=0), images, np.array(labels)
+    fields = LabelFields.single(map(str, range(classes)))
+    return evaluate(Says(classes), 1, split, fields=fields, groupings=1, seed=0), images, np.array(labels)
 
 
 def epoch(number: int) -> dict[str, Any]:
@@ -106,7 +108,9 @@ def test_a_matrix_of_many_classes_shows_those_of_the_most_frequent_confusions_an
     assert f"{len(shown)} of 112 classes" in figure.get_suptitle()
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == [str(n) for n in shown]
     plt.close(figure)
-    first, second, *_ = frequent_confusions(evaluation, of, most=20, crops=3)
+    first, second, *_ = frequent_confusions(
+        evaluation, of, LabelFields.single(map(str, range(evaluation.confusion.shape[0]))), most=20, crops=3
+    )
     assert (first.true, first.predicted, first.share, len(first.crops)) == (7, 8, 1, 3)
     assert (second.true, second.predicted, second.share) == (50, 90, 20 / 21)
 
@@ -116,8 +120,11 @@ def test_ten_thousand_classes_take_no_dense_matrix() -> None:
     assert evaluation.confusion.is_sparse
     assert evaluation.confusion.values().sum() == 10_000
     assert evaluation.per_class_accuracy[:2] == [1, 0]
-    assert plots.confusion(evaluation, [str(n) for n in range(10_000)])
-    assert len(page.tabulate_confusions(evaluation, images, labels, [str(n) for n in range(10_000)])) == page.CONFUSIONS
+    assert plots.confusion(evaluation, LabelFields.single(map(str, range(10_000))))
+    assert (
+        len(page.tabulate_confusions(evaluation, images, labels, LabelFields.single(map(str, range(10_000)))))
+        == page.CONFUSIONS
+    )
 
 
 @pytest.mark.parametrize("size", [(20, 50), (64, 20), (18, 260), (200, 300)])
@@ -133,7 +140,7 @@ def test_no_caption_of_a_mistake_covers_another(size: tuple[int, int]) -> None:
 def test_crops_of_mistakes_keep_their_proportions() -> None:
     evaluation, images, labels = evaluated([0, 1, 1], [1, 0, 1], 2)
     images[labels != 2] = (255, 0, 0)
-    drawn = plots.mistakes(evaluation, images, labels, ["a", "b"])
+    drawn = plots.mistakes(evaluation, images, labels, LabelFields.single("ab"))
     assert drawn
     red = (np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB")) == (255, 0, 0)).all(2)
     rows, columns = red.any(1).sum(), red.any(0).sum()
@@ -143,7 +150,7 @@ def test_crops_of_mistakes_keep_their_proportions() -> None:
 def test_nothing_is_drawn_where_there_is_nothing_to_see() -> None:
     evaluation, images, labels = evaluated([0, 1], [0, 1], 2)
     assert plots.confusion(evaluation, ["a", "b"]) is None
-    assert plots.mistakes(evaluation, images, labels, ["a", "b"]) is None
+    assert plots.mistakes(evaluation, images, labels, LabelFields.single("ab")) is None
     evaluation.orders, evaluation.order_all_agree, evaluation.orders_agreeing = 2, 1.0, torch.tensor([2, 2])
     assert plots.orders(evaluation) is None
     evaluation.order_all_agree, evaluation.order_agreement, evaluation.orders_agreeing = 0.5, 0.75, torch.tensor([2, 1])

@@ -11,6 +11,7 @@ import torch
 from conftest import composed
 
 from textgen.common.errors import UserError
+from textgen.spec.label_fields import LabelFields
 from train.config.recipe import fit_recipe
 from train.report.formats import format_csv, format_markdown
 from train.report.result import hash_settings
@@ -183,7 +184,9 @@ def test_the_fewer_classes_of_a_curriculum_make_no_run_short(tmp_path: Path, sha
     )
     labels = torch.arange(classes).repeat_interleave(per_class)
     names = tuple(f"{number:02d}" for number in range(classes))
-    schedule = Schedule.build(fitted, labels=labels, classes=names, fold=4, stack=4, seed=0)
+    schedule = Schedule.build(
+        fitted, labels=lambda epoch: labels, fields=LabelFields.single(names), fold=4, stack=4, seed=0
+    )
     seen = {"images_seen": schedule.images_before(epochs), "train_images": len(labels), "classes": classes}
     assert seen["images_seen"] < 0.5 * 1500 * len(labels)
     put(tmp_path, "a", recipe="paper", settings=settings_of("paper", epochs=epochs), fold=4, epochs=epochs, **seen)

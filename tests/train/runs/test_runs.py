@@ -22,6 +22,7 @@ from textgen.dataset.build import ensure_dataset
 from textgen.export.formats import export
 from textgen.render.renderer import Renderer
 from textgen.schema.definition import parse_definition
+from textgen.spec.label_fields import LabelFields
 from train.common.machine import torch_threads
 from train.config.recipe import Recipe, fit_recipe, without_overridden
 from train.config.settings import Settings
@@ -123,7 +124,7 @@ def test_the_saved_weights_are_the_evaluated_network_and_slots_agree_in_every_or
     net.load_state_dict(weights)
     assert sum(p.numel() for p in net.parameters()) == result["parameters"]
     test = to_device(dataset.splits["test"], torch.device("cpu"))
-    again = evaluate(net, 4, test, classes=22, groupings=2, seed=0)
+    again = evaluate(net, 4, test, fields=LabelFields.single(map(str, range(22))), groupings=2, seed=0)
     assert again.accuracy_groupings == result["accuracy_groupings"]
 
 
@@ -389,7 +390,7 @@ def test_a_training_that_is_stopped_again_and_again_ends_with_the_bits_of_one_th
         folder.mkdir(exist_ok=True)
         kept.clear()
         layers, val = parse(game.arch, "3x3 strides 2,1,2"), to_device(dataset.splits["val"], cpu)
-        setup = TrainingSetup(source, val, network=layers, classes=game.classes, fold=fold, recipe=recipe, seed=3)
+        setup = TrainingSetup(source, val, network=layers, fields=game.label_fields, fold=fold, recipe=recipe, seed=3)
         keep = lambda net: kept.append(net.state_dict())  # noqa: E731
         return loop.train(setup, Output(folder, "this", keep, commit=commit, save_every=0, quiet=True))
 

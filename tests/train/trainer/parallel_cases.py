@@ -14,6 +14,7 @@ import torch
 from conftest import composed
 from torch import Tensor, nn
 
+from textgen.spec.label_fields import LabelFields
 from train.common import parallel
 from train.common.parallel import ALONE, Group
 from train.config.recipe import fit_recipe
@@ -78,7 +79,7 @@ def train_case(name: str, folder: Path, group: Group = ALONE) -> tuple[dict[str,
         torch.manual_seed(5)
         teacher = build(LAYERS, size=SIZE, classes=len(CLASSES)) if recipe.distill else None
         network = OwnModule(OWN) if name == "own-module" else LAYERS
-        setup = TrainingSetup(source, val, network, CLASSES, fold, recipe, seed=3, teacher=teacher)
+        setup = TrainingSetup(source, val, network, LabelFields.single(CLASSES), fold, recipe, seed=3, teacher=teacher)
         trained = loop.train(setup, Output(folder, name, lambda net: None, quiet=True), group=group)
     return trained.net.state_dict(), trained.history
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from textgen.spec.label_fields import LabelFields
 from train.folding.arithmetic import fold, unfold
 from train.folding.slots import assemble_slots
 from train.models.notation import build, initialise, parse
@@ -38,7 +39,9 @@ def test_slots_are_consistent_and_a_network_that_depends_on_the_order_is_not() -
     x = torch.rand(4 * F, 3, *SIZE)
     for net, consistent in ((slots(), True), (folded(), False)):
         logits = unfold(net(fold(x, F)), F)
-        value = order_consistency_loss(answers_of(net), x, logits, F).item()
+        value = order_consistency_loss(
+            answers_of(net), x, logits, F, LabelFields.single(map(str, range(CLASSES)))
+        ).item()
         assert (value < 1e-6) == consistent
         assert value < math.log(2)
 
@@ -48,7 +51,9 @@ def test_training_for_consistency_makes_answers_consistent() -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     values = []
     for _ in range(30):
-        loss = order_consistency_loss(answers_of(net), x, answers_of(net)(x), F)
+        loss = order_consistency_loss(
+            answers_of(net), x, answers_of(net)(x), F, LabelFields.single(map(str, range(CLASSES)))
+        )
         values.append(loss.item())
         net.zero_grad()
         loss.backward()

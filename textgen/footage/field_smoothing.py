@@ -1,0 +1,147 @@
+"""The most likely sequence of the answers of a network for several fields: fields of a clock carry over.
+
+The minutes of M:SS change where the seconds begin again. So the fields of a clock are smoothed as one, whose classes
+are all times that they can show, if there are not too many; every other field is smoothed by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from textgen.common.array_types import F32
+from textgen.footage.smoothing import LAG, Kind, Smoother
+from textgen.spec.label_fields import LabelFields
+from textgen.spec.values import OTHER
+
+MOST_TIMES = 8192  # of the fields of a clock together; the search takes time and memory in proportion
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Fields that are smoothed as one. `values` (k, fields) are the classes of each of its k answers."""
+
+    columns: tuple[int, ...]
+    values: NDArray[np.int64]
+    smoother: Smoother
+
+
+class FieldsSmoother:
+    """`Smoother` for the answers of a network: `kinds` has one for each field.
+
+    Of one field it is that field's `Smoother`. `push` and `finish` return labels int64 (n,), or (n, m) of m fields.
+    """
+
+    def __init__(self, fields: LabelFields, kinds: Sequence[Kind], lag: int = LAG) -> None:
+        if len(kinds) != len(fields.fields):
+            raise ValueError(f"{len(kinds)} kinds of counters for {len(fields.fields)} fields")
+        self._fields = fields
+        self._groups = [_make_group(fields, columns, kinds, lag) for columns in _divide(fields, kinds)]
+        self._waiting = [np.empty((0, len(group.columns)), np.int64) for group in self._groups]
+
+    def push(self, log_likelihoods: ArrayLike, times: ArrayLike) -> NDArray[np.int64]:
+        """Take the next frames, (n, k) of the classes of all fields, and return what is decided now."""
+        scores = np.asarray(log_likelihoods, np.float32)
+        for number, group in enumerate(self._groups):
+            self._add(number, group.smoother.push(self._scores_of(group, scores), times))
+        return self._take()
+
+    def finish(self) -> NDArray[np.int64]:
+        """Return the labels of the frames that are still open; the smoother can then take another stream."""
+        for number, group in enumerate(self._groups):
+            self._add(number, group.smoother.finish())
+        return self._take()
+
+    def _scores_of(self, group: _Group, scores: F32) -> F32:
+        """The logarithms of the probabilities of each of the group's answers, (n, k)."""
+        parts = [scores[:, self._fields.slices[column]] for column in group.columns]
+        total = parts[0][:, group.values[:, 0]]
+        for part, values in zip(parts[1:], group.values.T[1:], strict=True):
+            total = total + part[:, values]
+        return np.asarray(total, np.float32)
+
+    def _add(self, number: int, decided: NDArray[np.int64]) -> None:
+        values = self._groups[number].values[decided]
+        self._waiting[number] = np.concatenate([self._waiting[number], values])
+
+    def _take(self) -> NDArray[np.int64]:
+        """The answers to frames of which all groups are decided: "other" in all fields if it is in half of them."""
+        count = min(map(len, self._waiting))
+        labels = np.empty((count, len(self._fields.fields)), np.int64)
+        for number, group in enumerate(self._groups):
+            labels[:, group.columns] = self._waiting[number][:count]
+            self._waiting[number] = self._waiting[number][count:]
+        if self._fields.is_single:
+            return labels[:, 0]
+        if self._fields.has_other:
+            other = np.array(self._fields.sizes) - 1
+            is_other = 2 * (labels == other).sum(1) >= len(other)
+            labels[is_other] = other
+        return labels
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs, see `Smoother.save`."""
+        if self._fields.is_single:
+            return self._groups[0].smoother.save()
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, group in enumerate(self._groups):
+            arrays[f"{number}/waiting"] = self._waiting[number]
+            arrays |= {f"{number}/{name}": array for name, array in group.smoother.save().items()}
+        return arrays
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where a smoother of the same fields, kinds and lag was when it was saved."""
+        if self._fields.is_single:
+            self._groups[0].smoother.restore(saved)
+            return
+        for number, group in enumerate(self._groups):
+            prefix = f"{number}/"
+            own = {name.removeprefix(prefix): of for name, of in saved.items() if name.startswith(prefix)}
+            self._waiting[number] = own.pop("waiting")
+            group.smoother.restore(own)
+
+
+def _divide(fields: LabelFields, kinds: Sequence[Kind]) -> list[tuple[int, ...]]:
+    """The columns of each group: the fields of a clock in one, as many of the last ones as there is room for."""
+    clock: list[int] = []
+    times = 1
+    for column in reversed(range(len(kinds))):
+        values = _numbers(fields, column)
+        if kinds[column] != "clock" or values is None or (clock and column != clock[0] - 1):
+            continue
+        times *= len(values)
+        if times > MOST_TIMES:
+            break
+        clock.insert(0, column)
+    if len(clock) < 2:
+        return [(column,) for column in range(len(kinds))]
+    return [tuple(clock), *((column,) for column in range(len(kinds)) if column not in clock)]
+
+
+def _make_group(fields: LabelFields, columns: tuple[int, ...], kinds: Sequence[Kind], lag: int) -> _Group:
+    if len(columns) == 1:
+        classes = fields.fields[columns[0]].classes
+        return _Group(columns, np.arange(len(classes))[:, None], Smoother(classes, kinds[columns[0]], lag))
+    numbers = [_numbers(fields, column) or [] for column in columns]
+    values = np.stack(np.meshgrid(*(np.arange(len(of)) for of in numbers), indexing="ij"), -1).reshape(-1, len(columns))
+    time = np.zeros(len(values), np.int64)
+    for place, of in enumerate(numbers):  # a field counts on when the next one begins again
+        time = time * (max(of) + 1) + np.array(of)[values[:, place]]
+    names = [str(number) for number in time.tolist()]
+    if fields.has_other:
+        values = np.concatenate([values, [[fields.sizes[column] - 1 for column in columns]]])
+        names.append(OTHER)
+    return _Group(columns, values, Smoother(names, "clock", lag))
+
+
+def _numbers(fields: LabelFields, column: int) -> list[int] | None:
+    """The values of a field as numbers; None if some are none, or the same."""
+    names = [name for name in fields.fields[column].classes if name != OTHER]
+    if not all(re.fullmatch("[0-9]{1,6}", name) for name in names) or len({*map(int, names)}) < len(names):
+        return None
+    return [int(name) for name in names]

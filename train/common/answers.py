@@ -1,0 +1,95 @@
+"""From the logits of a network to its answers: the class of one field, or of several fields together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.common.array_types import F32
+from textgen.spec.label_fields import LabelFields
+
+LEAST = np.float32(1e-30)  # in place of a probability of 0, whose logarithm is -inf
+
+
+class Answers(NamedTuple):
+    """What a network says of n crops.
+
+    `labels` are int64 (n,), or (n, m) of m fields; `probability` (n,) is that of the whole answer, `each` (n, m) that
+    of the class of every field.
+    """
+
+    labels: NDArray[np.int64]
+    probability: F32
+    each: F32
+
+
+def log_probabilities(logits: NDArray[np.floating[Any]], fields: LabelFields) -> F32:
+    """The logarithms of the probabilities of the classes of each field, (n, k), by itself; `logits` are (n, k)."""
+    found = np.empty(logits.shape, np.float32)
+    for of in fields.slices:
+        part = logits[:, of] - logits[:, of].max(1, keepdims=True)
+        found[:, of] = part - np.log(np.exp(part).sum(1, keepdims=True))
+    return found
+
+
+def choose(scores: F32, fields: LabelFields) -> NDArray[np.int64]:
+    """The most probable labels of n crops, int64 (n,), or (n, m): "other" is the class of all fields or of none.
+
+    `scores` (n, k) are logarithms of probabilities, or for one field logits. The fields' probabilities are multiplied:
+    a crop is "other" if the product of the probabilities of "other" is larger than that of the best values.
+    """
+    if fields.is_single:
+        return np.asarray(scores.argmax(1), np.int64)
+    if not fields.has_other:
+        return np.stack([scores[:, of].argmax(1) for of in fields.slices], 1)
+    values = np.stack([scores[:, of.start : of.stop - 1].argmax(1) for of in fields.slices], 1)  # (n, m)
+    starts, ends = (np.array([getattr(of, end) for of in fields.slices]) for end in ("start", "stop"))
+    best = np.take_along_axis(scores, values + starts, 1).sum(1)
+    is_other = scores[:, ends - 1].sum(1) > best
+    return np.where(is_other[:, None], np.array(fields.sizes) - 1, values)
+
+
+def answer(logits: NDArray[np.floating[Any]], fields: LabelFields) -> Answers:
+    """The answers for n crops, from logits or logarithms of probabilities (n, k).
+
+    A probability is that among the answers that are possible: those in which all fields are "other", or none.
+    """
+    return answer_scores(log_probabilities(logits, fields), fields)
+
+
+def answer_scores(scores: F32, fields: LabelFields) -> Answers:
+    """`answer`, from what `log_probabilities` returns."""
+    labels = choose(scores, fields)
+    if fields.is_single:
+        probability = np.exp(scores[np.arange(len(labels)), labels])
+        return Answers(labels, probability, probability[:, None])
+    starts = np.array([of.start for of in fields.slices])
+    chosen = np.take_along_axis(scores, labels + starts, 1)  # (n, m)
+    if not fields.has_other:
+        return Answers(labels, np.exp(chosen.sum(1)), np.exp(chosen))
+    other = scores[:, np.array([of.stop for of in fields.slices]) - 1]  # (n, m)
+    shown = np.log(np.maximum(-np.expm1(other), LEAST))
+    whole_other, whole_shown = other.sum(1), shown.sum(1)
+    possible = np.logaddexp(whole_other, whole_shown)
+    is_other = labels[:, 0] == fields.sizes[0] - 1
+    whole = np.where(is_other, whole_other, chosen.sum(1)) - possible
+    each = np.where(is_other[:, None], whole_other[:, None], chosen - shown + whole_shown[:, None]) - possible[:, None]
+    return Answers(labels, np.exp(np.minimum(whole, 0)), np.exp(np.minimum(each, 0)))
+
+
+def number_answers(labels: NDArray[np.int64], fields: LabelFields) -> NDArray[np.int64]:
+    """One number (n,) for every answer, the same for the same labels, (n,) or (n, m); those of one field themselves."""
+    if fields.is_single:
+        return labels
+    numbers = np.zeros(len(labels), np.int64)
+    for column, size in zip(labels.T, fields.sizes, strict=True):  # below the product of at most 26 sizes
+        numbers = numbers * size + column
+    return numbers
+
+
+def same(one: Any, two: Any) -> Any:
+    """Whether two labels of each of n crops are the same in all fields, (n,); arrays or tensors (n,), or (n, m)."""
+    equal = one == two
+    return equal if equal.ndim == 1 else equal.all(1)
