@@ -93,7 +93,7 @@ def score_clip(clips: Path, run: Path, clip: str, counter: Counter, first: bool)
         *(f"regions={{{counter.name}: {list(counter.region)}}}", f"out='{values}'"),
     )
     with values.open(newline="", encoding="utf-8") as file:
-        read = {int(row["frame"]): row for row in csv.DictReader(file)}
+        read = {int(row["frame"]): row for row in csv.DictReader(file) if row["region"] == counter.name}
     spec = counter.parse()
     texts = {frame: clean(text) for frame, text in read_texts(clips / f"{clip}.{counter.name}.csv").items()}
     frames = [frame for frame in sorted(texts) if frame in read]

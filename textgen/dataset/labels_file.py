@@ -10,7 +10,7 @@ import io
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
 from textgen.dataset.text_files import MAX_IMAGES, check_line, read_text, to_nfc
 from textgen.spec.automaton import Automaton
+from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
@@ -35,14 +36,15 @@ class LabelLine(NamedTuple):
     text: str | None  # None if there is no column of texts
 
 
-def read_labels(file: Path) -> list[LabelLine]:
+def read_labels(file: Path, fields: LabelFields | None = None) -> list[LabelLine]:
     """Read a labels file; its suffix decides its form: .csv, .tsv and .jsonl name their columns, .txt has none.
 
-    Raises `UserError` that names the line for whatever is not in that form, for paths out of the folder, for a
+    A table without texts that has a column for each of `fields` gives the texts that their values make up. Raises
+    `UserError` that names the line for whatever is not in that form, for paths out of the folder, for a
     picture that is listed twice, and for more than `MAX_IMAGES` pictures.
     """
     lines: dict[str, LabelLine] = {}
-    for number, given, text in _parse(file):
+    for number, given, text in _parse(file, fields):
         where = f"{file}, line {number},"
         name = _path_inside(given, where)
         check_line(text or "", f"the text {text!r} of {name!r} in {file}")
@@ -61,7 +63,10 @@ def read_classes(file: Path, spec: Spec | None) -> list[tuple[LabelLine, str]]:
     the game describes. Raises `UserError` for lines without a text, and for texts that `spec` does not describe: nobody
     said that their crops show no value of the label.
     """
-    lines = [line._replace(text=line.text and to_nfc(line.text.strip())) for line in read_labels(file)]
+    lines = [
+        line._replace(text=line.text and to_nfc(line.text.strip()))
+        for line in read_labels(file, spec.fields if spec else None)
+    ]
     if any(line.text is None for line in lines):
         raise UserError(f"{file} has no column {TEXT_COLUMNS[0]}: it needs {FORM}")
     if empty := [line for line in lines if not line.text]:
@@ -113,13 +118,13 @@ def _text_classifier(spec: Spec | None) -> Callable[[str], str | None]:
 Parsed = Iterator[tuple[int, str, str | None]]  # number of the line, path of the picture, text
 
 
-def _parse(file: Path) -> Parsed:
+def _parse(file: Path, fields: LabelFields | None) -> Parsed:
     content = read_text(file)
     parsers = {".csv": _parse_table, ".tsv": _parse_table, ".jsonl": _parse_json_lines, ".txt": _parse_lines}
-    return parsers[file.suffix.lower()](file, content)
+    return parsers[file.suffix.lower()](file, content, fields)
 
 
-def _parse_table(file: Path, content: str) -> Parsed:
+def _parse_table(file: Path, content: str, fields: LabelFields | None) -> Parsed:
     reader = _csv_reader(file, content)
     try:
         header: list[str] = next(filter(None, reader), [])
@@ -131,7 +136,8 @@ def _parse_table(file: Path, content: str) -> Parsed:
                     f"{file}, line {reader.line_num}, has {len(row)} fields and the first line {len(header)}: put"
                     " a text that contains the separator between double quotes"
                 )
-            yield reader.line_num, row[at["file"]], row[at["text"]] if "text" in at else None
+            text = row[at["text"]] if "text" in at else _join(fields, dict(zip(header, row, strict=True)))
+            yield reader.line_num, row[at["file"]], text
     except csv.Error as error:
         raise UserError(
             f"{file} cannot be read after line {reader.line_num}: {error}; correct the quotes there"
@@ -143,12 +149,13 @@ def _csv_reader(file: Path, content: str) -> Any:
     return csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
 
 
-def _parse_json_lines(file: Path, content: str) -> Parsed:
+def _parse_json_lines(file: Path, content: str, fields: LabelFields | None) -> Parsed:
     for number, line in _number_lines(content):
         row = _parse_json(file, number, line)
         columns = _require_columns(file, list(row), number)
         name, text = row[columns["file"]], row[columns["text"]] if "text" in columns else None
-        for value in (name, text) if "text" in columns else (name,):
+        text = text if "text" in columns else _join(fields, row)
+        for value in (name,) if text is None and "text" not in columns else (name, text):
             if not isinstance(value, str):
                 raise UserError(f"{file}, line {number}, has {value!r} where a text is needed: write it in quotes")
         yield number, name, text
@@ -170,7 +177,7 @@ def _parse_json(file: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _parse_lines(file: Path, content: str) -> Parsed:
+def _parse_lines(file: Path, content: str, fields: LabelFields | None = None) -> Parsed:
     """Lines without a header: path, tab, text, as PaddleOCR writes them, or name, space, text, as trdg does."""
     separator = None
     for number, line in _number_lines(content):
@@ -185,6 +192,13 @@ def _parse_lines(file: Path, content: str) -> Parsed:
                 " between file and text in all lines"
             )
         yield number, name, text
+
+
+def _join(fields: LabelFields | None, row: Mapping[str, Any]) -> str | None:
+    """The text that a row's values of all fields make up; None if it lacks one, or they do not decide the text."""
+    if fields is None or fields.is_single or fields.pattern is None or not row.keys() >= set(fields.names):
+        return None
+    return fields.join([str(row[name]).strip() for name in fields.names])
 
 
 def _choose_columns(names: Sequence[str]) -> dict[str, str]:

@@ -202,10 +202,8 @@ def _load_array(path: Path, name: str, count: int, fields: LabelFields | None = 
         RecursionError,
     ):
         raise damaged_error(path, f"{name} holds no array of numbers") from None
-    if fields is None:
-        shape_fits = array.ndim == 4 and array.shape[3] == 3
-    else:
-        shape_fits = array.shape[1:] == label_shape(fields)
+    is_images = array.ndim == 4 and array.shape[3] == 3
+    shape_fits = is_images if fields is None else array.shape[1:] == label_shape(fields)
     if not shape_fits or len(array) != count or array.dtype != (np.uint8 if fields is None else np.int64):
         raise damaged_error(path, f"{name} does not hold the array that was written")
     return array

@@ -22,8 +22,10 @@ from textgen.common.parquet import import_pyarrow
 from textgen.common.pictures import choose_chunk_size, map_in_threads
 from textgen.common.progress import progress_bar
 from textgen.dataset.imagefolder import class_folders
-from textgen.dataset.store import Dataset, StoredSplit, damaged_error
+from textgen.dataset.store import Dataset, StoredSplit, damaged_error, labels_fit
 from textgen.dataset.text_files import check_line
+from textgen.spec.label_fields import LabelFields
+from textgen.spec.values import OTHER
 
 INFO_FILE = "export.json"  # describes the export; overwrite=true replaces only folders that contain it
 SHARD_BYTES = 256 << 20  # maximum size of a parquet or tar file
@@ -36,7 +38,7 @@ class Sample(NamedTuple):
 
     row: int
     png: bytes
-    label: int
+    labels: tuple[int, ...]  # one for each field
     text: str
 
 
@@ -53,12 +55,14 @@ def export(dataset: Dataset, to: str, out: Path, *, overwrite: bool = False, qui
         with progress_bar(total, f"to {to}", quiet=quiet) as progress:
             for name, split in dataset.splits.items():
                 with closing(_encode_samples(split, progress)) as samples:  # so that its threads end on an error
-                    FORMATS[to](folder, name, split, samples, dataset.classes)
-        # Readers drop a byte order mark at the start of a file: add one before a class name that starts with one.
-        encoding = "utf-8-sig" if dataset.classes[0].startswith("\ufeff") else "utf-8"
-        _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.classes), encoding)
+                    FORMATS[to](folder, name, split, samples, dataset.fields)
+        if dataset.fields.is_single:
+            # Readers drop a byte order mark at the start of a file: add one before a class name that starts with one.
+            encoding = "utf-8-sig" if dataset.classes[0].startswith("\ufeff") else "utf-8"
+            _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.classes), encoding)
         counts = {name: len(split.labels) for name, split in dataset.splits.items()}
-        info = {"format": to, "dataset": dataset.hash, "classes": dataset.classes, "images": counts}
+        label = {} if dataset.fields.is_single else {"label": dataset.fields.describe()}
+        info = {"format": to, "dataset": dataset.hash, "classes": dataset.classes, **label, "images": counts}
         _write_text(folder / INFO_FILE, json.dumps(info, indent=1) + "\n")
 
 
@@ -85,7 +89,7 @@ def _check_content(dataset: Dataset) -> None:
             raise damaged_error(
                 dataset.path, f"split {name} has {len(images)} images, {len(labels)} labels, {len(texts)} texts"
             )
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
+        if not labels_fit(labels, dataset.fields):
             raise damaged_error(dataset.path, f"split {name} has a label outside its {len(dataset.classes)} classes")
 
 
@@ -95,8 +99,9 @@ def _encode_samples(split: StoredSplit, progress: Any) -> Generator[Sample, None
     rows = choose_chunk_size(_image_bytes(split))
     chunks = map_in_threads(lambda start: _encode_pngs(split.images[start : start + rows]), range(0, count, rows))
     pngs = (png for chunk in chunks for png in chunk)
-    for row, (png, label, text) in enumerate(zip(pngs, split.labels, split.texts, strict=True)):
-        yield Sample(row, png, int(label), text)
+    rows_of_labels = split.labels.reshape(count, -1)
+    for row, (png, labels, text) in enumerate(zip(pngs, rows_of_labels, split.texts, strict=True)):
+        yield Sample(row, png, tuple(labels.tolist()), text)
         progress.update()
 
 
@@ -109,58 +114,74 @@ def _encode_pngs(images: Any) -> list[bytes]:
 
 
 def _write_imagefolder(
-    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]
+    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], fields: LabelFields
 ) -> None:
-    folders = class_folders(classes)
+    """With one field a folder a class; with several all pictures beside the table, which has a column a field."""
+    folders = class_folders(fields.classes) if fields.is_single else []
     for class_folder in folders:  # also for a class without images: readers number the folders
         (folder / name / class_folder).mkdir(parents=True)
+    (folder / name).mkdir(exist_ok=True)
     with (folder / name / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file_name", "label", "text"])
-        for row, png, label, text in samples:
-            file_name = f"{folders[label]}/{row:06}.png"
+        table.writerow(["file_name", *_column_names(fields), "text"])
+        for row, png, labels, text in samples:
+            file_name = f"{folders[labels[0]]}/{row:06}.png" if folders else f"{row:06}.png"
             (folder / name / file_name).write_bytes(png)
-            table.writerow([file_name, label, text])
+            table.writerow(
+                [file_name, *(labels if folders else fields.values(labels)), text if folders else text or OTHER]
+            )
 
 
-def _write_parquet(
-    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]
-) -> None:
+def _column_names(fields: LabelFields) -> tuple[str, ...]:
+    """Those of the columns of labels: "label" for one field, else the names of the fields."""
+    return ("label",) if fields.is_single else fields.names
+
+
+def _write_parquet(folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], fields: LabelFields) -> None:
     pa, pq = import_pyarrow("to=parquet")
     features = {
         "image": {"_type": "Image"},
-        "label": {"names": list(classes), "_type": "ClassLabel"},
+        **{
+            column: {"names": list(of.classes), "_type": "ClassLabel"}
+            for column, of in zip(_column_names(fields), fields.fields, strict=True)
+        },
         "text": {"dtype": "string", "_type": "Value"},
     }
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("image", image), ("label", pa.int64()), ("text", pa.string())])
+    names = _column_names(fields)
+    schema = pa.schema([("image", image), *((column, pa.int64()) for column in names), ("text", pa.string())])
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     group = max(1, min(GROUP, GROUP_BYTES // _image_bytes(split)))
     shards = _split_into_files(split, samples)
     for number, shard in enumerate(shards):
         path = folder / f"{name}-{number:05}-of-{len(shards):05}.parquet"
         # PNGs are compressed already, and the statistics of a column of images would store whole images.
-        options = {"compression": "none", "use_dictionary": ["text"], "write_statistics": ["label", "text"]}
+        options = {"compression": "none", "use_dictionary": ["text"], "write_statistics": [*names, "text"]}
         with path.open("wb") as file, pq.ParquetWriter(file, schema, **options) as writer:
             while rows := list(islice(shard, group)):
                 images = [{"bytes": row.png, "path": f"{name}-{row.row:06}.png"} for row in rows]
-                columns = [images, [row.label for row in rows], [row.text for row in rows]]
+                labels = [list(column) for column in zip(*(row.labels for row in rows), strict=True)]
+                columns = [images, *labels, [row.text for row in rows]]
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=group)
 
 
 def _write_webdataset(
-    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], classes: tuple[str, ...]
+    folder: Path, name: str, split: StoredSplit, samples: Iterator[Sample], fields: LabelFields
 ) -> None:
     for number, shard in enumerate(_split_into_files(split, samples)):
         with tarfile.open(folder / f"{name}-{number:06}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for row, png, label, text in shard:
-                for suffix, content in (("png", png), ("cls", str(label).encode()), ("txt", text.encode())):
+            for row, png, labels, text in shard:
+                if fields.is_single:
+                    label = "cls", str(labels[0]).encode()
+                else:
+                    label = "json", json.dumps(dict(zip(fields.names, labels, strict=True))).encode()
+                for suffix, content in (("png", png), label, ("txt", text.encode())):
                     member = tarfile.TarInfo(f"{row:06}.{suffix}")  # no time, owner 0, mode 0644
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
 
 
-FORMATS: dict[str, Callable[[Path, str, StoredSplit, Iterator[Sample], tuple[str, ...]], None]] = {
+FORMATS: dict[str, Callable[[Path, str, StoredSplit, Iterator[Sample], LabelFields], None]] = {
     "imagefolder": _write_imagefolder,
     "parquet": _write_parquet,
     "webdataset": _write_webdataset,

@@ -90,9 +90,9 @@ def label_crops(
     """Label the crops of `region` in the folder `crops`, by their texts as `reader` finds them.
 
     `reader` is one of `textgen.label.readers`, or maps files to their texts. `kind` is what the label does over time,
-    by default `guess_kind(spec)`, of a label of several fields "counter"; pictures without an index have no order and are read each by itself. `corrections`
-    go before readings. `progress` is called with numbers of crops that are done. A reader's readings are kept in
-    `crops`/readings.jsonl; nothing else is written. Raises `UserError`.
+    by default `guess_kind(spec)`, and of a label of several fields "counter"; pictures without an index have no order
+    and are read each by itself. `corrections` go before readings. `progress` is called with numbers of crops that are
+    done. A reader's readings are kept in `crops`/readings.jsonl; nothing else is written. Raises `UserError`.
     """
     sequence = open_sequence(crops, region)
     kind = "none" if not sequence.in_order else kind or ("counter" if spec.is_joint else guess_kind(spec))

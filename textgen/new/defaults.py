@@ -54,6 +54,8 @@ def choose_height(size: tuple[int, int], longest: int) -> list[float]:
 def measure_longest_text(spec: Spec) -> int:
     """Count the characters of the longest of eight texts of each of up to 60 classes."""
     rng = np.random.default_rng(0)
+    if spec.is_joint:
+        return max(map(len, spec.draw_examples(480, rng)))
     classes = [c for c in spec.classes if c != OTHER]
     chosen = {classes[round(i)] for i in np.linspace(0, len(classes) - 1, 60)} | {max(classes, key=len)}
     return max(len(spec.sample(name, rng)) for name in sorted(chosen) for _ in range(8))
@@ -99,7 +101,7 @@ def make_drawable(game: dict[str, Any]) -> dict[str, Any]:
     """
     while True:
         renderer = Renderer(Game.from_config(game))
-        n = len(renderer.classes)
+        n = renderer.period
         try:
             renderer.render("train", sorted({round(i) for i in np.linspace(0, 2 * n - 1, 100)}))
             return game

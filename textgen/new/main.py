@@ -65,7 +65,7 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         "label": label,
         "other": "",
         "size": list(size),
-        "images": defaults.choose_images(len(spec.classes)),
+        "images": defaults.choose_images(spec.fields.period),
         "arch": DEFAULT_ARCH,
         "text": {**defaults.TEXT, "height": defaults.choose_height(size, longest)},
         "backgrounds": defaults.BACKGROUNDS,
@@ -131,7 +131,7 @@ def _measure(
 def _compare(crops: CropFolder, game: dict[str, Any], details: Details) -> bytes:
     """The PNG file of `draw_comparison`."""
     renderer = Renderer(Game.from_config(game))
-    classes = len(renderer.classes)
+    classes = renderer.period
     numbers = [round(k) for k in np.linspace(0, classes - 2, 10)]  # the last class shows no text
     rendered = list(renderer.render("train", numbers).images)
     height = float(np.mean(details.height))
@@ -176,7 +176,9 @@ def _main(arguments: Sequence[str]) -> None:
     for note in notes:
         print(note)
     spec = Game.from_config(OmegaConf.to_container(OmegaConf.load(path), resolve=True)).parse_spec()
-    texts = ", ".join(repr(spec.sample(label, np.random.default_rng(0))) for label in spec.classes[:3])
+    rng = np.random.default_rng(0)
+    some = spec.draw_examples(3, rng) if spec.is_joint else [spec.sample(of, rng) for of in spec.classes[:3]]
+    texts = ", ".join(map(repr, some))
     print(f"{shlex.quote(str(path))} is written: {len(spec.classes)} classes, texts such as {texts}.")
     print("Look at it, then train:")
     measured = any(argument.startswith("--like") for argument in arguments)

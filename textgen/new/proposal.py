@@ -194,7 +194,7 @@ def _render(game: Mapping[str, Any], augment: str) -> list[U8]:
     """Render RENDERED_CROPS crops with text, with the degradation of conf/augment/<augment>.yaml."""
     settings = load_yaml(CONF / f"augment/{augment}.yaml")
     renderer = Renderer(Game.from_config(game), 0, settings)
-    classes = len(renderer.classes)
+    classes = renderer.period
     # The last class shows no text.
     indices = [i for i in range(2 * RENDERED_CROPS + classes) if i % classes != classes - 1]
     chosen = [indices[round(i)] for i in np.linspace(0, len(indices) - 1, RENDERED_CROPS)]

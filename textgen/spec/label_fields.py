@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -42,7 +42,7 @@ class LabelFields:
     """
 
     fields: tuple[LabelField, ...]
-    pattern: Pattern | None = None
+    pattern: Pattern | None = field(default=None, hash=False)  # its mappings have no hash
 
     @classmethod
     def single(cls, classes: Iterable[str], name: str = "label") -> LabelFields:
@@ -55,12 +55,12 @@ class LabelFields:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(field.name for field in self.fields)
+        return tuple(of.name for of in self.fields)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The number of classes of each field."""
-        return tuple(len(field.classes) for field in self.fields)
+        return tuple(len(of.classes) for of in self.fields)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -78,16 +78,16 @@ class LabelFields:
         """The names of all logits of a crop in order: those of the classes, or of field and class, "M=30"."""
         if self.is_single:
             return self.fields[0].classes
-        return tuple(f"{field.name}={name}" for field in self.fields for name in field.classes)
+        return tuple(f"{of.name}={name}" for of in self.fields for name in of.classes)
 
     @property
     def has_other(self) -> bool:
         """Whether crops that show nothing to read are a class, the last of every field."""
-        return all(field.classes[-1:] == (OTHER,) for field in self.fields)
+        return all(of.classes[-1:] == (OTHER,) for of in self.fields)
 
     def values(self, labels: Sequence[int]) -> tuple[str, ...]:
         """The class of each field, of its number in `labels` (m,)."""
-        return tuple(field.classes[label] for field, label in zip(self.fields, labels, strict=True))
+        return tuple(of.classes[label] for of, label in zip(self.fields, labels, strict=True))
 
     def join(self, values: Sequence[str]) -> str:
         """The text that shows `values`, one for each field; "other" if they are. Without a pattern "M=30 S=54".
@@ -101,7 +101,7 @@ class LabelFields:
         if OTHER in values:
             return OTHER
         if self.pattern is None:
-            return " ".join(f"{field.name}={value}" for field, value in zip(self.fields, values, strict=True))
+            return " ".join(f"{of.name}={value}" for of, value in zip(self.fields, values, strict=True))
         return _write(self.pattern, values)
 
     def name_of(self, labels: Sequence[int] | int) -> str:
@@ -110,7 +110,7 @@ class LabelFields:
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        fields = [{"name": field.name, "classes": list(field.classes)} for field in self.fields]
+        fields = [{"name": of.name, "classes": list(of.classes)} for of in self.fields]
         return {"fields": fields, "pattern": None if self.pattern is None else _plain(self.pattern)}
 
     @classmethod
@@ -121,7 +121,7 @@ class LabelFields:
             pattern = None if given["pattern"] is None else _parse_pattern(given["pattern"], len(fields), 0)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the fields of a label are not as they were written ({error})") from None
-        if not fields or not all(field.classes for field in fields):
+        if not fields or not all(of.classes for of in fields):
             raise ValueError("a label has no field, or a field without classes")
         return cls(fields, pattern)
 

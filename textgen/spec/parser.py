@@ -197,6 +197,13 @@ class Spec:
             raise SpecError(f"'{label}' is no class of spec '{self.text}': choose {some}, … or '{OTHER}'")
         return draw(self.items, rng, {self.label: label})
 
+    def draw_examples(self, count: int, rng: np.random.Generator) -> list[str]:
+        """Draw `count` texts with a label: of classes evenly spaced over all, or of random values of several fields."""
+        if self.is_joint:
+            return [self.sample({}, rng) for _ in range(count)]
+        names = self.classes[:-1]
+        return [self.sample(names[round(at)], rng) for at in np.linspace(0, len(names) - 1, count)]
+
     def label_of(self, text: str) -> str | dict[str, str]:
         """Return the class of `text`, the inverse of `sample`; "other" for all other texts, the empty text included.
 

@@ -54,7 +54,8 @@ class ShardFiles(NamedTuple):
 class ShardedDataset:
     """A data set of images of `size` (H, W) in `shards` shards: `counts` images by split.
 
-    Sample i is of class i mod k (`is_cyclic`), unless the label has several `fields`. `manifest` holds what all shards' manifests have in common.
+    Sample i is of class i mod k (`is_cyclic`), unless the label has several `fields`. `manifest` holds what all shards'
+    manifests have in common.
     """
 
     storage: Storage

@@ -48,7 +48,7 @@ class Source(Protocol):
 
 
 class DeviceSplit(NamedTuple):
-    """Images uint8 (n, H, W, 3) and labels int64 (n,), or (n, m) of m fields, on the device, the same in every epoch."""
+    """Images uint8 (n, H, W, 3) and labels int64 (n,), or (n, m) of fields, on the device; the same in every epoch."""
 
     images: Tensor
     labels: Tensor

@@ -31,8 +31,8 @@ class Evaluation:
     `orders_agreeing` (n,), the number of orders that agree for each image. `groupings_right` (n,) is the number of
     groupings in which each image is predicted correctly: their mean, divided by the number of groupings, is `accuracy`.
 
-    Of a label of several fields, a prediction is right, and an order agrees, if all fields do; `predictions` are (n, m),
-    and `fields` has the results of each field. `per_class_accuracy` and `confusion` are then about the classes of all
+    Of a label of several fields, a prediction is right, and an order agrees, if all fields do; `predictions` are
+    (n, m), and `fields` has the results of each field. `per_class_accuracy` and `confusion` are then about the classes of all
     fields, in the order of `LabelFields.classes`.
     """
 

@@ -94,7 +94,7 @@ class ReadoutState:
         self.decided, self.each = self.decided[count:], self.each[count:]
 
     def entries(self, count: int) -> list[list[Entry]]:
-        """For each of the first `count` frames the entry of the readout, and of each of its fields if it has several."""
+        """For each of the first `count` frames the entry of the readout, and those of its fields if it has several."""
         name, predictor = self.readout.name, self.readout.predictor
         fields, rows = predictor.fields, []
         columns = (self.labels, self.decided, self.probabilities, self.each)

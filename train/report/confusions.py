@@ -38,7 +38,10 @@ def count_mistakes(evaluation: Evaluation) -> tuple[NDArray[np.int64], NDArray[n
 def frequent_confusions(
     evaluation: Evaluation, labels: NDArray[np.int64], fields: LabelFields, most: int, crops: int
 ) -> list[Confusion]:
-    """The `most` frequent confusions with up to `crops` crops each; `labels` (n,), or (n, m), are those of the test images."""
+    """The `most` frequent confusions with up to `crops` crops each.
+
+    `labels` (n,), or (n, m), are those of the test images.
+    """
     of_class = torch.sparse.sum(evaluation.confusion, 1).to_dense().numpy()
     starts = np.array([of.start for of in fields.slices])  # classes are numbered over all fields
     labels, predictions = (of.reshape(len(labels), -1) + starts for of in (labels, evaluation.predictions.numpy()))

@@ -339,8 +339,8 @@ def _report_constant(test: Evaluation, fields: LabelFields) -> None:
     answers = np.unique(test.predictions, axis=0)
     if len(answers) == 1 and len(fields.classes) > 1:
         print(
-            f"note: all test images get the class {fields.name_of(answers[0].tolist())!r}: the network has learned nothing."
-            " Give more epochs, another recipe, or lower recipe.lr and recipe.muon_lr",
+            f"note: all test images get the class {fields.name_of(answers[0].tolist())!r}: the network has learned"
+            " nothing. Give more epochs, another recipe, or lower recipe.lr and recipe.muon_lr",
             file=sys.stderr,
         )
 

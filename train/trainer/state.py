@@ -161,8 +161,8 @@ class TrainingState:
     def _losses(self, x: Tensor, y: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (b·f, k), their loss, and that loss with the auxiliary head's added, which is what is minimised.
 
-        `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,), or (b·f, m), their labels, `batch` (b·f,) their
-        indices in the source.
+        `x` (b·f, 3, H, W) are images that follow each other in stacks, `y` (b·f,), or (b·f, m), their labels,
+        `batch` (b·f,) their indices in the source.
         """
         recipe = self.setup.recipe
         logits, *auxiliary = self._logits(x)
