@@ -1,0 +1,174 @@
+"""A label of several fields from the data set to values in files: formats, training, evaluation, engines, prediction."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from textgen.dataset.build import ensure_dataset
+from textgen.dataset.import_folder import import_folder
+from textgen.dataset.store import Dataset, open_dataset
+from textgen.export.formats import export
+from textgen.footage.field_smoothing import FieldsSmoother
+from textgen.footage.smoothing import guess_kinds
+from textgen.schema.compose import compose
+from textgen.schema.definition import DatasetDefinition, parse_definition
+from textgen.spec import Spec
+from textgen.spec.label_fields import LabelFields
+from train import Predictor, load
+from train.common.answers import answer, choose, log_probabilities, same
+from train.config.compose import compose as compose_run
+from train.runs.run import run
+
+SMALL = ("game.images.train=4", "game.images.val=2", "game.images.test=2", "augment=off")
+LABEL = "game.label=[M,SS]"
+
+
+def define(*overrides: str) -> DatasetDefinition:
+    return parse_definition(compose("game=lol_time", LABEL, *SMALL, *overrides), 0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return ensure_dataset(define(), tmp_path_factory.mktemp("data"), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("run")
+    overrides = (f"runs={folder}", f"data_dir={folder / 'data'}", "threads=1", "recipe.images=3000", "fold=2")
+    result = run(compose_run("game=lol_time", LABEL, *SMALL, *overrides, "game.images.test=20"))
+    found = next(path for path in folder.iterdir() if path.name.startswith("lol_time_f2"))
+    return found, result
+
+
+def test_a_data_set_has_a_column_for_each_field(dataset: Dataset) -> None:
+    spec = define().game.parse_spec()
+    assert dataset.fields == spec.fields
+    for split in dataset.splits.values():
+        assert split.labels.shape == (len(split.images), 2)
+        assert [tuple(row) for row in split.labels.tolist()] == [spec.labels_of(text) for text in split.texts]
+        assert (split.labels[:, 0] == 61).mean() == pytest.approx(1 / 62)
+    assert open_dataset(dataset.path).fields == spec.fields
+
+
+def test_a_data_set_of_another_label_is_another_one(dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(dataset.path, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["label"]["fields"][1]["classes"].pop()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(Exception, match="damaged"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "parquet", "webdataset"])
+def test_formats_have_a_column_for_each_field(dataset: Dataset, tmp_path: Path, to: str) -> None:
+    out = tmp_path / "out"
+    export(dataset, to, out, quiet=True)
+    about = json.loads((out / "export.json").read_text())
+    assert LabelFields.parse(about["label"]) == dataset.fields
+    if to == "imagefolder":
+        with (out / "test/metadata.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        expected = [dataset.fields.values(labels) for labels in dataset.splits["test"].labels.tolist()]
+        assert [(row["M"], row["S"]) for row in rows] == expected
+    elif to == "parquet":
+        table = pytest.importorskip("pyarrow.parquet").read_table(next(out.glob("test-*.parquet")))
+        columns = [table.column(name).to_pylist() for name in ("M", "S")]
+        assert np.array_equal(np.array(columns).T, dataset.splits["test"].labels)
+
+
+def test_an_exported_folder_is_imported_with_the_same_labels(dataset: Dataset, tmp_path: Path) -> None:
+    export(dataset, "imagefolder", tmp_path / "out", quiet=True)
+    spec = define().game.parse_spec()
+    again = import_folder(tmp_path / "out", tmp_path / "data", spec=spec)
+    for name, split in dataset.splits.items():
+        assert np.array_equal(again.splits[name].labels, split.labels)
+        assert np.array_equal(again.splits[name].images, split.images)
+    for table in (tmp_path / "out").glob("*/metadata.csv"):  # the columns of the fields alone say the same
+        rows = list(csv.reader(table.open(newline="")))
+        table.write_text("".join(f"{','.join(row[:3])}\n" for row in rows))
+    by_columns = import_folder(tmp_path / "out", tmp_path / "data", spec=spec, name="columns")
+    for name, split in dataset.splits.items():
+        assert np.array_equal(by_columns.splits[name].labels, split.labels)
+
+
+def test_a_run_has_the_accuracy_of_the_text_and_of_each_field(trained: tuple[Path, dict[str, Any]]) -> None:
+    folder, result = trained
+    by_field = [of["accuracy"] for of in result["fields"].values()]
+    assert list(result["fields"]) == ["M", "S"]
+    assert result["accuracy"] <= min(by_field)
+    assert result["classes"] == 62 + 61 == len(result["per_class_accuracy"])
+    assert (folder / "report.html").exists()
+
+
+def test_all_engines_give_the_same_answers(trained: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = trained
+    crops = np.random.default_rng(0).integers(0, 255, (41, 15, 35, 3), np.uint8)
+    expected = load(folder).classify(crops)
+    for engine in ("fused", "eager", "onnxruntime"):
+        read = Predictor.load(folder, engine=engine, threshold=0.0)(crops)  # type: ignore[arg-type]
+        assert [of.value for of in read] == expected
+        for of in read:
+            assert of.probability <= min(chance for _, chance in of.fields.values()) + 1e-5
+            values = [value for value, _ in of.fields.values()]
+            assert of.value == ("other" if "other" in values else ":".join(values))
+
+
+def test_other_is_the_answer_of_all_fields_or_of_none() -> None:
+    fields = Spec.parse("X:Y", label="text").fields
+    logits = np.random.default_rng(4).normal(0, 3, (2000, 22)).astype(np.float32)
+    found = answer(logits, fields)
+    other = found.labels == 10
+    assert (other.all(1) == other.any(1)).all()
+    assert 0 < other.mean() < 1
+    assert ((found.probability > 0) & (found.probability <= found.each.min(1) * (1 + 1e-5))).all()
+    # by brute force: the best of all consistent answers, and its share
+    p = np.exp(log_probabilities(logits, fields))
+    for row in range(200):
+        joint = {(a, b): p[row, a] * p[row, 11 + b] for a in range(11) for b in range(11) if (a == 10) == (b == 10)}
+        best = max(joint, key=lambda pair: joint[pair])
+        assert tuple(found.labels[row]) == best
+        assert found.probability[row] == pytest.approx(joint[best] / sum(joint.values()), rel=1e-3)
+    assert same(found.labels, choose(log_probabilities(logits, fields), fields)).all()
+
+
+def test_the_fields_of_a_clock_carry_over() -> None:
+    spec = Spec.parse("M:SS", label="text", fields={"M": "0..3", "S": "00..59"})
+    seconds = 55 + np.arange(300) / 30
+    times = (np.arange(300) / 30).astype(np.float64)
+    labels = np.stack([seconds.astype(int) // 60, seconds.astype(int) % 60], 1)
+    rng = np.random.default_rng(5)
+    scores = np.log(np.full((300, 66), 0.01, np.float32))
+    for row, (m, s) in enumerate(labels.tolist()):
+        scores[row, m], scores[row, 5 + s] = 0, 0
+        if rng.random() < 0.3:  # misread: the minutes of a third of the frames
+            scores[row, m], scores[row, (m + 1) % 4] = np.log(0.01), 0
+    assert guess_kinds(spec) == ("clock", "clock")
+    smoother = FieldsSmoother(spec.fields, guess_kinds(spec), lag=60)
+    parts = [smoother.push(scores[at : at + 50], times[at : at + 50]) for at in range(0, 150, 50)]
+    saved = smoother.save()
+    other = FieldsSmoother(spec.fields, guess_kinds(spec), lag=60)
+    other.restore(saved)
+    parts += [other.push(scores[150:], times[150:]), other.finish()]
+    assert np.array_equal(np.concatenate(parts), labels)
+
+
+def test_a_stopped_training_resumes_with_the_labels_of_its_epoch(tmp_path: Path) -> None:
+    from textgen.render.renderer import Renderer  # noqa: PLC0415
+    from train.data.sources import LiveSource  # noqa: PLC0415
+
+    renderer = Renderer.from_definition(define())
+    source = LiveSource(renderer, 124, torch.device("cpu"))
+    first, second = source.labels_of(0), source.labels_of(1)
+    assert not torch.equal(torch.as_tensor(first), torch.as_tensor(second))
+    crops = renderer.render("train", range(124, 248))
+    assert np.array_equal(np.asarray(second), crops.labels)
+    batches = [torch.arange(60), torch.arange(60, 124)]
+    assert np.array_equal(torch.cat(list(source.batches(1, batches))).numpy(), crops.images)
