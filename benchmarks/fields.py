@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from textgen.spec import Spec
 from train.cost.intensity import network_cost
 from train.inference.cpu.fused import FusedCPU
-from train.inference.network import Network
+from train.inference.network import CropArray, Network
 from train.models.notation import build, parse
 
 POOL = "3x3 strides 2,1,2"
@@ -45,6 +46,12 @@ def make_network(arch: str, size: tuple[int, int], spec: Spec, fold: int) -> Net
     layers = parse(arch, POOL)
     net = build(layers, size=size, classes=len(spec.classes), fold=fold).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Network(net.requires_grad_(False).eval(), arch, POOL, size, spec.classes, fold, None, spec.fields)
+
+
+def read_all(run: Callable[..., Any], networks: list[Network], crops: CropArray) -> None:
+    """Read the same crops with each of `networks`."""
+    for network in networks:
+        run(network, crops)
 
 
 def operations(network: Network) -> float:
@@ -90,10 +97,7 @@ def main() -> None:
             shown = [name, width, str(options.fold), f"{ratio:.2f}"]
             compiled = {net: FusedCPU(net) for net in (one, *others)}
             for run in (Network.find_labels, lambda net, crops, of=compiled: of[net](crops)):
-                calls = {
-                    "one": lambda run=run, one=one: run(one, crops),
-                    "others": lambda run=run: [run(net, crops) for net in others],
-                }
+                calls = {"one": partial(read_all, run, [one], crops), "others": partial(read_all, run, others, crops)}
                 measured = rates(calls, options.seconds)
                 shown.append(f"{measured['one'] / measured['others']:.2f}")
             print(f"| {' | '.join(shown)} |", flush=True)

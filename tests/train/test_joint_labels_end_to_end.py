@@ -1,4 +1,4 @@
-"""A label of several fields from the data set to values in files: formats, training, evaluation, engines, prediction."""
+"""A label of several fields, from the data set to values: formats, training, evaluation, engines, prediction."""
 
 import csv
 import json

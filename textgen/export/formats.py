@@ -99,7 +99,7 @@ def _encode_samples(split: StoredSplit, progress: Any) -> Generator[Sample, None
     rows = choose_chunk_size(_image_bytes(split))
     chunks = map_in_threads(lambda start: _encode_pngs(split.images[start : start + rows]), range(0, count, rows))
     pngs = (png for chunk in chunks for png in chunk)
-    rows_of_labels = split.labels.reshape(count, -1)
+    rows_of_labels = split.labels[:, None] if split.labels.ndim == 1 else split.labels
     for row, (png, labels, text) in enumerate(zip(pngs, rows_of_labels, split.texts, strict=True)):
         yield Sample(row, png, tuple(labels.tolist()), text)
         progress.update()

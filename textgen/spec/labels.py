@@ -49,6 +49,8 @@ def parse_labels(label: object, text: str, items: Items, columns: Mapping[str, i
     elif isinstance(label, Sequence) and label:
         keys = [parse_letter(check_string("label", each), text, items, columns) for each in label]
     else:
+        if not isinstance(label, Sequence):
+            check_string("label", label)  # says what YAML makes of such texts
         raise SpecError(f"label is {label!r}: give a field such as S, a list of fields, {ALL}, or {TEXT}")
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise SpecError(f"label names {twice[0]} twice: remove one")

@@ -32,8 +32,8 @@ class Evaluation:
     groupings in which each image is predicted correctly: their mean, divided by the number of groupings, is `accuracy`.
 
     Of a label of several fields, a prediction is right, and an order agrees, if all fields do; `predictions` are
-    (n, m), and `fields` has the results of each field. `per_class_accuracy` and `confusion` are then about the classes of all
-    fields, in the order of `LabelFields.classes`.
+    (n, m), and `fields` has the results of each field. `per_class_accuracy` and `confusion` are then about the classes
+    of all fields, in the order of `LabelFields.classes`.
     """
 
     accuracy: float

@@ -38,16 +38,26 @@ BATCH = 1024  # crops in one call of the engine, at most
 TINY = 1e-30  # a probability of 0 has a logarithm, too
 
 
-class Prediction(NamedTuple):
+class _Read(NamedTuple):
+    value: str
+    probability: float
+
+
+class Prediction(_Read):
     """What a network reads in a crop: the name of a class, or "unsure", and the probability of the best class.
 
     Of several fields it is the text that they make up, with the probability that all are right, and `fields` has the
-    class of each field with its own.
+    class of each field with its own. It is unpacked as the pair (value, probability).
     """
 
-    value: str
-    probability: float
-    fields: Mapping[str, tuple[str, float]] = MappingProxyType({})
+    fields: Mapping[str, tuple[str, float]]
+
+    def __new__(
+        cls, value: str, probability: float, fields: Mapping[str, tuple[str, float]] = MappingProxyType({})
+    ) -> Prediction:
+        prediction = super().__new__(cls, value, probability)
+        prediction.fields = fields
+        return prediction
 
 
 class Predictor:

@@ -31,6 +31,7 @@ from textgen.dataset import import_folder as importer
 from textgen.dataset.imagefolder import class_folders
 from textgen.dataset.store import FORMAT, Dataset, SplitWriter, open_dataset
 from textgen.export.formats import FORMATS, export
+from textgen.spec.label_fields import LabelFields
 
 HOSTILE = (
     "a/b",
@@ -392,7 +393,7 @@ def test_without_pyarrow_the_extra_is_named(dataset: Dataset, tmp_path: Path, mo
 def test_a_label_that_is_no_class_is_named(tmp_path: Path) -> None:
     dataset = write(tmp_path / "set", ("a", "b", "c"), {"train": 3})
     assert "outside its 2 classes" in refusal(
-        Dataset(dataset.path, ("a", "b"), dataset.splits, dataset.manifest), "parquet", tmp_path / "o"
+        Dataset(dataset.path, LabelFields.single("ab"), dataset.splits, dataset.manifest), "parquet", tmp_path / "o"
     )
 
 

@@ -347,6 +347,7 @@ class Stopping:
     def __init__(self, source: ShardSource, at: int):
         self._source, self._at = source, at
         self.labels, self.size, self.windows = source.labels, source.size, source.windows
+        self.labels_of = source.labels_of
 
     def batches(
         self, epoch: int, batches: Sequence[torch.Tensor], rows: Sequence[slice] | None = None

@@ -103,7 +103,7 @@ def test_order_agreement_equals_a_count_by_hand(n: int) -> None:
             for row, j in enumerate(order):
                 if place * f + j < n:  # not the repeats at the end
                     agreeing[stack[j]] += int(logits[row].argmax() == predictions[stack[j]])
-    counted = order_agreement(net, images, stacks, predictions)
+    counted = order_agreement(net, images, stacks, predictions, LabelFields.single("0123"))
     assert torch.equal(counted, agreeing)
     assert counted.min() >= 1
     assert counted.float().mean() < math.factorial(f)  # an untrained network does depend on the order

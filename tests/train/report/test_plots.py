@@ -120,7 +120,7 @@ def test_ten_thousand_classes_take_no_dense_matrix() -> None:
     assert evaluation.confusion.is_sparse
     assert evaluation.confusion.values().sum() == 10_000
     assert evaluation.per_class_accuracy[:2] == [1, 0]
-    assert plots.confusion(evaluation, LabelFields.single(map(str, range(10_000))))
+    assert plots.confusion(evaluation, [str(n) for n in range(10_000)])
     assert (
         len(page.tabulate_confusions(evaluation, images, labels, LabelFields.single(map(str, range(10_000)))))
         == page.CONFUSIONS

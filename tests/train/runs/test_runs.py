@@ -344,6 +344,7 @@ class Stopping:
 
     def __init__(self, source: Source, at: int, stop: Callable[[], None]):
         self.labels, self.size, self.windows = source.labels, source.size, source.windows
+        self.labels_of = source.labels_of
         self._source, self._at, self._stop = source, at, stop
 
     def batches(self, epoch: int, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
