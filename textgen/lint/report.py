@@ -63,9 +63,10 @@ def _format_histogram(histogram: dict[str, list[float]]) -> str:
 def lint(renderer: Renderer, each: int = 200) -> Report:
     """Render `each` crops of every class of train, and up to 4000 crops of each further split, and check them.
 
-    At most 60 000 crops or 160 MB are rendered per split.
+    Of several fields it is every class of the largest one, and what is said of classes is about the first field. At
+    most 60 000 crops or 160 MB are rendered per split.
     """
-    start, classes = time.perf_counter(), len(renderer.classes)
+    start, classes = time.perf_counter(), renderer.period
     limit = min(MAX_CROPS, MAX_BYTES // (3 * renderer.game.size[0] * renderer.game.size[1]))
     each = max(min(each, limit // classes), 1)
     crops = {}

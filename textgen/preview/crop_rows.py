@@ -54,8 +54,8 @@ class CropRows:
 
 
 def group_by_class(data: PageData, strips: CropStrips) -> CropRows:
-    """A row a class."""
-    names, labels = data.renderer.classes, data.shown.crops.labels
+    """A row a class; of a label of several fields, a class of the first."""
+    names, labels = data.renderer.fields.fields[0].classes, data.shown.crops.first_labels
     groups = [Group(name, data.shown, np.flatnonzero(labels == n).tolist()) for n, name in enumerate(names)]
     return _fill_rows(groups, strips, CLASS_PIXELS, "classes", data.each)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import hydra
+import numpy as np
 import yaml
 from omegaconf import DictConfig
 from PIL import Image
@@ -89,10 +90,10 @@ def output_paths(out: Path | None, name: str) -> tuple[Path, Path]:
 
 
 def _draw_sheet(data: PageData) -> Image.Image:
-    """The contact sheet with the first `each` crops of every class."""
-    classes = data.renderer.classes
-    images = data.shown.crops.images[: data.each * len(classes)]
-    rows = [(name, list(images[n :: len(classes)])) for n, name in enumerate(classes)]
+    """The contact sheet with the first `each` crops of every class; of several fields, of every class of the first."""
+    names, crops = data.renderer.fields.fields[0].classes, data.shown.crops
+    of_class = [np.flatnonzero(crops.first_labels == number)[: data.each] for number in range(len(names))]
+    rows = [(name, list(crops.images[indices])) for name, indices in zip(names, of_class, strict=True)]
     return draw_contact_sheet(rows, data.zoom, list(dict.fromkeys(face.path for face in data.renderer.faces)))
 
 

@@ -67,7 +67,7 @@ def collect_page_data(
     Where a text cannot be drawn, the result has an `error` and only refused tries.
     """
     height, width = definition.game.size
-    classes = len(renderer.classes)
+    classes = renderer.period
     least = min(SAMPLES, MAX_BYTES // (3 * height * width))
     count = max(each, -(-least // classes)) * classes
     error = ""

@@ -133,7 +133,7 @@ def _describe_game(data: PageData) -> About:
         effects=", ".join(effects),
         images=Table(
             ("split", "images a class", "images"),
-            [(split, f"{n:,}", f"{n * len(renderer.classes):,}") for split, n in images.items()],
+            [(split, f"{n:,}", f"{n * renderer.period:,}") for split, n in images.items()],
             (1, 2),
         ),
     )

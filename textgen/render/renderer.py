@@ -66,6 +66,11 @@ class RenderedCrops:
     samples: NDArray[Any]
     rejects: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def first_labels(self) -> NDArray[np.int64]:
+        """The classes of the first field of the label, (n,)."""
+        return self.labels if self.labels.ndim == 1 else self.labels[:, 0]
+
 
 class Renderer:
     """Random access to the samples of a game.

@@ -55,7 +55,7 @@ class Spec:
         label: the letter of the field that is classified; of several, their names, joined by commas.
         fields: the classes of every field of the label, "other" the last of each, and how they make up the text.
         classes: the values of that field in order, or the names of their groups, then "other"; `fields.classes`.
-        values: the class of each value of that field; empty for several fields.
+        values: the class of each value of that field, or of each value of several.
         characters: all characters of all texts, those of class "other" included.
         items: what the texts consist of.
         groups: the values of each class but "other", if classes are groups.
@@ -159,7 +159,7 @@ class Spec:
             text=text,
             label=",".join(label.name for label in labels),
             fields=LabelFields(fields, make_pattern(items, columns)),
-            values={},
+            values={value: value for label in labels if isinstance(label.key, str) for value in label.values},
             characters=frozenset[str]().union(*automaton.steps),
             items=items,
             groups=(),
