@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,30 @@ import numpy as np
 import pytest
 import torch
 
+from textgen.common.errors import UserError
+from textgen.dataset.blocks import Shard
 from textgen.dataset.build import ensure_dataset
 from textgen.dataset.import_folder import import_folder
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.export.formats import export
 from textgen.footage.field_smoothing import FieldsSmoother
 from textgen.footage.smoothing import guess_kinds
+from textgen.lint.report import lint
+from textgen.real.crops import RealCrops
+from textgen.real.recombine import Recombiner
+from textgen.render.renderer import Renderer
 from textgen.schema.compose import compose
 from textgen.schema.definition import DatasetDefinition, parse_definition
 from textgen.spec import Spec
+from textgen.spec.items import fix
 from textgen.spec.label_fields import LabelFields
 from train import Predictor, load
 from train.common.answers import answer, choose, log_probabilities, same
 from train.config.compose import compose as compose_run
+from train.data.shard_source import ShardSource
+from train.data.sharded import open_shards
+from train.data.sources import LiveSource
+from train.data.storage import open_storage
 from train.runs.run import run
 
 SMALL = ("game.images.train=4", "game.images.val=2", "game.images.test=2", "augment=off")
@@ -161,9 +173,6 @@ def test_the_fields_of_a_clock_carry_over() -> None:
 
 
 def test_a_stopped_training_resumes_with_the_labels_of_its_epoch(tmp_path: Path) -> None:
-    from textgen.render.renderer import Renderer  # noqa: PLC0415
-    from train.data.sources import LiveSource  # noqa: PLC0415
-
     renderer = Renderer.from_definition(define())
     source = LiveSource(renderer, 124, torch.device("cpu"))
     first, second = source.labels_of(0), source.labels_of(1)
@@ -172,3 +181,47 @@ def test_a_stopped_training_resumes_with_the_labels_of_its_epoch(tmp_path: Path)
     assert np.array_equal(np.asarray(second), crops.labels)
     batches = [torch.arange(60), torch.arange(60, 124)]
     assert np.array_equal(torch.cat(list(source.batches(1, batches))).numpy(), crops.images)
+
+
+def test_shards_have_the_labels_of_the_whole(dataset: Dataset, tmp_path: Path) -> None:
+    for index in range(3):
+        ensure_dataset(define(), tmp_path, shard=Shard(index, 3), quiet=True)
+    shards = open_shards(open_storage(tmp_path), "lol_time", dataset.hash, "make them", exact=True)
+    assert shards.fields == dataset.fields
+    for name, split in dataset.splits.items():
+        assert np.array_equal(shards.load_labels(name), split.labels)
+        assert np.array_equal(shards.load(name).images, split.images)
+    source = ShardSource(shards, torch.device("cpu"), seed=0)
+    assert np.array_equal(torch.as_tensor(source.labels_of(3)), dataset.splits["train"].labels)
+    labels = next(tmp_path.glob("lol_time/*shard-1-of-3/train.labels.npy"))
+    content = bytearray(labels.read_bytes())
+    content[-8] ^= 1
+    labels.write_bytes(content)
+    damaged = open_shards(open_storage(tmp_path), "lol_time", dataset.hash, "make them", exact=True)
+    with pytest.raises(UserError, match="does not have the bytes"):
+        damaged.load_labels("train")
+
+
+def test_a_game_of_several_fields_is_checked_by_its_first() -> None:
+    report = lint(Renderer.from_definition(define()), each=3)
+    checks = {check.name: check for check in report.checks}
+    assert checks["balance"].status == "ok"
+    assert all(check.status != "fail" for check in checks.values())
+
+
+def test_recombined_crops_of_real_ones_have_the_labels_of_their_texts() -> None:
+    spec = Spec.parse("M:SS", label="text", fields={"M": "0..3", "S": "00..59"})
+    game = define("game.label=text").game
+    renderer = Renderer(replace(game, spec="M:SS", label="text", fields={"M": "0..3", "S": "00..59"}, size=(20, 48)))
+    texts = [f"0:{second:02}" for second in range(60)]
+    rng, sample = np.random.default_rng(0), renderer.render("train", [0]).samples
+    canvas = np.full((20, 48, 3), 40, np.uint8)
+    drawn = [renderer.draw_text(fix(spec.items, {"M": "0", "S": text[2:]}, rng), sample, canvas) for text in texts]
+    images = np.stack([image for image in drawn if image is not None])
+    labels = np.array([spec.labels_of(text) for text in texts], np.int64)
+    crops = RealCrops(images, labels, tuple(texts), np.arange(60.0) / 10)
+    made, of_texts = Recombiner(crops, spec).make_texts(40, rng)
+    assert len(made) == len(of_texts) > 10
+    assert of_texts.shape[1] == 2
+    assert (of_texts[:, 0] == 0).all()  # the minutes never changed, so they have no place of their own
+    assert len(set(of_texts[:, 1].tolist())) > 10

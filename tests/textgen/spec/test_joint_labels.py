@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from textgen.common.errors import SpecError
-from textgen.kernels.text_program import build_alphabet, compile_spec, decode_texts, draw_labels
+from textgen.kernels import philox
+from textgen.kernels.tables import TEXT_STREAM
+from textgen.kernels.text_program import build_alphabet, compile_spec, decode_texts, draw_labels, write_text
 from textgen.spec import OTHER, Spec
 from textgen.spec.label_fields import LabelFields
 
@@ -76,10 +78,6 @@ def test_fields_that_depend_on_each_other_are_each_drawn_first_equally_often() -
 
 @pytest.mark.parametrize("given", SPECS, ids=lambda given: given["text"])
 def test_compiled_texts_have_the_labels_that_are_read_in_them(given: dict[str, Any]) -> None:
-    from textgen.kernels import philox  # noqa: PLC0415
-    from textgen.kernels.tables import TEXT_STREAM  # noqa: PLC0415
-    from textgen.kernels.text_program import write_text  # noqa: PLC0415
-
     spec = parse(given)
     alphabet = build_alphabet(spec.characters)
     program, n = compile_spec(spec, alphabet), 300
