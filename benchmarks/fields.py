@@ -94,7 +94,7 @@ def main() -> None:
             arch = NARROW.replace("C8", width)
             one = make_network(arch, case.size, spec, options.fold)
             ratio = operations(one) / sum(map(operations, others))
-            shown = [name, width, str(options.fold), f"{ratio:.2f}"]
+            shown = [name.replace("|", r"\|"), width, str(options.fold), f"{ratio:.2f}"]
             compiled = {net: FusedCPU(net) for net in (one, *others)}
             for run in (Network.find_labels, lambda net, crops, of=compiled: of[net](crops)):
                 calls = {"one": partial(read_all, run, [one], crops), "others": partial(read_all, run, others, crops)}
