@@ -67,7 +67,6 @@ from textgen.dataset.store import (
     LabelAndTextWriter,
     block_rows,
     damaged_error,
-    label_shape,
     manifest_entry,
     open_dataset,
 )
@@ -370,7 +369,7 @@ class _DatasetBuild:
 
     def _finish_split(self, split: str) -> dict[str, Any]:
         """Write the labels and texts of a split; return its entry of the manifest."""
-        writer = LabelAndTextWriter(self.part, split, self.counts[split], label_shape(self.renderer.fields))
+        writer = LabelAndTextWriter(self.part, split, self.counts[split], self.renderer.fields.shape)
         blocks: list[dict[str, Any]] = []
         rejects: Counter[str] = Counter()
         for block in self.blocks[split]:

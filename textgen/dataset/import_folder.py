@@ -34,7 +34,6 @@ from textgen.dataset.store import (
     SplitWriter,
     StoredSplit,
     damaged_error,
-    label_shape,
     open_dataset,
 )
 from textgen.dataset.text_files import MAX_IMAGES, to_nfc
@@ -93,7 +92,7 @@ def import_folder(
         with os_errors_as_user_errors(target, OTHER_DATA_FOLDER), lock:
             if rebuild or not os.path.lexists(target):
                 with atomic_folder(target, OTHER_DATA_FOLDER, "replace" if rebuild else "keep") as folder:
-                    _write_dataset(folder, identity, rows, size, label_shape(fields))
+                    _write_dataset(folder, identity, rows, size, fields.shape)
     dataset = open_dataset(target)
     if dataset.hash != identity["hash"] or dataset.classes != names:
         raise damaged_error(target, "its manifest belongs to another folder")
@@ -181,7 +180,7 @@ def _identity(
         "name": name,
         "size": list(size),
         "classes": list(classes),
-        **({} if fields.is_single and fields.pattern is None else {"label": fields.describe()}),
+        **({} if fields.is_plain else {"label": fields.describe()}),
         "files": files,
         "versions": {library: version(library) for library in LIBRARIES},
     }

@@ -203,7 +203,7 @@ def _load_array(path: Path, name: str, count: int, fields: LabelFields | None = 
     ):
         raise damaged_error(path, f"{name} holds no array of numbers") from None
     is_images = array.ndim == 4 and array.shape[3] == 3
-    shape_fits = is_images if fields is None else array.shape[1:] == label_shape(fields)
+    shape_fits = is_images if fields is None else array.shape[1:] == fields.shape
     if not shape_fits or len(array) != count or array.dtype != (np.uint8 if fields is None else np.int64):
         raise damaged_error(path, f"{name} does not hold the array that was written")
     return array
@@ -249,11 +249,6 @@ def manifest_fields(manifest: Mapping[str, Any]) -> LabelFields:
     return LabelFields.parse(manifest["label"]) if "label" in manifest else LabelFields.single(manifest["classes"])
 
 
-def label_shape(fields: LabelFields) -> tuple[int, ...]:
-    """The shape of one crop's labels: () for one field, (m,) for m."""
-    return () if fields.is_single else (len(fields.fields),)
-
-
 def damaged_error(path: Path | str, problem: str) -> DamagedDataset:
     """Return the error for a data set whose files differ from what was written."""
     advice = "build it again with rebuild=true, or remove the folder"
@@ -269,7 +264,7 @@ class SplitWriter:
     """Writes the samples of one split in order, in chunks, and computes the digests of its blocks."""
 
     def __init__(self, folder: Path, split: str, count: int, size: tuple[int, int], shape: tuple[int, ...] = ()):
-        """`shape` is that of one sample's labels, see `label_shape`."""
+        """`shape` is that of one sample's labels, see `LabelFields.shape`."""
         self._folder, self._split, self._count, self._written = folder, split, count, 0
         self._rows = block_rows(size)
         self._blocks: list[dict[str, Any]] = []

@@ -54,6 +54,16 @@ class LabelFields:
         return len(self.fields) == 1
 
     @property
+    def is_plain(self) -> bool:
+        """Whether a list of classes says all of it: one field, whose class is the answer."""
+        return self.is_single and self.pattern is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one crop's labels: () for one field, (m,) for m."""
+        return () if self.is_single else (len(self.fields),)
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(of.name for of in self.fields)
 
@@ -96,7 +106,7 @@ class LabelFields:
         >>> LabelFields(fields, ({"field": 0}, ":", {"field": 1})).join(["1", "30"])
         '1:30'
         """
-        if self.is_single and self.pattern is None:
+        if self.is_plain:
             return values[0]
         if OTHER in values:
             return OTHER

@@ -24,7 +24,6 @@ from textgen.dataset.store import (
     StoredSplit,
     block_rows,
     file_names,
-    label_shape,
     labels_fit,
     manifest_fields,
     npy_header,
@@ -141,7 +140,7 @@ class ShardedDataset:
         return labels
 
     def _labels(self, split: str, shard: ShardFiles) -> NDArray[np.int16]:
-        name, shape = f"{shard.folder}/{file_names(split)[1]}", label_shape(self.fields)
+        name, shape = f"{shard.folder}/{file_names(split)[1]}", self.fields.shape
         data = self.storage.read(name)
         header = npy_header((shard.images, *shape), np.dtype("<i8"))
         size = len(header) + 8 * int(np.prod((shard.images, *shape)))

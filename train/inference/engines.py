@@ -107,15 +107,14 @@ class Engines:
         self._export_onnx, self._export_int8 = cache(export_onnx), cache(self._quantize)
 
     def prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
-        """`_prepare`, with the fields of the network."""
-        return replace(self._prepare(engine, precision, network, form), fields=network.fields)
-
-    def _prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
         """Prepare `network` in one form for an engine and a precision.
 
         `fused` runs slots as their narrow network, whatever the form. Raises `UserError` for a network that the engine
         cannot run, `ValueError` for a precision that it does not have, and for integers without calibration.
         """
+        return replace(self._prepare(engine, precision, network, form), fields=network.fields)
+
+    def _prepare(self, engine: Engine, precision: Precision, network: Network, form: Form) -> Runner:
         device, threads = self._device, self._threads
         if precision not in PRECISIONS[engine].get(device.type, ()):
             raise ValueError(f"{engine} has no {precision} on {device.type}")

@@ -64,15 +64,15 @@ class Network:
         `images` may also be a list or another iterable of n crops (H, W, 3). Raises `ValueError` for crops of another
         size or type.
         """
-        return [self.fields.name_of(labels) for labels in self.find_labels(images).tolist()]
+        fields = self.fields
+        return [fields.name_of(labels) for labels in self.find_labels(images).tolist()]
 
     def find_labels(self, images: Tensor | CropArray | Iterable[CropArray | Tensor]) -> NDArray[np.int64]:
         """`classify`, as the numbers of classes, int64 (n,), or (n, m) of m fields."""
         crops = self._check_crops(images)
         step = max(BATCH // self.fold, 1) * self.fold  # whole stacks
         parts = [self._classify_batch(crops[at : at + step]) for at in range(0, len(crops), step)]
-        shape = () if self.fields.is_single else (len(self.fields.fields),)
-        return np.concatenate(parts) if parts else np.empty((0, *shape), np.int64)
+        return np.concatenate(parts) if parts else np.empty((0, *self.fields.shape), np.int64)
 
     def _check_crops(self, images: object) -> Tensor | CropArray:
         needed = f"crops are uint8 (n, {self.size[0]}, {self.size[1]}, 3)"
@@ -105,7 +105,7 @@ class Network:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.net.state_dict().items()}
         notation: dict[str, Any] = {"arch": self.arch, "pool": self.pool, "size": self.size}
         notation |= {"classes": self.classes, "fold": self.fold}
-        if self.label is not None and not (self.label.is_single and self.label.pattern is None):
+        if self.label is not None and not self.label.is_plain:
             notation["label"] = self.label.describe()
         if self.own:
             notation |= {"module": self.own.name, "arguments": dict(self.own.arguments)}

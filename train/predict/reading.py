@@ -68,11 +68,10 @@ class ReadoutState:
     def __init__(self, readout: Readout, lag: int):
         self.readout = readout
         fields = readout.predictor.fields
-        shape = () if fields.is_single else (len(fields.fields),)
-        self.labels = np.empty((0, *shape), np.int64)
+        self.labels = np.empty((0, *fields.shape), np.int64)
         self.probabilities = np.empty(0, np.float32)
         self.each = np.empty((0, len(fields.fields)), np.float32)  # probabilities of the fields
-        self.decided = np.empty((0, *shape), np.int64)
+        self.decided = np.empty((0, *fields.shape), np.int64)
         self.smoother = FieldsSmoother(fields, readout.kinds, lag) if readout.kinds else None
 
     def add(self, scores: F32, times: NDArray[np.float64]) -> None:

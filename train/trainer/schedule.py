@@ -94,10 +94,13 @@ class Schedule:
 
 
 class _Column:
-    """The labels of one field in every epoch, on the CPU; those of the epoch that was asked for last are kept."""
+    """The labels of one field in every epoch, on the CPU; those of the epoch that was asked for last are kept.
+
+    Every epoch has as many images. Labels are asked for only where they are needed: of live crops they are drawn.
+    """
 
     def __init__(self, labels: Callable[[int], Labels], column: int | None):
-        self._of_epoch, self._column = labels, column
+        self._of_epoch, self._column, self._images = labels, column, len(labels(0))
         self._given: Labels | None = None
         self._kept: Labels | None = None
 
@@ -114,7 +117,7 @@ class _Column:
     def count(self, epoch: int, order: Sequence[int], classes: int) -> int:
         """The images of an epoch whose class is one of the first `classes` of `order`."""
         if classes == len(order):
-            return len(self._of_epoch(epoch)) if self._kept is None else len(self._kept)
+            return self._images
         return int(count_labels(self.labels(epoch), len(order))[list(order[:classes])].sum())
 
 
