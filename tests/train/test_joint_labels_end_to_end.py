@@ -1,8 +1,12 @@
 """A label of several fields, from the data set to values: formats, training, evaluation, engines, prediction."""
 
+import copy
 import csv
 import json
+import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import ROOT
+from PIL import Image
 
 from textgen.common.errors import UserError
+from textgen.common.validation import validate
 from textgen.dataset.blocks import Shard
 from textgen.dataset.build import ensure_dataset
 from textgen.dataset.import_folder import import_folder
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.export.formats import export
 from textgen.footage.field_smoothing import FieldsSmoother
+from textgen.footage.regions import Region
 from textgen.footage.smoothing import guess_kinds
 from textgen.lint.report import lint
 from textgen.real.crops import RealCrops
@@ -35,7 +44,13 @@ from train.data.shard_source import ShardSource
 from train.data.sharded import open_shards
 from train.data.sources import LiveSource
 from train.data.storage import open_storage
+from train.export.deploy import export as deploy
+from train.export.settings import Settings as DeploySettings
+from train.metrics.losses import cross_entropy
+from train.predict.predictor import Prediction
+from train.predict.readouts import Readout, parse_join
 from train.runs.run import run
+from train.trainer.schedule import Schedule
 
 SMALL = ("game.images.train=4", "game.images.val=2", "game.images.test=2", "augment=off")
 LABEL = "game.label=[M,SS]"
@@ -133,6 +148,37 @@ def test_all_engines_give_the_same_answers(trained: tuple[Path, dict[str, Any]])
             assert of.value == ("other" if "other" in values else ":".join(values))
 
 
+def test_an_exported_file_says_how_a_text_is_put_together(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = trained
+    usual = yaml.safe_load((ROOT / "conf" / "deploy.yaml").read_text())
+    given = {key: value for key, value in usual.items() if key not in ("defaults", "hydra")}
+    deploy(validate(DeploySettings, {**given, "run": str(folder), "threads": 1, "out": str(tmp_path / "model.onnx")}))
+    crops = Renderer.from_definition(define()).render("test", range(31)).images
+    for at, crop in enumerate(crops):
+        Image.fromarray(crop).save(tmp_path / f"{at:02}.png")
+    script = ROOT / "docs" / "how-to" / "read_crops.py"
+    command = [sys.executable, str(script), str(tmp_path / "model.onnx"), str(tmp_path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split("\t")[1] for line in lines] == load(folder).classify(crops)
+    assert all(0 <= float(line.split("\t")[2]) <= 1 for line in lines)
+
+
+def test_a_prediction_shows_its_fields(trained: tuple[Path, dict[str, Any]]) -> None:
+    found = Predictor.load(trained[0])(np.zeros((1, 15, 35, 3), np.uint8))[0]
+    assert f"fields={dict(found.fields)!r}" in repr(found)
+
+
+def test_values_of_fields_can_be_joined(trained: tuple[Path, dict[str, Any]]) -> None:
+    predictor = Predictor.load(trained[0], threshold=0.0)
+    readouts = [Readout("timer", Region("timer", 0, 0, 35, 15), predictor, ())]
+    joined = parse_join("{timer.M}m{timer.S}s = {timer} {{}}", readouts)
+    assert joined[0].parts == ((0, 1), (0, 2), (0, 0))
+    assert joined[0].join(["30", "54", "30:54"]) == "30m54s = 30:54 {}"
+    assert joined[0].join(["30", "unsure", "30:54"]) == "unsure"
+    with pytest.raises(UserError, match=r"there are {timer}, {timer\.M}, {timer\.S}"):
+        parse_join("{timer.H}", readouts)
+
+
 def test_other_is_the_answer_of_all_fields_or_of_none() -> None:
     fields = Spec.parse("X:Y", label="text").fields
     logits = np.random.default_rng(4).normal(0, 3, (2000, 22)).astype(np.float32)
@@ -149,6 +195,75 @@ def test_other_is_the_answer_of_all_fields_or_of_none() -> None:
         assert tuple(found.labels[row]) == best
         assert found.probability[row] == pytest.approx(joint[best] / sum(joint.values()), rel=1e-3)
     assert same(found.labels, choose(log_probabilities(logits, fields), fields)).all()
+
+
+def test_probabilities_are_right_where_other_is_nearly_certain_in_one_field() -> None:
+    fields = Spec.parse("X:Y", label="text").fields
+    rng = np.random.default_rng(0)
+    for margin in (5, 14, 20, 40, 80):
+        logits = rng.normal(0, 1, (50, 22)).astype(np.float32)
+        logits[:, 10] += margin  # X is "other"
+        logits[:, 14] += margin  # and Y is 3
+        exact = logits.astype(np.float64)
+        log_p = np.concatenate(
+            [part - np.logaddexp.reduce(part, 1)[:, None] for part in (exact[:, :11], exact[:, 11:])], 1
+        )
+        of_other, of_values = log_p[:, 10] + log_p[:, 21], log_p[:, :10][:, :, None] + log_p[:, 11:21][:, None]
+        total = np.logaddexp(of_other, np.logaddexp.reduce(of_values.reshape(50, -1), 1))
+        best = np.maximum(of_other, of_values.reshape(50, -1).max(1))
+        assert answer(logits, fields).probability == pytest.approx(np.exp(best - total), rel=1e-3)
+
+
+def test_fields_are_labelled_in_the_order_of_the_text() -> None:
+    assert Spec.parse("M:SS", label=["SS", "M"]).fields == Spec.parse("M:SS", label="all").fields
+
+
+def test_a_smoothed_answer_is_other_in_all_fields_or_in_none() -> None:
+    fields = Spec.parse("X,Y,Z", label="text").fields
+    scores = np.full((60, 33), -9, np.float32)
+    scores[:, [3, 15, 32]] = 0  # 3, 4, other
+    smoother = FieldsSmoother(fields, ["counter"] * 3, lag=10)
+    labels = np.concatenate([smoother.push(scores, np.arange(60) / 30), smoother.finish()])
+    assert (labels == 10).all()
+
+
+def test_a_prediction_can_be_copied_and_pickled() -> None:
+    for found in (Prediction("5", 0.5), Prediction("5:1", 0.5, {"X": ("5", 0.6)})):
+        for again in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+            assert (again, again.fields) == (found, found.fields)
+        assert found._replace(value="6").value == "6"
+
+
+def test_a_curriculum_of_rare_values_has_images_in_every_epoch() -> None:
+    fields = LabelFields.single(["a", "b", "c", "d"])
+    labels = torch.tensor([3] * 400 + [0])
+    recipe = compose_run("game=lol_gold1", "fold=4").recipe
+    recipe = recipe.model_copy(update={"epochs": 40})
+    for seed in range(4):
+        schedule = Schedule.build(recipe, labels=lambda _: labels, fields=fields, fold=2, stack=2, seed=seed)
+        assert min(schedule.image_counts) > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("game.label=Z", "recipe.field_weights={Z: 2}"), "this one has a single field"),
+        (("game.label=text", "recipe.field_weights={W: 2}"), "the fields of the label are X, Y, Z"),
+        (("game.label=text", "recipe.field_weights={Z: .inf}"), "field_weights"),
+    ],
+)
+def test_wrong_field_weights_are_refused(tmp_path: Path, overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run(compose_run("game=lol_gold1", *overrides, *SMALL, f"runs={tmp_path}", "recipe.images=1000"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_fields_change_the_loss() -> None:
+    fields = Spec.parse("X:Y", label="text").fields
+    logits, labels = torch.zeros(8, 22), torch.zeros(8, 2, dtype=torch.int64)
+    logits[:, 0] = 20  # X is right, Y is not
+    x, y = (float(cross_entropy(logits, labels, fields, weights=of)) for of in ((1, 0.5), (0.5, 1)))
+    assert y == pytest.approx(2 * x, rel=1e-4)
 
 
 def test_the_fields_of_a_clock_carry_over() -> None:

@@ -198,7 +198,10 @@ def _join(fields: LabelFields | None, row: Mapping[str, Any]) -> str | None:
     """The text that a row's values of all fields make up; None if it lacks one, or they do not decide the text."""
     if fields is None or fields.is_single or fields.pattern is None or not row.keys() >= set(fields.names):
         return None
-    return fields.join([str(row[name]).strip() for name in fields.names])
+    values = [str(row[name]).strip() for name in fields.names]
+    if OTHER in values and {*values} != {OTHER}:
+        return ", ".join(values)  # no text, so that the row is refused
+    return fields.join(values)
 
 
 def _choose_columns(names: Sequence[str]) -> dict[str, str]:

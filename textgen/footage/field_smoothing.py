@@ -70,7 +70,7 @@ class FieldsSmoother:
         self._waiting[number] = np.concatenate([self._waiting[number], values])
 
     def _take(self) -> NDArray[np.int64]:
-        """The answers to frames of which all groups are decided: "other" in all fields if it is in half of them."""
+        """The answers to frames of which all groups are decided: "other" in all fields if it is in one of them."""
         count = min(map(len, self._waiting))
         labels = np.empty((count, len(self._fields.fields)), np.int64)
         for number, group in enumerate(self._groups):
@@ -80,8 +80,7 @@ class FieldsSmoother:
             return labels[:, 0]
         if self._fields.has_other:
             other = np.array(self._fields.sizes) - 1
-            is_other = 2 * (labels == other).sum(1) >= len(other)
-            labels[is_other] = other
+            labels[(labels == other).any(1)] = other
         return labels
 
     def save(self) -> dict[str, NDArray[Any]]:
@@ -127,16 +126,39 @@ def _make_group(fields: LabelFields, columns: tuple[int, ...], kinds: Sequence[K
     if len(columns) == 1:
         classes = fields.fields[columns[0]].classes
         return _Group(columns, np.arange(len(classes))[:, None], Smoother(classes, kinds[columns[0]], lag))
+    values = _list_values(fields, columns)
+    names = [str(number) for number in range(len(values))]
+    if fields.has_other:
+        values = np.concatenate([values, [[fields.sizes[column] - 1 for column in columns]]])
+        names.append(OTHER)
+    return _Group(columns, values, Smoother(names, "clock", lag))
+
+
+def _list_values(fields: LabelFields, columns: Sequence[int]) -> NDArray[np.int64]:
+    """The classes (k, fields) of all k times that the fields of a clock can show, in order."""
     numbers = [_numbers(fields, column) or [] for column in columns]
     values = np.stack(np.meshgrid(*(np.arange(len(of)) for of in numbers), indexing="ij"), -1).reshape(-1, len(columns))
     time = np.zeros(len(values), np.int64)
     for place, of in enumerate(numbers):  # a field counts on when the next one begins again
         time = time * (max(of) + 1) + np.array(of)[values[:, place]]
-    names = [str(number) for number in time.tolist()]
-    if fields.has_other:
-        values = np.concatenate([values, [[fields.sizes[column] - 1 for column in columns]]])
-        names.append(OTHER)
-    return _Group(columns, values, Smoother(names, "clock", lag))
+    return np.asarray(values[np.argsort(time)], np.int64)
+
+
+def list_times(fields: LabelFields, kinds: Sequence[Kind]) -> tuple[str, ...] | None:
+    """The texts of all times of a clock in order, then "other" if it is a class: classes for `Smoother`.
+
+    None if the fields are not those of one clock, or can show more times than `MOST_TIMES`.
+
+    >>> from textgen.spec.label_fields import LabelField
+    >>> fields = LabelField("M", ("0", "1")), LabelField("S", ("00", "30"))
+    >>> list_times(LabelFields(fields, ({"field": 0}, ":", {"field": 1})), ["clock", "clock"])
+    ('0:00', '0:30', '1:00', '1:30')
+    """
+    columns, *others = _divide(fields, kinds)
+    if others or len(columns) < 2:
+        return None
+    texts = [fields.name_of(row) for row in _list_values(fields, columns).tolist()]
+    return (*texts, OTHER) if fields.has_other else tuple(texts)
 
 
 def _numbers(fields: LabelFields, column: int) -> list[int] | None:

@@ -87,7 +87,11 @@ def _label_folder(request: Request, spec: Spec) -> Labelled:
         )
         files.append(labelling.folder / PAGE)
         write_atomic(files[-1], page.encode("utf-8", "xmlcharrefreplace"), ADVICE)
-    return Labelled(labelling, tuple(files), describe(labelling, len(spec.classes), time.perf_counter() - begin))
+    return Labelled(
+        labelling,
+        tuple(files),
+        describe(labelling, 0 if spec.is_joint else len(spec.classes), time.perf_counter() - begin),
+    )
 
 
 def _check_labels_are_ours(folder: Path, request: Request) -> None:
@@ -108,7 +112,7 @@ def _make_reader(request: Request, spec: Spec) -> Reader | dict[str, str]:
 
 
 def describe(labelling: Labelling, classes: int, seconds: float) -> str:
-    """One line about a labelling of a game with so many classes."""
+    """One line about a labelling of a game with so many classes; 0 of one whose answers are texts of several fields."""
     labels, doubtful = len(labelling.labels), len(labelling.doubtful)
     corrected = sum(label.corrected for label in labelling.labels)
     parts = [f"{labels:,} of {labels + doubtful + len(labelling.left_out):,} crops have a label"]
@@ -118,9 +122,6 @@ def describe(labelling: Labelling, classes: int, seconds: float) -> str:
     if labelling.left_out:
         parts.append(f"{len(labelling.left_out):,} are left out")
     found = len(labelling.count_classes())
-    parts.append(
-        f"{found} of {classes} classes, taken for a {labelling.kind}"
-        if labelling.kind != "none"
-        else f"{found} of {classes} classes"
-    )
+    shown = f"{found} of {classes} classes" if classes else f"{found} different texts"
+    parts.append(shown if labelling.kind == "none" else f"{shown}, taken for a {labelling.kind}")
     return f"{', '.join(parts)}; {labelling.distinct:,} different crops, {seconds:.1f} s"

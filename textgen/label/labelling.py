@@ -12,9 +12,10 @@ from pathlib import Path
 from textgen.common.atomic import file_lock, write_atomic
 from textgen.common.characters import breaks_line
 from textgen.common.errors import UserError
+from textgen.footage.field_smoothing import list_times
 from textgen.footage.index import IndexRow
 from textgen.footage.sequence import open_sequence
-from textgen.footage.smoothing import Kind, guess_kind
+from textgen.footage.smoothing import Kind, guess_kinds
 from textgen.label.corrections import Correction
 from textgen.label.decide import Decision, Evidence, decide, find_match
 from textgen.label.distinct import FILE, ReadingCache, read_distinct
@@ -90,12 +91,13 @@ def label_crops(
     """Label the crops of `region` in the folder `crops`, by their texts as `reader` finds them.
 
     `reader` is one of `textgen.label.readers`, or maps files to their texts. `kind` is what the label does over time,
-    by default `guess_kind(spec)`, and of a label of several fields "counter"; pictures without an index have no order
-    and are read each by itself. `corrections` go before readings. `progress` is called with numbers of crops that are
-    done. A reader's readings are kept in `crops`/readings.jsonl; nothing else is written. Raises `UserError`.
+    by default as `guess_kinds` has it; several fields are a clock if all are those of one, else a counter. Pictures
+    without an index have no order and are read each by itself. `corrections` go before readings. `progress` is called
+    with numbers of crops that are done. A reader's readings are kept in `crops`/readings.jsonl; nothing else is
+    written. Raises `UserError`.
     """
     sequence = open_sequence(crops, region)
-    kind = "none" if not sequence.in_order else kind or ("counter" if spec.is_joint else guess_kind(spec))
+    kind = _choose_kind(spec, kind) if sequence.in_order else "none"
     matcher = Matcher(spec)
     fixed = _find_corrections(corrections or {}, sequence.rows, matcher)
     groups: list[tuple[tuple[int, ...], Reading | None]]
@@ -108,7 +110,7 @@ def label_crops(
             distinct, readings = read_distinct(sequence.files, reader, cache, progress)
         groups = [(one.rows, reading) for one, reading in zip(distinct, readings, strict=True)]
     evidence = _weigh(groups, sequence.rows, fixed, matcher)
-    decisions = decide([crop for _, crop in evidence], _list_answers([crop for _, crop in evidence], spec), kind)
+    decisions = decide([crop for _, crop in evidence], _list_answers([crop for _, crop in evidence], spec, kind), kind)
     labels: list[tuple[int, Label]] = []
     doubtful: list[tuple[int, Doubt]] = []
     for (group, crop), decision in zip(evidence, decisions, strict=True):
@@ -127,10 +129,28 @@ def label_crops(
     )
 
 
-def _list_answers(crops: Sequence[Evidence], spec: Spec) -> tuple[str, ...]:
-    """The classes that crops can have: those of the spec, or with a label of several fields the texts that are read."""
+def _choose_kind(spec: Spec, given: Kind | None) -> Kind:
+    """Raises `UserError` for a clock of several fields that has no list of times."""
+    if not spec.is_joint:
+        return given or guess_kinds(spec)[0]
+    if given in ("counter", "none"):
+        return given
+    if list_times(spec.fields, guess_kinds(spec)):
+        return "clock"
+    if given == "clock":
+        raise UserError(
+            f"kind=clock: {', '.join(spec.fields.names)} are not the fields of one clock, or it has too many times:"
+            " give kind=counter"
+        )
+    return "counter"
+
+
+def _list_answers(crops: Sequence[Evidence], spec: Spec, kind: Kind) -> tuple[str, ...]:
+    """The classes that crops can have: those of the spec; of several fields all times of a clock, or the texts read."""
     if not spec.is_joint:
         return spec.classes
+    if kind == "clock" and (times := list_times(spec.fields, guess_kinds(spec))):
+        return times
     return (*sorted({crop.match.label for crop in crops if crop.match} - {OTHER}), OTHER)
 
 

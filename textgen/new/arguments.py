@@ -35,7 +35,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=cli.version())
     parser.add_argument("name", help="name of the file, the game and its data set")
     parser.add_argument("spec", help='the texts, such as "MM:SS" or "N/M"; see docs/reference/spec.md')
-    parser.add_argument("--label", required=True, help="the field whose values are the classes: MM or M")
+    parser.add_argument("--label", required=True, help="the field to be read: MM or M; or several: M,S, all, or text")
     parser.add_argument("--size", help="height and width of a crop in pixels: 15x35")
     parser.add_argument(
         "--field", action="append", default=[], metavar="M=00..60", help="values of a field: M=00..60,99"
@@ -83,13 +83,17 @@ def parse_fields(spec: str, options: Sequence[str]) -> dict[str, Any]:
     return {letter: values[0] if len(values) == 1 else values for letter, values in fields.items()}
 
 
-def parse_label(spec: str, label: str) -> str:
-    """Convert `--label` to the letter of a field: `MM` and `M` both name the field MM.
+def parse_label(spec: str, label: str) -> str | list[str]:
+    """Convert `--label` to the letter of a field, or of several: `MM` and `M` both name the field MM.
 
-    >>> parse_label("MM:SS", "MM"), parse_label("MM:SS", "SSS")
-    ('M', 'SSS')
+    >>> parse_label("MM:SS", "MM"), parse_label("MM:SS", "SSS"), parse_label("MM:SS", "MM,S")
+    ('M', 'SSS', ['M', 'S'])
     """
-    return label[0] if label in {run[0] for run in FIELD_RUN.finditer(spec) if run[1]} else label
+    runs = {run[0] for run in FIELD_RUN.finditer(spec) if run[1]}
+    listed = re.fullmatch(r"\[(.*)\]", label.strip())  # as in YAML
+    parts = [part.strip() for part in (listed[1] if listed else label).split(",")]
+    letters = [part[0] if part in runs else part for part in parts]
+    return letters if listed or len(letters) > 1 else letters[0]
 
 
 def parse_size(option: str | None) -> tuple[int, int] | None:

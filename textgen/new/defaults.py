@@ -30,6 +30,7 @@ BACKGROUNDS: list[dict[str, Any]] = [
     {"source": "scene", "tint": ["#101418"], "tint_opacity": [0.1, 0.6]},
     {"source": "panel"},
 ]
+JOINT_ARCH = "C32 M B M C32 M F"  # of several fields, which need more of the picture than one
 MIN_HEIGHT = 4.0  # of the digits, in pixels
 MAX_TRAIN_IMAGES = 100_000  # of all classes
 

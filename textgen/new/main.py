@@ -32,6 +32,7 @@ from textgen.new.proposal import propose_settings
 from textgen.new.template import check_reads_back, format_game_file
 from textgen.render.renderer import Renderer
 from textgen.schema.game import DEFAULT_ARCH, Game
+from textgen.spec.labels import ALL, TEXT
 from textgen.spec.parser import Spec
 
 OTHER_DIR = "another folder with --dir"
@@ -66,13 +67,13 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         "other": "",
         "size": list(size),
         "images": defaults.choose_images(spec.fields.period),
-        "arch": DEFAULT_ARCH,
+        "arch": defaults.JOINT_ARCH if spec.is_joint else DEFAULT_ARCH,
         "text": {**defaults.TEXT, "height": defaults.choose_height(size, longest)},
         "backgrounds": defaults.BACKGROUNDS,
     }
     Game.from_config({**game, "text": {**game["text"], "fonts": ["-"]}})  # checks name and size before fonts are loaded
     game["text"] = {"fonts": defaults.choose_fonts(game, options.fonts), **game["text"]}
-    notes = command_line.describe_unlisted_fields(options.spec, {*fields, label})
+    notes = command_line.describe_unlisted_fields(options.spec, {*fields, *([] if label in (ALL, TEXT) else label)})
     details = None
     if crops:
         count = len(crops.images)

@@ -16,6 +16,8 @@ MEASURED = {
     "narrow": "  # measured: height, colors, x, y, contrast, and outline or shadow",
     "broad": "  # what was measured has the most weight; what it leaves open is broad",
 }
+READ_ONE = "the field to be read: its values are the classes"
+READ_SEVERAL = "the fields to be read, each with classes of its own; see docs/how-to/several_fields.md"
 RESERVED = ("n", "y", "no", "yes", "on", "off", "true", "false", "null")  # read as no text
 EXTRA = {  # settings of a text that are written where they are not the default, with their meaning
     "gradient": "from a colour of the text at the top to one of these at the bottom",
@@ -40,7 +42,7 @@ title: {title}  # for people
 # The texts of the counter. A run of one capital is a field, all else is literal; see docs/reference/spec.md.{clock}
 spec: {spec}
 fields: {fields}  # the values of each field; those of a field that is not listed are digits
-label: {label}  # the field to be read: its values are the classes
+label: {label}  # {read}
 other: {other}  # the texts of the last class, "other"; with "" its crops show no text
 
 size: {size}  # height and width of a crop
@@ -84,6 +86,7 @@ def format_game_file(game: Mapping[str, Any], clock_fields: str = "", measured: 
     keys["backgrounds"] = "\n".join(f"  - {_format_value(background)}" for background in game["backgrounds"])
     clock = f"\n# The values of {clock_fields} are assumed to be those of a clock: change `fields` if they are not."
     keys["clock"] = clock if clock_fields else ""
+    keys["read"] = READ_ONE if re.fullmatch("[A-Z]", str(game["label"])) else READ_SEVERAL
     keys["measured"] = MEASURED.get(measured, "")
     return TEMPLATE.format(**keys)
 

@@ -54,9 +54,9 @@ class CropRows:
 
 
 def group_by_class(data: PageData, strips: CropStrips) -> CropRows:
-    """A row a class; of a label of several fields, a class of the first."""
-    names, labels = data.renderer.fields.fields[0].classes, data.shown.crops.first_labels
-    groups = [Group(name, data.shown, np.flatnonzero(labels == n).tolist()) for n, name in enumerate(names)]
+    """A row a class; of a label of several fields, a row for each class of each field."""
+    of_classes = data.shown.of_classes(data.renderer.fields)
+    groups = [Group(name, data.shown, numbers) for name, numbers in of_classes]
     return _fill_rows(groups, strips, CLASS_PIXELS, "classes", data.each)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import hydra
-import numpy as np
 import yaml
 from omegaconf import DictConfig
 from PIL import Image
@@ -90,10 +89,10 @@ def output_paths(out: Path | None, name: str) -> tuple[Path, Path]:
 
 
 def _draw_sheet(data: PageData) -> Image.Image:
-    """The contact sheet with the first `each` crops of every class; of several fields, of every class of the first."""
-    names, crops = data.renderer.fields.fields[0].classes, data.shown.crops
-    of_class = [np.flatnonzero(crops.first_labels == number)[: data.each] for number in range(len(names))]
-    rows = [(name, list(crops.images[indices])) for name, indices in zip(names, of_class, strict=True)]
+    """The contact sheet with the first `each` crops of every class; of several fields, of every class of each."""
+    images = data.shown.crops.images
+    of_classes = data.shown.of_classes(data.renderer.fields)
+    rows = [(name, list(images[numbers[: data.each]])) for name, numbers in of_classes if numbers]
     return draw_contact_sheet(rows, data.zoom, list(dict.fromkeys(face.path for face in data.renderer.faces)))
 
 

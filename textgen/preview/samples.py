@@ -13,6 +13,8 @@ from textgen.common.errors import UserError
 from textgen.lint.report import Report
 from textgen.render.renderer import TEST_BACKGROUNDS, TEST_FONTS, RenderedCrops, Renderer
 from textgen.schema.definition import DatasetDefinition
+from textgen.spec.label_fields import LabelFields
+from textgen.spec.values import OTHER
 
 SAMPLES = 2000  # drawn at least, for the shares of fonts, backgrounds and styles
 HELD_OUT_SAMPLES = 300  # drawn at most, of each test set of held-out assets
@@ -30,6 +32,17 @@ class SplitCrops(NamedTuple):
         """Which crops show text: bool (n,)."""
         shown: NDArray[np.bool_] = self.crops.samples["right"] > self.crops.samples["left"]
         return shown
+
+    def of_classes(self, fields: LabelFields) -> list[tuple[str, list[int]]]:
+        """The names of all classes, each with the numbers of its crops; of several fields "M=30", and "other" once."""
+        labels = self.crops.labels.reshape(len(self.crops.labels), len(fields.fields))
+        found = []
+        for column, field in enumerate(fields.fields):
+            for number, name in enumerate(field.classes):
+                if name != OTHER or column == len(fields.fields) - 1:
+                    shown = name if fields.is_single or name == OTHER else f"{field.name}={name}"
+                    found.append((shown, np.flatnonzero(labels[:, column] == number).tolist()))
+        return found
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,13 @@ def parse_labels(label: object, text: str, items: Items, columns: Mapping[str, i
     else:
         if not isinstance(label, Sequence):
             check_string("label", label)  # says what YAML makes of such texts
-        raise SpecError(f"label is {label!r}: give a field such as S, a list of fields, {ALL}, or {TEXT}")
+        given = list(label) if isinstance(label, Sequence) else label
+        raise SpecError(f"label is {given!r}: give a field such as S, a list of fields, {ALL}, or {TEXT}")
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise SpecError(f"label names {twice[0]} twice: remove one")
     if grouped:
         raise SpecError("groups are for a label of one field: leave them out, or name one field in label")
+    keys.sort(key=list[object](columns).index)  # as in the text: the fields of a clock carry over from right to left
     optional = find_optional(items)
     if label == TEXT:
         keys += [of.number for of, _ in optional if isinstance(deciding_key(of), int)]
@@ -82,10 +84,10 @@ def _describe(keys: Sequence[str | int], text: str, items: Items, columns: Mappi
             yield Label(key, name, (PRESENT, ABSENT))
             continue
         values = list_values(fields[key])
+        if ABSENT in values:
+            problem = f"fields.{key} holds '{ABSENT}', the class of texts without a field: use another word"
+            raise error_at(columns[key], "spec", text, problem)
         if key not in certain:
-            if ABSENT in values:
-                problem = f"fields.{key} holds '{ABSENT}', the class of texts without {key}: use another word"
-                raise error_at(columns[key], "spec", text, problem)
             values = [*values, ABSENT]
         yield Label(key, key, tuple(values))
 
@@ -105,7 +107,10 @@ def parse_letter(label: str, text: str, items: Items, columns: Mapping[str, int]
     """The letter of a field that `label` names, by its letter or its run. Raises `SpecError`."""
     letter = label[0] if re.fullmatch(r"([A-Z])\1*", label) else label
     if letter not in columns:
-        raise SpecError(f"label '{label}' is no field of spec '{text}': choose one of {', '.join(columns)}")
+        raise SpecError(
+            f"label '{label}' is no field of spec '{text}': choose one of {', '.join(columns)}, a list of them, "
+            f"{ALL}, or {TEXT}"
+        )
     width = next(field.width for field in find_fields(items) if field.letter == letter)
     if len(label) not in (1, width):
         raise SpecError(f"label '{label}' is {letter * width} in spec '{text}': write {letter * width} or {letter}")
@@ -136,7 +141,8 @@ def parse_label(
     if item.source:
         problem = f"fields.{letter} depends on {item.source}, but classes are drawn first, equally often"
         raise SpecError(
-            f'{problem}: let {item.source} depend on {letter} instead, such as {item.source}: "{letter}..99"'
+            f'{problem}: let {item.source} depend on {letter} instead, such as {item.source}: "{letter}..99", '
+            f"or read several fields: label: [{item.source}, {letter}]"
         )
     if item.values and item.values.bounds:
         raise SpecError(f"fields.{letter} has weights, but classes are asked for by name: remove them")

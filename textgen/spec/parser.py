@@ -36,7 +36,7 @@ from textgen.spec.items import (
     read,
     read_values,
 )
-from textgen.spec.label_fields import LabelField, LabelFields, make_pattern
+from textgen.spec.label_fields import ABSENT, LabelField, LabelFields, make_pattern
 from textgen.spec.labels import Label, parse_groups, parse_label, parse_labels
 from textgen.spec.sampling import draw_with
 from textgen.spec.values import MAX_LENGTH, OTHER, check_string, error_at, parse_fields, parse_weights
@@ -159,7 +159,7 @@ class Spec:
             text=text,
             label=",".join(label.name for label in labels),
             fields=LabelFields(fields, make_pattern(items, columns)),
-            values={value: value for label in labels if isinstance(label.key, str) for value in label.values},
+            values={of: of for label in labels if isinstance(label.key, str) for of in label.values if of != ABSENT},
             characters=frozenset[str]().union(*automaton.steps),
             items=items,
             groups=(),
@@ -182,7 +182,7 @@ class Spec:
         >>> spec.sample({"M": "30"}, np.random.default_rng(0))
         '30:62'
         """
-        if not isinstance(label, str) and OTHER in label.values():
+        if not isinstance(label, str) and {*label.values()} == {OTHER} and {*label} <= {*self.fields.names}:
             label = OTHER
         if label == OTHER:
             return draw(self.others.draw(rng), rng)

@@ -62,5 +62,6 @@ def _decide_presence(items: Items, shown: Mapping[str | int, str]) -> dict[int, 
         own = {item.letter for item in optional.items if isinstance(item, Field)} | {optional.number}
         for key in own & shown.keys():
             if shown[key] == ABSENT and presence.setdefault(optional.number, False):
-                raise SpecError(f"{key} cannot be {ABSENT} where other fields in the same brackets are shown")
+                name = key if isinstance(key, str) else "optional text"
+                raise SpecError(f"{name} cannot be {ABSENT} where other fields in the same brackets are shown")
     return presence

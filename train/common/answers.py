@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +71,8 @@ def answer_scores(scores: F32, fields: LabelFields) -> Answers:
     if not fields.has_other:
         return Answers(labels, np.exp(chosen.sum(1)), np.exp(chosen))
     other = scores[:, np.array([of.stop for of in fields.slices]) - 1]  # (n, m)
-    shown = np.log(np.maximum(-np.expm1(other), LEAST))
+    # Of any value but "other". 1 - p(other) would be 0 in float32 where "other" is nearly certain.
+    shown = np.stack([np.logaddexp.reduce(scores[:, of.start : of.stop - 1], axis=1) for of in fields.slices], 1)
     whole_other, whole_shown = other.sum(1), shown.sum(1)
     possible = np.logaddexp(whole_other, whole_shown)
     is_other = labels[:, 0] == fields.sizes[0] - 1
@@ -80,11 +82,16 @@ def answer_scores(scores: F32, fields: LabelFields) -> Answers:
 
 
 def number_answers(labels: NDArray[np.int64], fields: LabelFields) -> NDArray[np.int64]:
-    """One number (n,) for every answer, the same for the same labels, (n,) or (n, m); those of one field themselves."""
+    """One number (n,) for every answer, the same for the same labels, (n,) or (n, m); those of one field themselves.
+
+    Raises `ValueError` where there are more answers than numbers of 64 bits.
+    """
     if fields.is_single:
         return labels
+    if math.prod(fields.sizes) > np.iinfo(np.int64).max:
+        raise ValueError(f"{len(fields.sizes)} fields have more answers than can be numbered")
     numbers = np.zeros(len(labels), np.int64)
-    for column, size in zip(labels.T, fields.sizes, strict=True):  # below the product of at most 26 sizes
+    for column, size in zip(labels.T, fields.sizes, strict=True):
         numbers = numbers * size + column
     return numbers
 

@@ -137,7 +137,7 @@ class Recipe:
     needs_start: StrictBool
     overrides: tuple[Override, ...]
     step_decay: StepDecay | None = None
-    field_weights: Mapping[str, Annotated[float, Field(gt=0)]] | None = None
+    field_weights: Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
 
 
 def parse_recipe(config: Mapping[str, Any]) -> Recipe:

@@ -166,7 +166,7 @@ def _describe(s: Settings, network: Network, form: Form) -> dict[str, Any]:
     return {
         "game": load_result(s.run)["game"],
         "classes": network.classes,
-        **({} if network.fields.is_single else {"label": network.fields.describe()}),
+        **({} if network.fields.is_plain else {"label": network.fields.describe()}),
         "size": network.size,
         "fold": network.fold,
         "form": form,

@@ -42,7 +42,7 @@ def annotate(s: Settings, readouts: Sequence[Readout], joined: Sequence[Joined])
     """Read the source once more, and write it with the values of the finished output. Raises `UserError`."""
     assert s.annotate is not None
     regions = {readout.name: readout.region for readout in readouts}
-    regions |= {each.name: readouts[each.parts[0]].region for each in joined}
+    regions |= {each.name: readouts[each.parts[0][0]].region for each in joined}
     values: dict[str, str] = {}
     rows = read_rows(s.out)
     row = next(rows, None)

@@ -50,14 +50,21 @@ class Prediction(_Read):
     class of each field with its own. It is unpacked as the pair (value, probability).
     """
 
-    fields: Mapping[str, tuple[str, float]]
+    fields: Mapping[str, tuple[str, float]] = MappingProxyType({})
 
     def __new__(
         cls, value: str, probability: float, fields: Mapping[str, tuple[str, float]] = MappingProxyType({})
     ) -> Prediction:
         prediction = super().__new__(cls, value, probability)
-        prediction.fields = fields
+        prediction.fields = dict(fields)
         return prediction
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Prediction, (self.value, self.probability, self.fields)
+
+    def __repr__(self) -> str:
+        fields = f", fields={dict(self.fields)!r}" if self.fields else ""
+        return f"Prediction(value={self.value!r}, probability={self.probability!r}{fields})"
 
 
 class Predictor:

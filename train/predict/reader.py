@@ -24,6 +24,11 @@ def make_reader(settings: ReaderSettings) -> Reader:
             f"run={settings.run} reads {predictor.name}, with {has}; the game to label has"
             f" {len(settings.spec.classes)}: give a run of this game"
         )
+    if settings.spec.is_joint and settings.spec.fields.pattern is None:
+        raise UserError(
+            f"run={settings.run} reads {', '.join(settings.spec.fields.names)}, which do not decide the text of"
+            f" {settings.spec.text!r}: give reader=rapidocr, or a network with label: text"
+        )
     return NetworkReader(predictor)
 
 

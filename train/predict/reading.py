@@ -225,7 +225,7 @@ class FootageReader:
         for entries in read:
             yield from entries
         for joined in self._joined:
-            parts = [read[part][0] for part in joined.parts]
+            parts = [read[readout][entry] for readout, entry in joined.parts]
             value, final = joined.join([of.value for of in parts]), joined.join([of.smoothed for of in parts])
             yield Entry(joined.name, value, math.prod(of.probability for of in parts), final)
 

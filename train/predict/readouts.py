@@ -38,19 +38,25 @@ class Readout:
 
 @dataclass(frozen=True)
 class Joined:
-    """A text that consists of the values of several readouts: `template` has their names in braces."""
+    """A text that consists of the values of several readouts, or of their fields.
+
+    `template` has their `names` in braces. `parts` has for each name the numbers of the readout, and of its entry: 0 is
+    the whole answer, then come the fields.
+    """
 
     name: str
     template: str
-    parts: tuple[int, ...]  # numbers of the readouts, in the order of the template's fields
-    fields: tuple[str, ...]
+    parts: tuple[tuple[int, int], ...]
+    names: tuple[str, ...]
 
     def join(self, values: Sequence[str]) -> str:
         """The text of the parts' `values`: "unsure" or "other" if one of them is."""
         for absent in (UNSURE, OTHER):
             if absent in values:
                 return absent
-        return self.template.format(**dict(zip(self.fields, values, strict=True)))
+        by_name = dict(zip(self.names, values, strict=True))
+        pieces = Formatter().parse(self.template)
+        return "".join(text + ("" if name is None else by_name[name]) for text, name, _, _ in pieces)
 
 
 def name_networks(runs: Runs, regions: Sequence[str]) -> list[tuple[str, str, Path]]:
@@ -154,27 +160,31 @@ def _check_names(setting: str, names: Mapping[str, object], readouts: Sequence[R
 def parse_join(join: str | Mapping[str, str] | None, readouts: Sequence[Readout]) -> list[Joined]:
     """The joined texts; that of a single template is called "joined". Raises `UserError`."""
     joined = []
-    numbers = {readout.name: number for number, readout in enumerate(readouts)}
+    numbers: dict[str, tuple[int, int]] = {}
+    for number, readout in enumerate(readouts):
+        fields = readout.predictor.fields
+        names = [] if fields.is_single else [f"{readout.name}.{name}" for name in fields.names]
+        numbers |= {name: (number, entry) for entry, name in enumerate([readout.name, *names])}
     for name, template in ({"joined": join} if isinstance(join, str) else dict(join or {})).items():
         setting = f"join={template!r}" if isinstance(join, str) else f"join.{name}={template!r}"
         if name in numbers or not NAME.fullmatch(name):
             raise UserError(f"{setting}: {name!r} is the name of a region, or no name: give another")
         try:
-            fields = [
-                (field, spec, conversion)
-                for _, field, spec, conversion in Formatter().parse(template)
-                if field is not None
+            parts = [
+                (part, spec, conversion)
+                for _, part, spec, conversion in Formatter().parse(template)
+                if part is not None
             ]
         except ValueError as error:
             raise UserError(f"{setting}: {error}; write the names of regions in braces") from None
-        for field, spec, conversion in fields:
-            if field not in numbers or spec or conversion:
+        for part, spec, conversion in parts:
+            if part not in numbers or spec or conversion:
                 known = ", ".join(f"{{{known}}}" for known in numbers)
-                raise UserError(f"{setting}: there is no {{{field}{':' if spec else ''}{spec}}}, there are {known}")
-        if not fields:
+                raise UserError(f"{setting}: there is no {{{part}{':' if spec else ''}{spec}}}, there are {known}")
+        if not parts:
             raise UserError(f'{setting} has no name in braces: write join="{{minutes}}:{{seconds}}"')
-        names = list(dict.fromkeys(field for field, _, _ in fields))
-        joined.append(Joined(name, template, tuple(numbers[field] for field in names), tuple(names)))
+        used = tuple(dict.fromkeys(part for part, _, _ in parts))
+        joined.append(Joined(name, template, tuple(numbers[part] for part in used), used))
     return joined
 
 

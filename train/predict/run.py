@@ -179,7 +179,8 @@ def _report_doubts(reader: FootageReader, readouts: Sequence[Readout]) -> None:
         else:
             print(
                 f"warning: {name} shows no counter in {other / total:.0%} of the frames and is unsure in"
-                f" {unsure / total:.0%}: are the region, and the run for {readout.predictor.name}, the right ones?",
+                f" {unsure / total:.0%}: are the region, and the run for {readout.predictor.name}, the right ones?"
+                f" Answers below the probability {readout.predictor.threshold:.4g} are unsure, see threshold=",
                 file=sys.stderr,
             )
 

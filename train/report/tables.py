@@ -115,6 +115,7 @@ class Table:
         """A row's cells in the order of `COLUMNS`, in per cent and points."""
         original, paper = self.original(row.game), ACCURACY.get(row.game)
         as_in_paper = row.width == 1 and not _variant(row.runs[0]) and row.runs[0].get("data") != "folder"
+        as_in_paper = as_in_paper and "fields" not in row.runs[0]  # the paper's networks read one field
         comparable = original and original is not row and not (row.is_short or original.is_short)
         of_paper = paper[row.fold - 1] if paper and as_in_paper and row.fold <= len(paper) else None
         return [
@@ -240,6 +241,8 @@ def _scheduled_images(run: Run, recipe: Recipe) -> int:
     Of an older run that does not say what it saw, all classes in all epochs, as `images_seen` counts them.
     """
     epochs, classes = recipe.epochs or 0, run.get("classes")
+    if fields := run.get("fields"):  # those of the curriculum's field take part one after another
+        classes = fields[(recipe.curriculum and recipe.curriculum.field) or next(iter(fields))]["classes"]
     if "images_seen" not in run or not classes:
         return epochs * int(run["train_images"])
     counts = (

@@ -185,6 +185,11 @@ def check_start(
 
 
 def _check_field_weights(recipe: Recipe, task: TrainingTask) -> None:
+    if recipe.field_weights and task.fields.is_single:
+        raise UserError(
+            "recipe.field_weights weights the fields of a label, and this one has a single field: leave it out, or give"
+            " the game several, such as game.label=text"
+        )
     if unknown := [name for name in recipe.field_weights or () if name not in task.fields.names]:
         raise UserError(
             f"recipe.field_weights names {unknown[0]!r}: the fields of the label are {', '.join(task.fields.names)}"

@@ -38,7 +38,7 @@ class Distiller:
         """The loss of `logits` (b, k), given that of the labels: see `train.config.recipe.Distill`."""
         s = self._settings
         if s.loss == "mse":
-            difference = functional.mse_loss(logits, of_teacher)
+            difference = mean_over_fields(functional.mse_loss, self._fields, logits, of_teacher)
         else:
             difference = mean_over_fields(self._divergence, self._fields, logits, of_teacher)
         return s.weight * difference + (1 - s.weight) * of_labels

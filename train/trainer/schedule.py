@@ -58,9 +58,13 @@ class Schedule:
             class_count(curriculum, epoch=epoch, epochs=epochs, classes=len(classes), fold=fold)
             for epoch in range(epochs)
         ]
-        image_counts = [
-            of_field.count(epoch, order, count) // stack * stack for epoch, count in enumerate(class_counts)
-        ]
+        image_counts = []
+        for epoch, count in enumerate(class_counts):
+            images = of_field.count(epoch, order, count)
+            while images < stack and class_counts[epoch] < len(order):  # rare values: further classes join early
+                class_counts[epoch] += 1
+                images = of_field.count(epoch, order, class_counts[epoch])
+            image_counts.append(images // stack * stack)
         if windows is None:
             whole = [torch.arange(len(labels(0)))]
             windows = lambda epoch: whole  # noqa: E731

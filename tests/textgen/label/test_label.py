@@ -21,6 +21,7 @@ from textgen.label.labelling import label_crops, write_labelling
 from textgen.label.main import main
 from textgen.label.page import render_page
 from textgen.label.readers import ReaderSettings, make_reader
+from textgen.spec.parser import Spec
 
 needs_rapidocr = pytest.mark.skipif(find_spec("rapidocr_onnxruntime") is None, reason="its model is not installed")
 needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="it is not installed")
@@ -209,3 +210,18 @@ def test_bad_settings_end_in_one_line(
     error = capsys.readouterr().err
     assert problem in error
     assert error.count("\n") == 1
+
+
+def test_all_fields_of_a_clock_are_labelled_as_one(tmp_path: Path) -> None:
+    shown = [*countdown(65, 80), *[""] * 10]  # the minutes change at the 60th crop
+    files = write_crops(tmp_path, shown)
+    texts = dict(zip(files, shown, strict=True)) | {files[47]: "9:01"}  # a slip in the minutes
+    joint = Spec.parse("M:SS", label="text", fields={"M": "0..9", "S": "00..59"})
+    labelling = label_crops(tmp_path, joint, texts)
+    assert labelling.kind == "clock"
+    assert [label.text or "other" for label in labelling.labels] == [text or "other" for text in shown]
+    assert label_crops(tmp_path, joint, texts, kind="counter").kind == "counter"
+    ammo = Spec.parse("N/M", label="text", fields={"N": "0..9", "M": "0..9"})
+    assert label_crops(tmp_path, ammo, {}).kind == "counter"
+    with pytest.raises(UserError, match="N, M are not the fields of one clock"):
+        label_crops(tmp_path, ammo, {}, kind="clock")

@@ -96,6 +96,18 @@ def test_a_clock_gets_sixty_minutes_and_seconds_and_a_comment() -> None:
     assert "# outline:" in text
 
 
+@pytest.mark.parametrize(
+    ("label", "written"), [("MM,S", ["M", "S"]), ("[M, S]", ["M", "S"]), ("all", "all"), ("text", "text")]
+)
+def test_several_fields_can_be_the_label(label: str, written: object) -> None:
+    path, notes = create(["my_game", "MM:SS", "--label", label, "--size", "15x35"])
+    game = read(path)
+    assert notes == []
+    assert game["label"] == written
+    assert game["arch"] == "C32 M B M C32 M F"
+    assert "the fields to be read, each with classes of its own" in path.read_text()
+
+
 def test_given_settings_are_kept_and_others_are_proposed() -> None:
     given = ["n", r"H\H N/MM", "--label", "N", "--field", "N=0..30,99", "--field", "N=GO", "--fonts", "teko,oswald"]
     path, _ = create([*given, "--dir", "mine", "--title", "Ünï"])

@@ -353,8 +353,14 @@ def test_wrong_fields(fields: Any, says: str) -> None:
         ({"text": "X" + "a" * 200, "label": "X"}, "spec is 201 characters long"),
         ({"text": "X\n", "label": "X"}, r"spec holds '\n'"),
         ({"text": "XX", "label": "XXX"}, "label 'XXX' is XX in spec 'XX': write XX or X"),
-        ({"text": "XX", "label": "XY"}, "label 'XY' is no field of spec 'XX': choose one of X"),
-        ({"text": "XY", "label": "Z"}, "label 'Z' is no field of spec 'XY': choose one of X, Y"),
+        (
+            {"text": "XX", "label": "XY"},
+            "label 'XY' is no field of spec 'XX': choose one of X, a list of them, all, or text",
+        ),
+        (
+            {"text": "XY", "label": "Z"},
+            "label 'Z' is no field of spec 'XY': choose one of X, Y, a list of them, all, or text",
+        ),
         ({"text": "XY", "label": True}, "label holds True, which is no text: write it in quotes"),
         ({"text": r"\XY", "label": "X"}, "choose one of Y"),
         ({"text": "XXXX", "label": "X"}, "more than 10000 classes"),
