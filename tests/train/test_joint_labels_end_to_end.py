@@ -23,9 +23,10 @@ from textgen.common.validation import validate
 from textgen.dataset.blocks import Shard
 from textgen.dataset.build import ensure_dataset
 from textgen.dataset.import_folder import import_folder
+from textgen.dataset.labels_file import read_classes
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.export.formats import export
-from textgen.footage.field_smoothing import FieldsSmoother
+from textgen.footage.field_smoothing import FieldsSmoother, list_times
 from textgen.footage.regions import Region
 from textgen.footage.smoothing import guess_kinds
 from textgen.lint.report import lint
@@ -40,6 +41,7 @@ from textgen.spec.label_fields import LabelFields
 from train import Predictor, load
 from train.common.answers import answer, choose, log_probabilities, same
 from train.config.compose import compose as compose_run
+from train.config.recipe import Recipe
 from train.data.shard_source import ShardSource
 from train.data.sharded import open_shards
 from train.data.sources import LiveSource
@@ -218,6 +220,32 @@ def test_fields_are_labelled_in_the_order_of_the_text() -> None:
     assert Spec.parse("M:SS", label=["SS", "M"]).fields == Spec.parse("M:SS", label="all").fields
 
 
+def test_a_clock_and_a_score_are_smoothed_apart() -> None:
+    spec = Spec.parse("M:SS A:B", label="text", fields={"M": "0..9", "S": "00..59"})
+    assert list_times(spec.fields, guess_kinds(spec)) is None
+    clock = Spec.parse("M:SS", label="text", fields={"M": "0..9", "S": "00..59"})
+    times = list_times(clock.fields, guess_kinds(clock))
+    assert times is not None
+    assert (times[0], times[59:61], times[-1]) == ("0:00", ("0:59", "1:00"), "other")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("1,22,other", "'other' in some fields only"),
+        ("1,75,absent", "S = '75', which is none of its classes: write 00, 01, 02, …, other"),
+        ("1,22,yes", r"\[k\] = 'yes', which is none of its classes: write present, absent, other"),
+        ("1,22,", r"\[k\] = ''"),
+    ],
+)
+def test_a_row_with_a_wrong_value_is_refused(tmp_path: Path, row: str, words: str) -> None:
+    spec = Spec.parse("M:SS[k]", label="text", fields={"M": "0..9", "S": "00..59"})
+    (tmp_path / "labels.csv").write_text(f"file,M,S,[k]\na.png,1,02,absent\nb.png,{row}\n")
+    with pytest.raises(UserError, match=words) as caught:
+        read_classes(tmp_path / "labels.csv", spec)
+    assert "line 3" in caught.value.summary
+
+
 def test_a_smoothed_answer_is_other_in_all_fields_or_in_none() -> None:
     fields = Spec.parse("X,Y,Z", label="text").fields
     scores = np.full((60, 33), -9, np.float32)
@@ -237,8 +265,7 @@ def test_a_prediction_can_be_copied_and_pickled() -> None:
 def test_a_curriculum_of_rare_values_has_images_in_every_epoch() -> None:
     fields = LabelFields.single(["a", "b", "c", "d"])
     labels = torch.tensor([3] * 400 + [0])
-    recipe = compose_run("game=lol_gold1", "fold=4").recipe
-    recipe = recipe.model_copy(update={"epochs": 40})
+    recipe = validate(Recipe, {**compose_run("game=lol_gold1", "fold=4")["recipe"], "epochs": 40, "images": None})
     for seed in range(4):
         schedule = Schedule.build(recipe, labels=lambda _: labels, fields=fields, fold=2, stack=2, seed=seed)
         assert min(schedule.image_counts) > 0

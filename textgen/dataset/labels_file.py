@@ -136,7 +136,11 @@ def _parse_table(file: Path, content: str, fields: LabelFields | None) -> Parsed
                     f"{file}, line {reader.line_num}, has {len(row)} fields and the first line {len(header)}: put"
                     " a text that contains the separator between double quotes"
                 )
-            text = row[at["text"]] if "text" in at else _join(fields, dict(zip(header, row, strict=True)))
+            text = (
+                row[at["text"]]
+                if "text" in at
+                else _join(fields, dict(zip(header, row, strict=True)), f"{file}, line {reader.line_num},")
+            )
             yield reader.line_num, row[at["file"]], text
     except csv.Error as error:
         raise UserError(
@@ -154,7 +158,7 @@ def _parse_json_lines(file: Path, content: str, fields: LabelFields | None) -> P
         row = _parse_json(file, number, line)
         columns = _require_columns(file, list(row), number)
         name, text = row[columns["file"]], row[columns["text"]] if "text" in columns else None
-        text = text if "text" in columns else _join(fields, row)
+        text = text if "text" in columns else _join(fields, row, f"{file}, line {number},")
         for value in (name,) if text is None and "text" not in columns else (name, text):
             if not isinstance(value, str):
                 raise UserError(f"{file}, line {number}, has {value!r} where a text is needed: write it in quotes")
@@ -194,13 +198,20 @@ def _parse_lines(file: Path, content: str, fields: LabelFields | None = None) ->
         yield number, name, text
 
 
-def _join(fields: LabelFields | None, row: Mapping[str, Any]) -> str | None:
-    """The text that a row's values of all fields make up; None if it lacks one, or they do not decide the text."""
+def _join(fields: LabelFields | None, row: Mapping[str, Any], where: str) -> str | None:
+    """The text that a row's values of all fields make up; None if it lacks one, or they do not decide the text.
+
+    Raises `UserError` for a value that is no class of its field, and for "other" in some fields only.
+    """
     if fields is None or fields.is_single or fields.pattern is None or not row.keys() >= set(fields.names):
         return None
     values = [str(row[name]).strip() for name in fields.names]
+    for field, value in zip(fields.fields, values, strict=True):
+        if value not in field.classes:
+            some = ", ".join(field.classes[:3]) + (", …" if len(field.classes) > 4 else "") + f", {field.classes[-1]}"
+            raise UserError(f"{where} has {field.name} = {value!r}, which is none of its classes: write {some}")
     if OTHER in values and {*values} != {OTHER}:
-        return ", ".join(values)  # no text, so that the row is refused
+        raise UserError(f"{where} is {OTHER!r} in some fields only: write it in all of them, or in none")
     return fields.join(values)
 
 

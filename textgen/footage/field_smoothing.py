@@ -111,7 +111,7 @@ def _divide(fields: LabelFields, kinds: Sequence[Kind]) -> list[tuple[int, ...]]
     times = 1
     for column in reversed(range(len(kinds))):
         values = _numbers(fields, column)
-        if kinds[column] != "clock" or values is None or (clock and column != clock[0] - 1):
+        if kinds[column] != "clock" or values is None or (clock and not _has_colon_between(fields, column, clock[0])):
             continue
         times *= len(values)
         if times > MOST_TIMES:
@@ -120,6 +120,14 @@ def _divide(fields: LabelFields, kinds: Sequence[Kind]) -> list[tuple[int, ...]]
     if len(clock) < 2:
         return [(column,) for column in range(len(kinds))]
     return [tuple(clock), *((column,) for column in range(len(kinds)) if column not in clock)]
+
+
+def _has_colon_between(fields: LabelFields, left: int, right: int) -> bool:
+    """Whether a text shows two fields with nothing but a colon between; of one that is not known, if they are next."""
+    if fields.pattern is None:
+        return left == right - 1
+    items = [item if isinstance(item, str) else item.get("field") for item in fields.pattern]
+    return any(items[at : at + 3] == [left, ":", right] for at in range(len(items) - 2))
 
 
 def _make_group(fields: LabelFields, columns: tuple[int, ...], kinds: Sequence[Kind], lag: int) -> _Group:
