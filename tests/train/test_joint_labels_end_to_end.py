@@ -30,6 +30,7 @@ from textgen.footage.field_smoothing import FieldsSmoother, list_times
 from textgen.footage.regions import Region
 from textgen.footage.smoothing import guess_kinds
 from textgen.lint.report import lint
+from textgen.preview.samples import SplitCrops
 from textgen.real.crops import RealCrops
 from textgen.real.recombine import Recombiner
 from textgen.render.renderer import Renderer
@@ -349,6 +350,17 @@ def test_a_game_of_several_fields_is_checked_by_its_first() -> None:
     checks = {check.name: check for check in report.checks}
     assert checks["balance"].status == "ok"
     assert all(check.status != "fail" for check in checks.values())
+
+
+def test_a_preview_has_a_row_for_each_class_of_each_field() -> None:
+    renderer = Renderer.from_definition(define())
+    shown = SplitCrops("train", renderer.render("train", range(124)))
+    rows = dict(shown.of_classes(renderer.fields))
+    assert len(rows) == 61 + 60 + 1
+    assert len(rows["other"]) == 2
+    assert sum(len(numbers) for name, numbers in rows.items() if name.startswith("S=")) == 122
+    for name in ("M=30", "S=05"):
+        assert all(name[2:] in shown.crops.texts[number] for number in rows[name])
 
 
 def test_recombined_crops_of_real_ones_have_the_labels_of_their_texts() -> None:
