@@ -247,6 +247,20 @@ def test_a_row_with_a_wrong_value_is_refused(tmp_path: Path, row: str, words: st
     assert "line 3" in caught.value.summary
 
 
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    spec = Spec.parse("M:SS", label="text", fields={"M": "0..9", "S": "00..59"})
+    (tmp_path / "labels.csv").write_text("file,M\na.png,1\n")
+    with pytest.raises(UserError, match="has no column text, or all of M, S in line 2"):
+        read_classes(tmp_path / "labels.csv", spec)
+
+
+def test_one_field_in_a_list_is_exported_and_imported(tmp_path: Path) -> None:
+    definition = parse_definition(compose("game=lol_gold1", "game.label=[Z]", *SMALL), 0)
+    export(ensure_dataset(definition, tmp_path, quiet=True), "imagefolder", tmp_path / "out", quiet=True)
+    again = import_folder(tmp_path / "out", tmp_path / "data", spec=definition.game.parse_spec())
+    assert again.splits["val"].labels.shape == (22,)
+
+
 def test_a_smoothed_answer_is_other_in_all_fields_or_in_none() -> None:
     fields = Spec.parse("X,Y,Z", label="text").fields
     scores = np.full((60, 33), -9, np.float32)

@@ -229,7 +229,7 @@ def list_crops(
     for split, of in sources.items():
         if of.labels:
             rows[split] = _list_labelled(of.folder, of.labels, tables[split], classes, spec)
-        elif spec and spec.is_joint:
+        elif spec and not spec.fields.is_single:
             raise UserError(
                 f"{of.folder} has class folders, and the label has {len(spec.fields.fields)} fields: list the pictures"
                 f" and their texts in labels.csv, {FORM}"

@@ -67,8 +67,13 @@ def read_classes(file: Path, spec: Spec | None) -> list[tuple[LabelLine, str]]:
         line._replace(text=line.text and to_nfc(line.text.strip()))
         for line in read_labels(file, spec.fields if spec else None)
     ]
-    if any(line.text is None for line in lines):
-        raise UserError(f"{file} has no column {TEXT_COLUMNS[0]}: it needs {FORM}")
+    if missing := [line.number for line in lines if line.text is None]:
+        columns = "" if spec is None or not spec.is_joint else f", or all of {', '.join(spec.fields.names)}"
+        raise UserError(
+            f"{file} has no column {TEXT_COLUMNS[0]}{columns} in line {missing[0]}: it needs {FORM}{columns}"
+            if columns
+            else f"{file} has no column {TEXT_COLUMNS[0]}: it needs {FORM}"
+        )
     if empty := [line for line in lines if not line.text]:
         raise UserError(
             f"{file} has {len(empty):,} of {len(lines):,} lines without a text, the first is line {empty[0].number},"

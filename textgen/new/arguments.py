@@ -35,7 +35,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=cli.version())
     parser.add_argument("name", help="name of the file, the game and its data set")
     parser.add_argument("spec", help='the texts, such as "MM:SS" or "N/M"; see docs/reference/spec.md')
-    parser.add_argument("--label", required=True, help="the field to be read: MM or M; or several: M,S, all, or text")
+    parser.add_argument(
+        "--label", required=True, action="append", help="the field to be read: MM or M; or several: M,S, all, or text"
+    )
     parser.add_argument("--size", help="height and width of a crop in pixels: 15x35")
     parser.add_argument(
         "--field", action="append", default=[], metavar="M=00..60", help="values of a field: M=00..60,99"

@@ -51,7 +51,7 @@ def create(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         raise UserError(f"{path} exists: choose another name, or overwrite it with --force")
 
     fields = command_line.parse_fields(options.spec, options.field)
-    label = command_line.parse_label(options.spec, options.label)
+    label = command_line.parse_label(options.spec, ",".join(options.label))
     spec = Spec.parse(options.spec, label=label, fields=fields)
     longest = defaults.measure_longest_text(spec)
     size = command_line.parse_size(options.size)

@@ -108,6 +108,11 @@ def test_several_fields_can_be_the_label(label: str, written: object) -> None:
     assert "the fields to be read, each with classes of its own" in path.read_text()
 
 
+def test_a_label_that_is_given_twice_is_a_list() -> None:
+    path, _ = create(["my_game", "MM:SS", "--label", "M", "--label", "SS", "--size", "15x35"])
+    assert read(path)["label"] == ["M", "S"]
+
+
 def test_given_settings_are_kept_and_others_are_proposed() -> None:
     given = ["n", r"H\H N/MM", "--label", "N", "--field", "N=0..30,99", "--field", "N=GO", "--fonts", "teko,oswald"]
     path, _ = create([*given, "--dir", "mine", "--title", "Ünï"])
