@@ -348,6 +348,11 @@ def test_shards_have_the_labels_of_the_whole(dataset: Dataset, tmp_path: Path) -
     for name, split in dataset.splits.items():
         assert np.array_equal(shards.load_labels(name), split.labels)
         assert np.array_equal(shards.load(name).images, split.images)
+    config = compose_run(
+        "game=lol_time", "game.label=text", "game.spec='MM.SS'", *SMALL, "data=shards", f"path={tmp_path}"
+    )
+    with pytest.raises(UserError, match="have the fields of game=lol_time in another text"):
+        run({**config, "runs": str(tmp_path / "runs")})
     source = ShardSource(shards, torch.device("cpu"), seed=0)
     assert np.array_equal(torch.as_tensor(source.labels_of(3)), dataset.splits["train"].labels)
     labels = next(tmp_path.glob("lol_time/*shard-1-of-3/train.labels.npy"))

@@ -210,14 +210,14 @@ def _define_from_shards(
     advice = f"make them with python -m textgen -m game={game.name} … shard.count=64 'shard.index=range(0,64)'"
     storage = open_storage(data_dir if path is None else path)
     shards = open_shards(storage, game.name, digest, advice, exact=path is None)
-    if shards.fields != game.label_fields and shards.fields.classes == game.label_fields.classes:
-        raise UserError(f"the shards at {storage.name} have the fields of game={game.name} in another text: {advice}")
     if (shards.fields.classes, shards.size) != (game.label_fields.classes, game.size):
         raise UserError(
             f"the shards at {storage.name} are of {len(shards.classes)} classes and"
             f" {shards.size[0]}×{shards.size[1]} pixels, game={game.name} of {len(game.classes)} and"
             f" {game.size[0]}×{game.size[1]}: give their game"
         )
+    if shards.fields.pattern != game.label_fields.pattern:
+        raise UserError(f"the shards at {storage.name} have the fields of game={game.name} in another text: {advice}")
     if shards.hash != digest:
         print(
             f"note: the shards at {storage.name} are of data set {shards.hash[:8]}, and this command's is"
