@@ -68,12 +68,8 @@ def read_classes(file: Path, spec: Spec | None) -> list[tuple[LabelLine, str]]:
         for line in read_labels(file, spec.fields if spec else None)
     ]
     if missing := [line.number for line in lines if line.text is None]:
-        columns = "" if spec is None or not spec.is_joint else f", or all of {', '.join(spec.fields.names)}"
-        raise UserError(
-            f"{file} has no column {TEXT_COLUMNS[0]}{columns} in line {missing[0]}: it needs {FORM}{columns}"
-            if columns
-            else f"{file} has no column {TEXT_COLUMNS[0]}: it needs {FORM}"
-        )
+        fields = f", or all of {', '.join(spec.fields.names)}" if spec and spec.is_joint else ""
+        raise UserError(f"{file} has no column {TEXT_COLUMNS[0]}{fields} in line {missing[0]}: it needs {FORM}{fields}")
     if empty := [line for line in lines if not line.text]:
         raise UserError(
             f"{file} has {len(empty):,} of {len(lines):,} lines without a text, the first is line {empty[0].number},"

@@ -26,7 +26,7 @@ from textgen.common.pictures import resize
 from textgen.common.yaml_files import load_yaml
 from textgen.frames.preparation import MEAN
 from textgen.spec.parser import Spec
-from train.common.answers import answer_scores, log_probabilities
+from train.common.answers import LEAST, answer_scores, log_probabilities
 from train.config.advice import TRAIN_AGAIN
 from train.inference.cpu.compiled import CompiledNetwork
 from train.inference.network_file import NetworkFile, read_network_file, slot_parameters, weights_path
@@ -35,7 +35,6 @@ from train.models.notation import Conv
 Engine = Literal["auto", "fused", "onnxruntime", "eager"]
 UNSURE = "unsure"  # in place of a value whose probability is below the threshold
 BATCH = 1024  # crops in one call of the engine, at most
-TINY = 1e-30  # a probability of 0 has a logarithm, too
 
 
 class _Read(NamedTuple):
@@ -199,7 +198,7 @@ def _prepare_with_torch(
 
     def logits(crops: U8) -> F32:
         probabilities = runner.probabilities(runner.run(runner.place(np.ascontiguousarray(crops))))
-        return np.log(np.maximum(probabilities, np.float32(TINY)))
+        return np.log(np.maximum(probabilities, LEAST))
 
     return f"{name}{f' on {chosen}' if chosen.type != 'cpu' else ''}", logits
 
