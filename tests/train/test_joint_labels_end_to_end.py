@@ -29,7 +29,6 @@ from textgen.export.formats import export
 from textgen.footage.field_smoothing import FieldsSmoother, list_times
 from textgen.footage.regions import Region
 from textgen.footage.smoothing import guess_kinds
-from textgen.lint.report import lint
 from textgen.preview.samples import SplitCrops
 from textgen.real.crops import RealCrops
 from textgen.real.recombine import Recombiner
@@ -362,13 +361,6 @@ def test_shards_have_the_labels_of_the_whole(dataset: Dataset, tmp_path: Path) -
     damaged = open_shards(open_storage(tmp_path), "lol_time", dataset.hash, "make them", exact=True)
     with pytest.raises(UserError, match="does not have the bytes"):
         damaged.load_labels("train")
-
-
-def test_a_game_of_several_fields_is_checked_by_its_first() -> None:
-    report = lint(Renderer.from_definition(define()), each=3)
-    checks = {check.name: check for check in report.checks}
-    assert checks["balance"].status == "ok"
-    assert all(check.status != "fail" for check in checks.values())
 
 
 def test_a_preview_has_a_row_for_each_class_of_each_field() -> None:

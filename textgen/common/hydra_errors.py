@@ -89,7 +89,7 @@ def _missing_file(error: MissingConfigException) -> str:
 
 def _wrong_override(message: str, config: str, arguments: Sequence[str], renamed: Mapping[str, str]) -> str:
     """Hydra only proposes a +, which is right for a key that a game's file leaves out and wrong for a misspelt one."""
-    match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (\S+)", message)
+    match = re.match(r"Could not override '([^']+)'\.\s+To append to your config use (.+)", message)
     if not match:
         return _unusable(message, arguments)
     key, appended = match.groups()

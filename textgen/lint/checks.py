@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from textgen.common.characters import name_character
 from textgen.lint import leaks, similarity
 from textgen.render.renderer import SPLITS, RenderedCrops, Renderer
+from textgen.spec.label_fields import ABSENT
+from textgen.spec.values import OTHER
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 MAX_CLASS_RATIO, MAX_CLASS_RATIO_OK = 1.5, 1.1  # crops of the most frequent class over those of the rarest
+MIN_VALUE_SHARE = 0.25  # of an even share: of several fields, crops that show the rarest value
 MAX_OTHER_SHARE = 0.5  # of the crops, in class "other"
 MAX_TEXT_SHARE, MIN_TEXT_CROPS = 0.9, 20  # share of a class's most frequent text; tested from this many crops
 MIN_CROPS, MIN_CROPS_PER_CLASS = 300, 5  # with text; with fewer, associations with the class are not tested
@@ -60,7 +63,7 @@ def run_checks(renderer: Renderer, crops: Crops) -> list[Check]:
     """Run all checks on crops by split. The first split is the training set. Equal crops give equal figures."""
     with_text = {split: part.samples["right"] > part.samples["left"] for split, part in crops.items()}
     return [
-        _check_balance(renderer, crops),
+        _check_values(renderer, crops) if renderer.spec.is_joint else _check_balance(renderer, crops),
         _check_order(crops),
         *_check_leaks(renderer, crops, with_text),
         _check_copies(crops, with_text),
@@ -86,9 +89,6 @@ def _check_balance(renderer: Renderer, crops: Crops) -> Check:
     monotonous = _find_monotonous_class(renderer, training)
     warn = worst > MAX_CLASS_RATIO_OK or other > MAX_OTHER_SHARE or monotonous
     status = FAIL if worst > MAX_CLASS_RATIO else WARN if warn else OK
-    if renderer.spec.is_joint:  # texts are drawn by the weights of their fields: numbers of crops are random
-        detail = f"values are as frequent as the spec says; class other makes up {other:.1%} of the crops"
-        return Check("balance", OK, worst, detail, table)
     detail = f"the most frequent class has {worst:.3g} times the crops of the rarest; "
     detail += f"class other makes up {other:.1%} of the crops"
     if worst > MAX_CLASS_RATIO_OK:
@@ -96,6 +96,34 @@ def _check_balance(renderer: Renderer, crops: Crops) -> Check:
     elif monotonous:
         detail += f"; class {monotonous} almost always shows the same one of its texts: use more even weights of fields"
     return Check("balance", status, worst, detail, table)
+
+
+def _check_values(renderer: Renderer, crops: Crops) -> Check:
+    """Check that no value of a field is clearly rarer than a part of an even share. How many crops show it is chance.
+
+    How often a field is shown at all is not looked at.
+    """
+    rows: list[tuple[bool, Row]] = []  # whether the rarest value is rarer than that
+    for split, part in crops.items():
+        for of, labels in zip(renderer.fields.fields, part.labels.reshape(len(part.labels), -1).T, strict=True):
+            values = [number for number, name in enumerate(of.classes) if name not in (OTHER, ABSENT)]
+            counts = np.bincount(labels, minlength=len(of.classes))[values]
+            even, least = float(counts.mean()), int(counts.argmin())
+            row: Row = {
+                "value": f"{of.name}={of.classes[values[least]]}",
+                "split": split,
+                "crops": float(counts[least]),
+            }
+            limit = MIN_VALUE_SHARE * even
+            is_rare = bool(counts[least] < limit - 3 * limit**0.5)  # by three standard deviations: never of a few crops
+            rows.append((is_rare, {**row, "even": even, "share": float(counts[least] / max(even, 1))}))
+    rows.sort(key=lambda entry: (not entry[0], float(entry[1]["share"])))
+    is_rare, worst = rows[0]
+    detail = "no value of a field is clearly rare"
+    if is_rare:
+        detail = f"{worst['crops']:.0f} crops of {worst['split']} show {worst['value']}, an even share would be "
+        detail += f"{worst['even']:.0f}: use more even weights, or fewer limits between fields"
+    return Check("balance", WARN if is_rare else OK, float(worst["share"]), detail, [row for _, row in rows])
 
 
 def _find_monotonous_class(renderer: Renderer, crops: RenderedCrops) -> str:

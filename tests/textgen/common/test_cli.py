@@ -187,6 +187,7 @@ def test_no_game_is_answered_with_all_of_them(run: Run, here: Path, program: str
         ("sed=3", "did you mean seed?"),
         ("augmnt=off", "did you mean augment?"),
         ("game.text.heigth=[8,9]", "did you mean game.text.height? (a key that a file leaves out takes a +"),
+        ("game.fields={M: 0..9, X: 0..9}", "takes a +: +game.fields={M: 0..9, X: 0..9})"),
         ("gmae.name=mine", "did you mean game?"),
         ("+game.text.heigth=[8,9]", "did you mean height?"),
         ("+game.imags.train=3", "did you mean images?"),
