@@ -2,9 +2,9 @@
 
     python benchmarks/fields_accuracy.py runs/
 
-A table in Markdown with a row for each game, fold, network and number of images: the accuracy of the text, and of each
-field alone and together, in % with the standard deviation over seeds. The last column is what a field loses, in points,
-over the seeds that both have.
+A table in Markdown with rows for each game, fold, network, recipe and number of images: the accuracy of the text on
+validation and test crops, and of each field, alone and together, on test crops; in %, with the standard deviation over
+seeds. The last column is what a field loses, in points, over the seeds that both have.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from typing import Any
 
 import yaml
 
-HEAD = ("game", "fold", "network", "images", "seeds", "text", "field", "alone (seeds)", "together", "loses")
-Group = tuple[str, int, str, int]  # game, fold, network, images
+HEAD = (
+    *("game", "fold", "network", "recipe", "images", "seeds", "text, validation", "text, test"),
+    *("field", "alone (seeds)", "together", "loses"),
+)
+Group = tuple[str, int, str, str, int]  # game, fold, network, recipe, images
 
 
 def read_results(folder: Path) -> dict[Group, dict[str, dict[int, dict[str, Any]]]]:
@@ -28,7 +31,7 @@ def read_results(folder: Path) -> dict[Group, dict[str, dict[int, dict[str, Any]
     for path in sorted(folder.glob("*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         config = yaml.safe_load(path.with_name("config.yaml").read_text(encoding="utf-8"))
-        group = result["game"], result["fold"], result["arch"], round(result["images_seen"], -4)
+        group = result["game"], result["fold"], result["arch"], result["recipe"], round(result["images_seen"], -4)
         found[group][str(config["game"]["label"])][result["seed"]] = result
     return found
 
@@ -42,18 +45,18 @@ def format_percent(values: list[float]) -> str:
 def table_rows(group: Group, labels: dict[str, dict[int, dict[str, Any]]]) -> list[list[str]]:
     """A row for each field; none without a network for all fields."""
     together = labels.get("text", {})
-    game, fold, network, images = group
+    game, fold, network, recipe, images = group
     rows = []
     for name in next(iter(together.values()))["fields"] if together else ():
         alone = labels.get(name, {})
         both = sorted(together.keys() & alone.keys())
         joint = {seed: result["fields"][name]["accuracy"] for seed, result in together.items()}
         lost = mean(100 * (alone[seed]["accuracy"] - joint[seed]) for seed in both) if both else None
-        first = (game, f"{fold}", f"`{network}`", f"{images // 1000} k", f"{len(together)}")
-        text = format_percent([result["accuracy"] for result in together.values()])
+        first = (game, f"{fold}", f"`{network}`", recipe, f"{images // 1000} k", f"{len(together)}")
+        texts = [format_percent([of[key] for of in together.values()]) for key in ("val_accuracy", "accuracy")]
         rows.append(
             [
-                *(("",) * 6 if rows else (*first, text)),
+                *(("",) * 8 if rows else (*first, *texts)),
                 name,
                 f"{format_percent([of['accuracy'] for of in alone.values()])} ({len(alone)})" if alone else "–",
                 format_percent(list(joint.values())),
