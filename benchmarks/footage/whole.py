@@ -5,7 +5,8 @@
 For each counter: `foldtext cut` on the first SECONDS of the first clip of its game, `foldtext new --like`,
 `foldtext adapt`, and `foldtext predict` on the rest of that clip and on the other clips of the game, of which nothing
 was seen before. Each command is a process of its own. The labels to compare with are those of `label.py`, which have
-been looked at; with `--reader network` no OCR engine takes part in anything else.
+been looked at; with `--reader network` no OCR engine takes part in anything else. `--label text` reads the whole texts,
+in place of the field that games.yaml names.
 
 Results are added to results/whole.jsonl, a line a clip; a counter whose run is finished is predicted again. Prints
 a Markdown table of all lines.
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,7 +40,7 @@ HEAD = ("counter", "clip", "labels by", "fold", "frames", "right", "95 % interva
 class Line:
     """The frames of a clip's counter that a run reads right, in per cent, and the minutes that the run took to make."""
 
-    counter: str
+    counter: str  # game/counter, with a colon and the label if that is not the one of games.yaml
     clip: str
     reader: str
     fold: int
@@ -59,7 +60,7 @@ def run_command(*arguments: str) -> None:
 
 def make_run(clips: Path, out: Path, game: Game, counter: Counter, options: argparse.Namespace) -> tuple[Path, float]:
     """Cut, write a game's file, adapt. Returns the run's folder and the minutes that all of it took."""
-    name = f"{game.name}_{counter.name}"
+    name = f"{game.name}_{counter.name}" + (f"_{options.label}" if options.label else "")
     folder = out / name
     made = folder / f"run_{options.reader}_f{options.fold}_s{options.seed}"
     record = made / "whole.json"
@@ -115,7 +116,8 @@ def go(clips: Path, out: Path, game: Game, counter: Counter, options: argparse.N
         if (clips / f"{clip}.{counter.name}.csv").exists() and (clips / f"{clip}.mp4").exists():
             frames, shares = score_clip(clips, run, clip, counter, clip == game.clips[0])
             per_cent = (100 * share for share in shares)
-            about = (f"{game.name}/{counter.name}", clip, options.reader, options.fold, options.seed)
+            label = f":{options.label}" if options.label else ""
+            about = (f"{game.name}/{counter.name}{label}", clip, options.reader, options.fold, options.seed)
             lines.append(Line(*about, frames, *per_cent, minutes))
     return lines
 
@@ -131,9 +133,13 @@ def to_markdown(lines: Iterable[Line]) -> str:
     return "\n".join([f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}", *rows])
 
 
-def choose_counters(names: Sequence[str]) -> list[tuple[Game, Counter]]:
-    """The counters that are named game/counter; all without names."""
-    known = {f"{game.name}/{counter.name}": (game, counter) for game in read_games() for counter in game.counters}
+def choose_counters(names: Sequence[str], label: str | None) -> list[tuple[Game, Counter]]:
+    """The counters that are named game/counter; all without names. With `label` in place of their own."""
+    known = {
+        f"{game.name}/{counter.name}": (game, replace(counter, label=label) if label else counter)
+        for game in read_games()
+        for counter in game.counters
+    }
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"no such counter: {', '.join(unknown)}; known are {', '.join(known)}")
     return [known[name] for name in names or known]
@@ -148,11 +154,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", default="rapidocr", help="who labels: rapidocr, tesseract, network")
     parser.add_argument("--threads", type=int, help="of training")
+    parser.add_argument("--label", choices=("all", "text"), help="in place of the one in games.yaml")
     parser.add_argument("--images", type=int, help="seen in training; default: that of adapt")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "whole.jsonl"
-    for game, counter in choose_counters(options.counters):
+    for game, counter in choose_counters(options.counters, options.label):
         for line in go(options.clips.resolve(), options.out.resolve(), game, counter, options):
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(line)) + "\n")
