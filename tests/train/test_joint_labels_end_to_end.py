@@ -26,9 +26,7 @@ from textgen.dataset.import_folder import import_folder
 from textgen.dataset.labels_file import read_classes
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.export.formats import export
-from textgen.footage.field_smoothing import FieldsSmoother, list_times
 from textgen.footage.regions import Region
-from textgen.footage.smoothing import guess_kinds
 from textgen.preview.samples import SplitCrops
 from textgen.real.crops import RealCrops
 from textgen.real.recombine import Recombiner
@@ -36,10 +34,11 @@ from textgen.render.renderer import Renderer
 from textgen.schema.compose import compose
 from textgen.schema.definition import DatasetDefinition, parse_definition
 from textgen.spec import Spec
+from textgen.spec.field_scores import choose
 from textgen.spec.items import fix
 from textgen.spec.label_fields import LabelFields
 from train import Predictor, load
-from train.common.answers import answer, choose, log_probabilities, same
+from train.common.answers import answer, log_probabilities, same
 from train.config.compose import compose as compose_run
 from train.config.recipe import Recipe
 from train.data.shard_source import ShardSource
@@ -220,15 +219,6 @@ def test_fields_are_labelled_in_the_order_of_the_text() -> None:
     assert Spec.parse("M:SS", label=["SS", "M"]).fields == Spec.parse("M:SS", label="all").fields
 
 
-def test_a_clock_and_a_score_are_smoothed_apart() -> None:
-    spec = Spec.parse("M:SS A:B", label="text", fields={"M": "0..9", "S": "00..59"})
-    assert list_times(spec.fields, guess_kinds(spec)) is None
-    clock = Spec.parse("M:SS", label="text", fields={"M": "0..9", "S": "00..59"})
-    times = list_times(clock.fields, guess_kinds(clock))
-    assert times is not None
-    assert (times[0], times[59:61], times[-1]) == ("0:00", ("0:59", "1:00"), "other")
-
-
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -258,15 +248,6 @@ def test_one_field_in_a_list_is_exported_and_imported(tmp_path: Path) -> None:
     export(ensure_dataset(definition, tmp_path, quiet=True), "imagefolder", tmp_path / "out", quiet=True)
     again = import_folder(tmp_path / "out", tmp_path / "data", spec=definition.game.parse_spec())
     assert again.splits["val"].labels.shape == (22,)
-
-
-def test_a_smoothed_answer_is_other_in_all_fields_or_in_none() -> None:
-    fields = Spec.parse("X,Y,Z", label="text").fields
-    scores = np.full((60, 33), -9, np.float32)
-    scores[:, [3, 15, 32]] = 0  # 3, 4, other
-    smoother = FieldsSmoother(fields, ["counter"] * 3, lag=10)
-    labels = np.concatenate([smoother.push(scores, np.arange(60) / 30), smoother.finish()])
-    assert (labels == 10).all()
 
 
 def test_a_prediction_can_be_copied_and_pickled() -> None:
@@ -305,27 +286,6 @@ def test_weights_of_fields_change_the_loss() -> None:
     logits[:, 0] = 20  # X is right, Y is not
     x, y = (float(cross_entropy(logits, labels, fields, weights=of)) for of in ((1, 0.5), (0.5, 1)))
     assert y == pytest.approx(2 * x, rel=1e-4)
-
-
-def test_the_fields_of_a_clock_carry_over() -> None:
-    spec = Spec.parse("M:SS", label="text", fields={"M": "0..3", "S": "00..59"})
-    seconds = 55 + np.arange(300) / 30
-    times = (np.arange(300) / 30).astype(np.float64)
-    labels = np.stack([seconds.astype(int) // 60, seconds.astype(int) % 60], 1)
-    rng = np.random.default_rng(5)
-    scores = np.log(np.full((300, 66), 0.01, np.float32))
-    for row, (m, s) in enumerate(labels.tolist()):
-        scores[row, m], scores[row, 5 + s] = 0, 0
-        if rng.random() < 0.3:  # misread: the minutes of a third of the frames
-            scores[row, m], scores[row, (m + 1) % 4] = np.log(0.01), 0
-    assert guess_kinds(spec) == ("clock", "clock")
-    smoother = FieldsSmoother(spec.fields, guess_kinds(spec), lag=60)
-    parts = [smoother.push(scores[at : at + 50], times[at : at + 50]) for at in range(0, 150, 50)]
-    saved = smoother.save()
-    other = FieldsSmoother(spec.fields, guess_kinds(spec), lag=60)
-    other.restore(saved)
-    parts += [other.push(scores[150:], times[150:]), other.finish()]
-    assert np.array_equal(np.concatenate(parts), labels)
 
 
 def test_a_stopped_training_resumes_with_the_labels_of_its_epoch(tmp_path: Path) -> None:

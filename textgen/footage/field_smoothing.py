@@ -1,7 +1,8 @@
 """The most likely sequence of the answers of a network for several fields: fields of a clock carry over.
 
 The minutes of M:SS change where the seconds begin again. So the fields of a clock are smoothed as one, whose classes
-are all times that they can show, if there are not too many; every other field is smoothed by itself.
+are all times that they can show, if there are not too many; every other clock or counter is smoothed by itself.
+Whether a frame is "other" is asked of all fields together, in each of these sequences.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from textgen.common.array_types import F32
 from textgen.footage.smoothing import LAG, Kind, Smoother
+from textgen.spec.field_scores import best_values, choose, choose_values, score_other
 from textgen.spec.label_fields import LabelFields
 from textgen.spec.values import OTHER
 
@@ -24,7 +26,7 @@ MOST_TIMES = 8192  # of the fields of a clock together; the search takes time an
 
 @dataclass(frozen=True)
 class _Group:
-    """Fields that are smoothed as one. `values` (k, fields) are the classes of each of its k answers."""
+    """Fields that are smoothed as one. `values` (k, fields) are the classes of each of its k answers, "other" last."""
 
     columns: tuple[int, ...]
     values: NDArray[np.int64]
@@ -43,26 +45,39 @@ class FieldsSmoother:
         self._fields = fields
         self._groups = [_make_group(fields, columns, kinds, lag) for columns in _divide(fields, kinds)]
         self._waiting = [np.empty((0, len(group.columns)), np.int64) for group in self._groups]
+        self._single = np.empty((0, len(fields.fields)), np.int64)  # answers for each frame by itself that are waiting
 
     def push(self, log_likelihoods: ArrayLike, times: ArrayLike) -> NDArray[np.int64]:
         """Take the next frames, (n, k) of the classes of all fields, and return what is decided now."""
         scores = np.asarray(log_likelihoods, np.float32)
+        if self._fields.is_single:
+            return self._groups[0].smoother.push(scores, times)
+        if not self._groups:
+            return choose(scores, self._fields)
+        self._single = np.concatenate([self._single, choose_values(scores, self._fields)])
         for number, group in enumerate(self._groups):
             self._add(number, group.smoother.push(self._scores_of(group, scores), times))
         return self._take()
 
     def finish(self) -> NDArray[np.int64]:
         """Return the labels of the frames that are still open; the smoother can then take another stream."""
+        if self._fields.is_single:
+            return self._groups[0].smoother.finish()
         for number, group in enumerate(self._groups):
             self._add(number, group.smoother.finish())
         return self._take()
 
     def _scores_of(self, group: _Group, scores: F32) -> F32:
-        """The logarithms of the probabilities of each of the group's answers, (n, k)."""
-        parts = [scores[:, self._fields.slices[column]] for column in group.columns]
+        """The scores of each of the group's answers, with the best values of the other fields, (n, k)."""
+        fields = self._fields
+        parts = [scores[:, fields.slices[column]] for column in group.columns]
         total = parts[0][:, group.values[:, 0]]
         for part, values in zip(parts[1:], group.values.T[1:], strict=True):
             total = total + part[:, values]
+        if fields.has_other:
+            others = [column for column in range(len(fields.fields)) if column not in group.columns]
+            total[:, :-1] += best_values(scores, fields)[:, others].sum(1, keepdims=True)
+            total[:, -1] = score_other(scores, fields).sum(1)
         return np.asarray(total, np.float32)
 
     def _add(self, number: int, decided: NDArray[np.int64]) -> None:
@@ -70,14 +85,12 @@ class FieldsSmoother:
         self._waiting[number] = np.concatenate([self._waiting[number], values])
 
     def _take(self) -> NDArray[np.int64]:
-        """The answers to frames of which all groups are decided: "other" in all fields if it is in one of them."""
-        count = min(map(len, self._waiting))
-        labels = np.empty((count, len(self._fields.fields)), np.int64)
+        """The answers to frames of which all groups are decided: "other" in all fields if it is in a smoothed one."""
+        count = min(map(len, self._waiting), default=0)
+        labels, self._single = self._single[:count].copy(), self._single[count:]
         for number, group in enumerate(self._groups):
             labels[:, group.columns] = self._waiting[number][:count]
             self._waiting[number] = self._waiting[number][count:]
-        if self._fields.is_single:
-            return labels[:, 0]
         if self._fields.has_other:
             other = np.array(self._fields.sizes) - 1
             labels[(labels == other).any(1)] = other
@@ -87,7 +100,7 @@ class FieldsSmoother:
         """What `restore` needs, see `Smoother.save`."""
         if self._fields.is_single:
             return self._groups[0].smoother.save()
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {"single": self._single}
         for number, group in enumerate(self._groups):
             arrays[f"{number}/waiting"] = self._waiting[number]
             arrays |= {f"{number}/{name}": array for name, array in group.smoother.save().items()}
@@ -98,6 +111,7 @@ class FieldsSmoother:
         if self._fields.is_single:
             self._groups[0].smoother.restore(saved)
             return
+        self._single = saved["single"]
         for number, group in enumerate(self._groups):
             prefix = f"{number}/"
             own = {name.removeprefix(prefix): of for name, of in saved.items() if name.startswith(prefix)}
@@ -106,7 +120,12 @@ class FieldsSmoother:
 
 
 def _divide(fields: LabelFields, kinds: Sequence[Kind]) -> list[tuple[int, ...]]:
-    """The columns of each group: the fields of a clock in one, as many of the last ones as there is room for."""
+    """The columns of each group: the fields of a clock in one, as many of the last ones as there is room for.
+
+    Of several fields, those of kind "none" are in no group.
+    """
+    if fields.is_single:
+        return [(0,)]
     clock: list[int] = []
     times = 1
     for column in reversed(range(len(kinds))):
@@ -117,16 +136,13 @@ def _divide(fields: LabelFields, kinds: Sequence[Kind]) -> list[tuple[int, ...]]
         if times > MOST_TIMES:
             break
         clock.insert(0, column)
-    if len(clock) < 2:
-        return [(column,) for column in range(len(kinds))]
-    return [tuple(clock), *((column,) for column in range(len(kinds)) if column not in clock)]
+    whole = [tuple(clock)] if len(clock) > 1 else []
+    return [*whole, *((n,) for n, kind in enumerate(kinds) if kind != "none" and not (whole and n in clock))]
 
 
 def _has_colon_between(fields: LabelFields, left: int, right: int) -> bool:
-    """Whether a text shows two fields with nothing but a colon between; of one that is not known, if they are next."""
-    if fields.pattern is None:
-        return left == right - 1
-    items = [item if isinstance(item, str) else item.get("field") for item in fields.pattern]
+    """Whether a text is known to show two fields with nothing but a colon between."""
+    items = [item if isinstance(item, str) else item.get("field") for item in fields.pattern or ()]
     return any(items[at : at + 3] == [left, ":", right] for at in range(len(items) - 2))
 
 
@@ -162,8 +178,8 @@ def list_times(fields: LabelFields, kinds: Sequence[Kind]) -> tuple[str, ...] | 
     >>> list_times(LabelFields(fields, ({"field": 0}, ":", {"field": 1})), ["clock", "clock"])
     ('0:00', '0:30', '1:00', '1:30')
     """
-    columns, *others = _divide(fields, kinds)
-    if others or len(columns) < 2:
+    columns = next(iter(_divide(fields, kinds)), ())
+    if len(columns) < max(len(kinds), 2):
         return None
     texts = [fields.name_of(row) for row in _list_values(fields, columns).tolist()]
     return (*texts, OTHER) if fields.has_other else tuple(texts)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.common.array_types import F32
+from textgen.spec.field_scores import choose, score_other, score_shown
 from textgen.spec.label_fields import LabelFields
 
 LEAST = np.float32(1e-30)  # in place of a probability of 0, whose logarithm is -inf
@@ -18,12 +19,14 @@ class Answers(NamedTuple):
     """What a network says of n crops.
 
     `labels` are int64 (n,), or (n, m) of m fields; `probability` (n,) is that of the whole answer, `each` (n, m) that
-    of the class of every field.
+    of the class of every field, and `presence` (n,) that the crop is "other" at all, or is not, as the answer says.
+    So some of the fields are right together with the probability presence · Π each / presence.
     """
 
     labels: NDArray[np.int64]
     probability: F32
     each: F32
+    presence: F32
 
 
 def log_probabilities(logits: NDArray[np.floating[Any]], fields: LabelFields) -> F32:
@@ -33,23 +36,6 @@ def log_probabilities(logits: NDArray[np.floating[Any]], fields: LabelFields) ->
         part = logits[:, of] - logits[:, of].max(1, keepdims=True)
         found[:, of] = part - np.log(np.exp(part).sum(1, keepdims=True))
     return found
-
-
-def choose(scores: F32, fields: LabelFields) -> NDArray[np.int64]:
-    """The most probable labels of n crops, int64 (n,), or (n, m): "other" is the class of all fields or of none.
-
-    `scores` (n, k) are logarithms of probabilities, or for one field logits. The fields' probabilities are multiplied:
-    a crop is "other" if the product of the probabilities of "other" is larger than that of the best values.
-    """
-    if fields.is_single:
-        return np.asarray(scores.argmax(1), np.int64)
-    if not fields.has_other:
-        return np.stack([scores[:, of].argmax(1) for of in fields.slices], 1)
-    values = np.stack([scores[:, of.start : of.stop - 1].argmax(1) for of in fields.slices], 1)  # (n, m)
-    starts, ends = (np.array([getattr(of, end) for of in fields.slices]) for end in ("start", "stop"))
-    best = np.take_along_axis(scores, values + starts, 1).sum(1)
-    is_other = scores[:, ends - 1].sum(1) > best
-    return np.where(is_other[:, None], np.array(fields.sizes) - 1, values)
 
 
 def answer(logits: NDArray[np.floating[Any]], fields: LabelFields) -> Answers:
@@ -65,20 +51,18 @@ def answer_scores(scores: F32, fields: LabelFields) -> Answers:
     labels = choose(scores, fields)
     if fields.is_single:
         probability = np.exp(scores[np.arange(len(labels)), labels])
-        return Answers(labels, probability, probability[:, None])
+        return Answers(labels, probability, probability[:, None], np.ones_like(probability))
     starts = np.array([of.start for of in fields.slices])
     chosen = np.take_along_axis(scores, labels + starts, 1)  # (n, m)
     if not fields.has_other:
-        return Answers(labels, np.exp(chosen.sum(1)), np.exp(chosen))
-    other = scores[:, np.array([of.stop for of in fields.slices]) - 1]  # (n, m)
-    # Of any value but "other". 1 - p(other) would be 0 in float32 where "other" is nearly certain.
-    shown = np.stack([np.logaddexp.reduce(scores[:, of.start : of.stop - 1], axis=1) for of in fields.slices], 1)
-    whole_other, whole_shown = other.sum(1), shown.sum(1)
-    possible = np.logaddexp(whole_other, whole_shown)
+        return Answers(labels, np.exp(chosen.sum(1)), np.exp(chosen), np.ones(len(labels), np.float32))
+    other, shown = score_other(scores, fields), score_shown(scores, fields)  # (n, m)
+    possible = np.logaddexp(other.sum(1), shown.sum(1))
     is_other = labels[:, 0] == fields.sizes[0] - 1
-    whole = np.where(is_other, whole_other, chosen.sum(1)) - possible
-    each = np.where(is_other[:, None], whole_other[:, None], chosen - shown + whole_shown[:, None]) - possible[:, None]
-    return Answers(labels, np.exp(np.minimum(whole, 0)), np.exp(np.minimum(each, 0)))
+    presence = np.where(is_other, other.sum(1), shown.sum(1)) - possible
+    of_values = np.where(is_other[:, None], 0, np.minimum(chosen - shown, 0))  # each, given that it is no "other"
+    whole, each = presence + of_values.sum(1), presence[:, None] + of_values
+    return Answers(labels, *(np.exp(np.minimum(found, 0)) for found in (whole, each, presence)))
 
 
 def number_answers(labels: NDArray[np.int64], fields: LabelFields) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol, overload
 
@@ -103,6 +103,10 @@ class EpochBatches(Sequence[Tensor]):
             some._windows, some._starts, some.sizes = self._windows, self._starts[index], self.sizes[index]
             return some
         return self._windows.take(self._starts[index], self.sizes[index])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Unlike that of `Sequence`, an `IndexError` of `draw` is not taken for the end."""
+        return (self[index] for index in range(len(self)))
 
 
 class _Windows:

@@ -22,7 +22,7 @@ INPUT, OUTPUTS = "crops", ("labels", "probabilities")  # names in an ONNX file
 class CropClassifier(nn.Module):
     """Crops uint8 (n, H, W, 3) in RGB -> labels int64 (n,) and probabilities float32 (n, classes), for any n, 0 too.
 
-    With several fields labels are (n, m), "other" in all or in none (`train.common.answers.choose`), and the
+    With several fields labels are (n, m), "other" in all or in none (`textgen.spec.field_scores.choose`), and the
     probabilities of each field's classes, which follow each other, add up to 1.
     `net` maps stacks (s, f·3, H, W) to logits (s, f·classes). Consecutive images share a stack, and the last stack is
     completed with copies of the last image, as in `Network.classify`.

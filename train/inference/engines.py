@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from textgen.spec.field_scores import choose
 from textgen.spec.label_fields import LabelFields
-from train.common.answers import LEAST, choose, log_probabilities
+from train.common.answers import LEAST, log_probabilities
 from train.data.sources import as_tensor
 from train.folding.arithmetic import Form
 from train.inference.classifier import INPUT, OUTPUTS, build_classifier, export_onnx

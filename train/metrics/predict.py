@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from textgen.spec.field_scores import choose
 from textgen.spec.label_fields import LabelFields
-from train.common.answers import choose, log_probabilities
+from train.common.answers import log_probabilities
 from train.common.parallel import ALONE, Group
 from train.data.sources import to_input
 from train.folding.arithmetic import fold, unfold

@@ -62,6 +62,20 @@ class Entry(NamedTuple):
     smoothed: str
 
 
+class FrameReading(NamedTuple):
+    """What a readout knows of a frame: its entry and those of its fields, if it has several, and `Answers.presence`."""
+
+    entries: list[Entry]
+    presence: float
+
+    def probability(self, entries: Iterable[int]) -> float:
+        """That of some of the entries together."""
+        used = {*entries}
+        if 0 in used or not self.presence:  # the whole answer
+            return self.entries[0].probability
+        return self.presence * math.prod(self.entries[entry].probability / self.presence for entry in used)
+
+
 class ReadoutState:
     """What one readout knows of frames whose rows are not written yet."""
 
@@ -71,6 +85,7 @@ class ReadoutState:
         self.labels = np.empty((0, *fields.shape), np.int64)
         self.probabilities = np.empty(0, np.float32)
         self.each = np.empty((0, len(fields.fields)), np.float32)  # probabilities of the fields
+        self.presence = np.empty(0, np.float32)
         self.decided = np.empty((0, *fields.shape), np.int64)
         self.smoother = FieldsSmoother(fields, readout.kinds, lag) if readout.kinds else None
 
@@ -79,6 +94,7 @@ class ReadoutState:
         self.labels = np.concatenate([self.labels, found.labels])
         self.probabilities = np.concatenate([self.probabilities, found.probability])
         self.each = np.concatenate([self.each, found.each])
+        self.presence = np.concatenate([self.presence, found.presence])
         self._decide(self.smoother.push(scores, times) if self.smoother else found.labels)
 
     def finish(self) -> None:
@@ -91,13 +107,14 @@ class ReadoutState:
     def forget(self, count: int) -> None:
         self.labels, self.probabilities = self.labels[count:], self.probabilities[count:]
         self.decided, self.each = self.decided[count:], self.each[count:]
+        self.presence = self.presence[count:]
 
-    def entries(self, count: int) -> list[list[Entry]]:
-        """For each of the first `count` frames the entry of the readout, and those of its fields if it has several."""
+    def read(self, count: int) -> list[FrameReading]:
+        """What the first `count` frames show."""
         name, predictor = self.readout.name, self.readout.predictor
-        fields, rows = predictor.fields, []
-        columns = (self.labels, self.decided, self.probabilities, self.each)
-        for labels, decided, chance, each in zip(*(of[:count].tolist() for of in columns), strict=True):
+        fields, frames = predictor.fields, []
+        columns = (self.labels, self.decided, self.probabilities, self.each, self.presence)
+        for labels, decided, chance, each, presence in zip(*(of[:count].tolist() for of in columns), strict=True):
             row = [Entry(name, predictor.name_of(labels, chance), chance, fields.name_of(decided))]
             if not fields.is_single:
                 read = zip(fields.names, fields.values(labels), each, fields.values(decided), strict=True)
@@ -105,8 +122,8 @@ class ReadoutState:
                     Entry(f"{name}.{of}", value if own >= predictor.threshold else UNSURE, own, final)
                     for of, value, own, final in read
                 ]
-            rows.append(row)
-        return rows
+            frames.append(FrameReading(row, presence))
+        return frames
 
 
 class FootageReader:
@@ -206,28 +223,33 @@ class FootageReader:
         """The rows of frames whose values are all decided."""
         with self._clock.measure("rows"):
             count = min(len(state.decided) for state in self._states)
-            entries = [state.entries(count) for state in self._states]
+            read = [state.read(count) for state in self._states]
             for state in self._states:
                 state.forget(count)
             rows = []
             for at, (frame, seconds) in enumerate(
                 zip(self._frames[:count].tolist(), self._times[:count].tolist(), strict=True)
             ):
-                for name, value, chance, final in self._entries([of[at] for of in entries]):
+                for name, value, chance, final in self._entries([of[at] for of in read]):
                     row = Row(frame, seconds, name, value, chance, final if self._smooths else None)
                     if self._is_wanted(row):
                         rows.append(row)
             self._frames, self._times = self._frames[count:], self._times[count:]
         return rows
 
-    def _entries(self, read: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
+    def _entries(self, read: Sequence[FrameReading]) -> Iterator[Entry]:
         """The entries of one frame: what every readout has `read`, and the joined texts."""
-        for entries in read:
-            yield from entries
+        for reading in read:
+            yield from reading.entries
         for joined in self._joined:
-            parts = [read[readout][entry] for readout, entry in joined.parts]
+            parts = [read[readout].entries[entry] for readout, entry in joined.parts]
             value, final = joined.join([of.value for of in parts]), joined.join([of.smoothed for of in parts])
-            yield Entry(joined.name, value, math.prod(of.probability for of in parts), final)
+            chances = [
+                reading.probability(entry for readout, entry in joined.parts if readout == number)
+                for number, reading in enumerate(read)
+                if any(readout == number for readout, _ in joined.parts)
+            ]
+            yield Entry(joined.name, value, math.prod(chances), final)
 
     def _is_wanted(self, row: Row) -> bool:
         self.counts[row.region, row.value if row.value in (UNSURE, "other") else ""] += 1
@@ -243,13 +265,13 @@ class FootageReader:
         """All that later rows depend on, as arrays."""
         assert self.is_between_groups
         arrays: dict[str, NDArray[Any]] = {"frames": self._frames, "times": self._times}
-        names = [readout.name for readout in self._readouts] + [joined.name for joined in self._joined]
-        arrays["shown"] = np.array([[name, self._shown[name]] for name in names if name in self._shown] or [["", ""]])
+        arrays["shown"] = np.array([*self._shown.items()] or [("", "")])
         for number, state in enumerate(self._states):
             own: dict[str, NDArray[Any]] = {
                 "labels": state.labels,
                 "probabilities": state.probabilities,
                 "each": state.each,
+                "presence": state.presence,
                 "decided": state.decided,
             }
             if state.smoother:
@@ -264,7 +286,7 @@ class FootageReader:
         for number, state in enumerate(self._states):
             own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{number}.")}
             state.labels, state.probabilities, state.decided = own["labels"], own["probabilities"], own["decided"]
-            state.each = own["each"]
+            state.each, state.presence = own["each"], own["presence"]
             if state.smoother:
                 prefix = "smoother."
                 state.smoother.restore({n.removeprefix(prefix): a for n, a in own.items() if n.startswith(prefix)})

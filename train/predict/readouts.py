@@ -18,6 +18,7 @@ import yaml
 from textgen.common.errors import UserError
 from textgen.footage.regions import NAME, Region
 from textgen.footage.smoothing import Kind, guess_kinds
+from textgen.spec.label_fields import ABSENT
 from textgen.spec.values import OTHER
 from train.predict.predictor import UNSURE, Predictor
 from train.predict.settings import Settings, Smoothing
@@ -50,11 +51,14 @@ class Joined:
     names: tuple[str, ...]
 
     def join(self, values: Sequence[str]) -> str:
-        """The text of the parts' `values`: "unsure" or "other" if one of them is."""
-        for absent in (UNSURE, OTHER):
-            if absent in values:
-                return absent
-        by_name = dict(zip(self.names, values, strict=True))
+        """The text of the parts' `values`: "unsure" or "other" if one of them is. A field that is absent is empty."""
+        for nothing in (UNSURE, OTHER):
+            if nothing in values:
+                return nothing
+        shown = [
+            "" if entry and value == ABSENT else value for (_, entry), value in zip(self.parts, values, strict=True)
+        ]
+        by_name = dict(zip(self.names, shown, strict=True))
         pieces = Formatter().parse(self.template)
         return "".join(text + ("" if name is None else by_name[name]) for text, name, _, _ in pieces)
 

@@ -148,6 +148,8 @@ def _train_epoch(
             state.save()
         if stop:
             raise KeyboardInterrupt(_stopped(state, epochs))
+    if at.step < len(batches):
+        raise RuntimeError(f"epoch {at.epoch + 1} ended after {at.step} of {len(batches)} batches")
     train_loss = loss_sum.item() / images_of_epoch  # the one synchronisation of an epoch
     seconds = state.clock() - begun
     return {

@@ -113,9 +113,9 @@ class _Column:
         given = self._of_epoch(epoch)
         if self._kept is None or given is not self._given:
             self._given, self._kept = given, given.cpu()
-            if self._column is not None:
-                assert isinstance(self._kept, Tensor)
-                self._kept = self._kept[:, self._column].contiguous().long()
+            if isinstance(self._kept, Tensor):
+                labels = self._kept if self._column is None else self._kept[:, self._column]
+                self._kept = labels.contiguous().long()
         return self._kept
 
     def count(self, epoch: int, order: Sequence[int], classes: int) -> int:

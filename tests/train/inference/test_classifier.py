@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from textgen.spec import Spec
+from textgen.spec.field_scores import choose
 from textgen.spec.label_fields import LabelField, LabelFields
-from train.common.answers import choose, log_probabilities
+from train.common.answers import log_probabilities
 from train.data.sources import to_input
 from train.inference.classifier import CropClassifier
 
