@@ -23,7 +23,6 @@ from textgen.common.validation import validate
 from textgen.dataset.blocks import Shard
 from textgen.dataset.build import ensure_dataset
 from textgen.dataset.import_folder import import_folder
-from textgen.dataset.labels_file import read_classes
 from textgen.dataset.store import Dataset, open_dataset
 from textgen.export.formats import export
 from textgen.footage.regions import Region
@@ -217,30 +216,6 @@ def test_probabilities_are_right_where_other_is_nearly_certain_in_one_field() ->
 
 def test_fields_are_labelled_in_the_order_of_the_text() -> None:
     assert Spec.parse("M:SS", label=["SS", "M"]).fields == Spec.parse("M:SS", label="all").fields
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ("1,22,other", "'other' in some fields only"),
-        ("1,75,absent", "S = '75', which is none of its classes: write 00, 01, 02, …, other"),
-        ("1,22,yes", r"\[k\] = 'yes', which is none of its classes: write present, absent, other"),
-        ("1,22,", r"\[k\] = ''"),
-    ],
-)
-def test_a_row_with_a_wrong_value_is_refused(tmp_path: Path, row: str, words: str) -> None:
-    spec = Spec.parse("M:SS[k]", label="text", fields={"M": "0..9", "S": "00..59"})
-    (tmp_path / "labels.csv").write_text(f"file,M,S,[k]\na.png,1,02,absent\nb.png,{row}\n")
-    with pytest.raises(UserError, match=words) as caught:
-        read_classes(tmp_path / "labels.csv", spec)
-    assert "line 3" in caught.value.summary
-
-
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    spec = Spec.parse("M:SS", label="text", fields={"M": "0..9", "S": "00..59"})
-    (tmp_path / "labels.csv").write_text("file,M\na.png,1\n")
-    with pytest.raises(UserError, match="has no column text, or all of M, S in line 2"):
-        read_classes(tmp_path / "labels.csv", spec)
 
 
 def test_one_field_in_a_list_is_exported_and_imported(tmp_path: Path) -> None:

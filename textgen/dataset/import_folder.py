@@ -150,6 +150,11 @@ def _assign_splits(
     split_of_key: dict[tuple[int | tuple[int, ...], str], str] = {}
     if by_text:
         keys_of_class = defaultdict(set, {0: {key(row) for row in training}})
+        if len(keys_of_class[0]) <= len(missing):
+            raise UserError(
+                f"{path} has too few different images ({len(keys_of_class[0])}): give at least {len(missing) + 1}, for"
+                f" {' and '.join(['train', *missing])}"
+            )
     for label in range(1 if by_text else len(classes)):
         keys = sorted(keys_of_class[label], key=lambda k: _sha256(f"{seed}/{k}"))
         share = max((len(keys) + SPLIT_DIVISOR // 2) // SPLIT_DIVISOR, 1)

@@ -18,7 +18,7 @@ from textgen.common.errors import UserError
 from textgen.common.pictures import SUFFIXES
 from textgen.dataset.text_files import MAX_IMAGES, check_line, read_text, to_nfc
 from textgen.spec.automaton import Automaton
-from textgen.spec.label_fields import LabelFields
+from textgen.spec.label_fields import ABSENT
 from textgen.spec.parser import Spec
 from textgen.spec.values import OTHER
 
@@ -36,15 +36,15 @@ class LabelLine(NamedTuple):
     text: str | None  # None if there is no column of texts
 
 
-def read_labels(file: Path, fields: LabelFields | None = None) -> list[LabelLine]:
+def read_labels(file: Path, spec: Spec | None = None) -> list[LabelLine]:
     """Read a labels file; its suffix decides its form: .csv, .tsv and .jsonl name their columns, .txt has none.
 
-    A table without texts that has a column for each of `fields` gives the texts that their values make up. Raises
+    A table without texts that has a column for each field of `spec` gives the texts that their values make up. Raises
     `UserError` that names the line for whatever is not in that form, for paths out of the folder, for a
     picture that is listed twice, and for more than `MAX_IMAGES` pictures.
     """
     lines: dict[str, LabelLine] = {}
-    for number, given, text in _parse(file, fields):
+    for number, given, text in _parse(file, spec):
         where = f"{file}, line {number},"
         name = _path_inside(given, where)
         check_line(text or "", f"the text {text!r} of {name!r} in {file}")
@@ -63,13 +63,15 @@ def read_classes(file: Path, spec: Spec | None) -> list[tuple[LabelLine, str]]:
     the game describes. Raises `UserError` for lines without a text, and for texts that `spec` does not describe: nobody
     said that their crops show no value of the label.
     """
-    lines = [
-        line._replace(text=line.text and to_nfc(line.text.strip()))
-        for line in read_labels(file, spec.fields if spec else None)
-    ]
+    lines = [line._replace(text=line.text and to_nfc(line.text.strip())) for line in read_labels(file, spec)]
     if missing := [line.number for line in lines if line.text is None]:
-        fields = f", or all of {', '.join(spec.fields.names)}" if spec and spec.is_joint else ""
-        raise UserError(f"{file} has no column {TEXT_COLUMNS[0]}{fields} in line {missing[0]}: it needs {FORM}{fields}")
+        names = ", ".join(spec.fields.names) if spec and spec.is_joint else ""
+        decides = spec and spec.fields.pattern is not None
+        fields = f", or all of {names}" if names and decides else ""
+        alone = f" ({names} do not decide the texts of {spec.text!r})" if spec and names and not decides else ""
+        raise UserError(
+            f"{file} has no column {TEXT_COLUMNS[0]}{fields} in line {missing[0]}: it needs {FORM}{fields}{alone}"
+        )
     if empty := [line for line in lines if not line.text]:
         raise UserError(
             f"{file} has {len(empty):,} of {len(lines):,} lines without a text, the first is line {empty[0].number},"
@@ -119,13 +121,13 @@ def _text_classifier(spec: Spec | None) -> Callable[[str], str | None]:
 Parsed = Iterator[tuple[int, str, str | None]]  # number of the line, path of the picture, text
 
 
-def _parse(file: Path, fields: LabelFields | None) -> Parsed:
+def _parse(file: Path, spec: Spec | None) -> Parsed:
     content = read_text(file)
     parsers = {".csv": _parse_table, ".tsv": _parse_table, ".jsonl": _parse_json_lines, ".txt": _parse_lines}
-    return parsers[file.suffix.lower()](file, content, fields)
+    return parsers[file.suffix.lower()](file, content, spec)
 
 
-def _parse_table(file: Path, content: str, fields: LabelFields | None) -> Parsed:
+def _parse_table(file: Path, content: str, spec: Spec | None) -> Parsed:
     reader = _csv_reader(file, content)
     try:
         header: list[str] = next(filter(None, reader), [])
@@ -140,7 +142,7 @@ def _parse_table(file: Path, content: str, fields: LabelFields | None) -> Parsed
             text = (
                 row[at["text"]]
                 if "text" in at
-                else _join(fields, dict(zip(header, row, strict=True)), f"{file}, line {reader.line_num},")
+                else _join(spec, dict(zip(header, row, strict=True)), f"{file}, line {reader.line_num},")
             )
             yield reader.line_num, row[at["file"]], text
     except csv.Error as error:
@@ -154,12 +156,12 @@ def _csv_reader(file: Path, content: str) -> Any:
     return csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
 
 
-def _parse_json_lines(file: Path, content: str, fields: LabelFields | None) -> Parsed:
+def _parse_json_lines(file: Path, content: str, spec: Spec | None) -> Parsed:
     for number, line in _number_lines(content):
         row = _parse_json(file, number, line)
         columns = _require_columns(file, list(row), number)
         name, text = row[columns["file"]], row[columns["text"]] if "text" in columns else None
-        text = text if "text" in columns else _join(fields, row, f"{file}, line {number},")
+        text = text if "text" in columns else _join(spec, row, f"{file}, line {number},")
         for value in (name,) if text is None and "text" not in columns else (name, text):
             if not isinstance(value, str):
                 raise UserError(f"{file}, line {number}, has {value!r} where a text is needed: write it in quotes")
@@ -182,7 +184,7 @@ def _parse_json(file: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _parse_lines(file: Path, content: str, fields: LabelFields | None = None) -> Parsed:
+def _parse_lines(file: Path, content: str, spec: Spec | None = None) -> Parsed:
     """Lines without a header: path, tab, text, as PaddleOCR writes them, or name, space, text, as trdg does."""
     separator = None
     for number, line in _number_lines(content):
@@ -199,21 +201,34 @@ def _parse_lines(file: Path, content: str, fields: LabelFields | None = None) ->
         yield number, name, text
 
 
-def _join(fields: LabelFields | None, row: Mapping[str, Any], where: str) -> str | None:
+def _join(spec: Spec | None, row: Mapping[str, Any], where: str) -> str | None:
     """The text that a row's values of all fields make up; None if it lacks one, or they do not decide the text.
 
-    Raises `UserError` for a value that is no class of its field, and for "other" in some fields only.
+    Raises `UserError` for a value that is no class of its field, and for values that no text has together.
     """
-    if fields is None or fields.is_single or fields.pattern is None or not row.keys() >= set(fields.names):
+    if spec is None or spec.fields.is_plain or spec.fields.pattern is None:
         return None
-    values = [str(row[name]).strip() for name in fields.names]
+    fields, given = spec.fields, {name.strip(): value for name, value in row.items()}
+    if not given.keys() >= {*fields.names}:
+        return None
+    values = tuple(to_nfc(str(given[name]).strip()) for name in fields.names)
     for field, value in zip(fields.fields, values, strict=True):
         if value not in field.classes:
-            some = ", ".join(field.classes[:3]) + (", …" if len(field.classes) > 4 else "") + f", {field.classes[-1]}"
+            shown = [name for name in field.classes if name not in (ABSENT, OTHER)]
+            rest = [name for name in field.classes if name in (ABSENT, OTHER)]
+            some = ", ".join([*shown[:3], *["…"] * (len(shown) > 3), *rest])
             raise UserError(f"{where} has {field.name} = {value!r}, which is none of its classes: write {some}")
     if OTHER in values and {*values} != {OTHER}:
         raise UserError(f"{where} is {OTHER!r} in some fields only: write it in all of them, or in none")
-    return fields.join(values)
+    text = fields.join(values)
+    read = fields.values(spec.labels_of(text))
+    if values != read and OTHER not in read:
+        name, value, own = next(of for of in zip(fields.names, values, read, strict=True) if of[1] != of[2])
+        raise UserError(
+            f"{where} has {name} = {value!r}, but the text {text!r}, which all values make up, has {own!r}: correct one"
+            " of them"
+        )
+    return text
 
 
 def _choose_columns(names: Sequence[str]) -> dict[str, str]:

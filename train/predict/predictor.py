@@ -123,7 +123,8 @@ class Predictor:
             return []
         found = answer_scores(self.log_probabilities(np.stack(scaled)), self.fields)
         read = []
-        for labels, probability, each in zip(*(of.tolist() for of in found), strict=True):
+        columns = found.labels.tolist(), found.probability.tolist(), found.each.tolist()
+        for labels, probability, each in zip(*columns, strict=True):
             name = self.name_of(labels, probability)
             if self.fields.is_single:
                 read.append(Prediction(name, probability))
