@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_a_data_set_has_a_column_for_each_field(dataset: Dataset) -> None:
     assert open_dataset(dataset.path).fields == spec.fields
 
 
-def test_a_data_set_of_another_label_is_another_one(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_data_set_whose_label_was_changed_is_damaged(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(dataset.path, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -109,6 +110,10 @@ def test_formats_have_a_column_for_each_field(dataset: Dataset, tmp_path: Path, 
         table = pytest.importorskip("pyarrow.parquet").read_table(next(out.glob("test-*.parquet")))
         columns = [table.column(name).to_pylist() for name in ("M", "S")]
         assert np.array_equal(np.array(columns).T, dataset.splits["test"].labels)
+    else:
+        with tarfile.open(next(out.glob("test-*.tar"))) as file:
+            found = [json.load(file.extractfile(name)) for name in sorted(file.getnames()) if name.endswith(".json")]  # type: ignore[arg-type]
+        assert [[row["M"], row["S"]] for row in found] == dataset.splits["test"].labels.tolist()
 
 
 def test_an_exported_folder_is_imported_with_the_same_labels(dataset: Dataset, tmp_path: Path) -> None:
@@ -263,7 +268,7 @@ def test_weights_of_fields_change_the_loss() -> None:
     assert y == pytest.approx(2 * x, rel=1e-4)
 
 
-def test_a_stopped_training_resumes_with_the_labels_of_its_epoch(tmp_path: Path) -> None:
+def test_live_crops_of_an_epoch_have_its_labels() -> None:
     renderer = Renderer.from_definition(define())
     source = LiveSource(renderer, 124, torch.device("cpu"))
     first, second = source.labels_of(0), source.labels_of(1)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 from pydantic.dataclasses import dataclass
 
 from textgen.common.errors import UserError
@@ -51,6 +51,13 @@ def _check_part(key: str) -> str:
     if not re.fullmatch(r"[^\[\]\\]|\\.", key):
         raise ValueError(f'a part is a letter of a field or one literal character, as in the spec, not "{key}"')
     return key
+
+
+def _check_label(label: object) -> object:
+    names = label if isinstance(label, list | tuple) else [label]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("it is a field such as S, a list of fields such as [M, S], all, or text")
+    return label
 
 
 def _check_name(name: str) -> str:
@@ -299,7 +306,7 @@ class Game:
 
     name: Annotated[StrictStr, AfterValidator(_check_name)]
     spec: StrictStr
-    label: StrictStr | tuple[StrictStr, ...]
+    label: Annotated[StrictStr | tuple[StrictStr, ...], BeforeValidator(_check_label)]
     size: tuple[CropSide, CropSide]
     images: Images
     text: Text

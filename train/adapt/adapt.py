@@ -23,6 +23,7 @@ from train.common.machine import select_device
 from train.config.advice import OTHER_RUNS_FOLDER
 from train.config.settings import Settings as TrainSettings
 from train.inference.network import load
+from train.predict.reader import check_answers
 from train.runs.finished_runs import load_config, load_result
 from train.runs.run import run_validated
 
@@ -114,7 +115,7 @@ def _own(settings: Settings) -> dict[str, Any]:
 
 def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spec) -> tuple[str, Path]:
     """Label the crops, print how many labels there are, and return the reader's name and the folder of labels.csv."""
-    name, run_folder = _choose_reader(settings, config)
+    name, run_folder = _choose_reader(settings, config, spec)
     request = Request(
         crops=crops,
         region=settings.region,
@@ -137,7 +138,7 @@ def _label(settings: Settings, config: Mapping[str, Any], crops: Path, spec: Spe
     return name, labelled.labelling.folder
 
 
-def _choose_reader(settings: Settings, config: Mapping[str, Any]) -> tuple[str, Path | None]:
+def _choose_reader(settings: Settings, config: Mapping[str, Any], spec: Spec) -> tuple[str, Path | None]:
     """The name of the reader, and the run of a network that reads, which is trained first if need be."""
     name = settings.reader
     if name == "auto":
@@ -146,6 +147,7 @@ def _choose_reader(settings: Settings, config: Mapping[str, Any]) -> tuple[str, 
         return name, None
     if settings.run:
         return name, settings.run
+    check_answers(spec)  # before a network is trained
     why = "" if settings.reader == "network" else ", since RapidOCR, which would take seconds, is not installed"
     print(
         f"first a network for single crops is trained on {READER_IMAGES:,} synthetic images, to label with{why}",

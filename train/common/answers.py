@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,21 +62,6 @@ def answer_scores(scores: F32, fields: LabelFields) -> Answers:
     of_values = np.where(is_other[:, None], 0, np.minimum(chosen - shown, 0))  # each, given that it is no "other"
     whole, each = presence + of_values.sum(1), presence[:, None] + of_values
     return Answers(labels, *(np.exp(np.minimum(found, 0)) for found in (whole, each, presence)))
-
-
-def number_answers(labels: NDArray[np.int64], fields: LabelFields) -> NDArray[np.int64]:
-    """One number (n,) for every answer, the same for the same labels, (n,) or (n, m); those of one field themselves.
-
-    Raises `ValueError` where there are more answers than numbers of 64 bits.
-    """
-    if fields.is_single:
-        return labels
-    if math.prod(fields.sizes) > np.iinfo(np.int64).max:
-        raise ValueError(f"{len(fields.sizes)} fields have more answers than can be numbered")
-    numbers = np.zeros(len(labels), np.int64)
-    for column, size in zip(labels.T, fields.sizes, strict=True):
-        numbers = numbers * size + column
-    return numbers
 
 
 def same(one: Any, two: Any) -> Any:

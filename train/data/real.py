@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from textgen.real.recombine import Recombiner
 from textgen.real.variation import vary
 from textgen.spec.label_fields import LabelFields
 from textgen.spec.parser import Spec
-from train.common.answers import number_answers
 from train.data.order import Labels
 from train.data.sources import DeviceSplit, Source, as_tensor
 
 POOL, MAX_EACH = 6000, 60  # crops put together in all, and of each class
 AHEAD = 4  # batches whose real crops are made before the network needs them
+Answer = int | tuple[int, ...]  # the label of a crop, of one field or of several
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,10 @@ class MixedSource:
     `seed`, epoch and batch alone.
     """
 
-    def __init__(self, source: Source, real: RealData, share: float, seed: int, fields: LabelFields):
-        self._source, self._share, self._seed, self._fields = source, share, seed, fields
+    def __init__(self, source: Source, real: RealData, share: float, seed: int):
+        self._source, self._share, self._seed = source, share, seed
         pools = (real.train.images, real.train.labels), real.recombined
-        self._kinds = [(images, _find_classes(number_answers(labels, fields))) for images, labels in pools]
-        self._known = torch.tensor(sorted(set().union(*(kind for _, kind in self._kinds))), dtype=torch.long)
+        self._kinds = [(images, _find_answers(labels)) for images, labels in pools]
         self.size = source.size
         self._kept: tuple[Labels, Labels] | None = None  # the labels of an epoch, and the same on the CPU
 
@@ -151,26 +150,35 @@ class MixedSource:
     def _draw(self, epoch: int, batch: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """Which images of the `rows` of a batch (b,) are replaced, int64 (m,) from their first, and by what, uint8
         (m, H, W, 3)."""
-        labels = torch.from_numpy(number_answers(self._cpu_labels(epoch)[batch].numpy(), self._fields))
+        answers = _list_answers(self._cpu_labels(epoch)[batch].numpy())
+        known = torch.tensor([any(answer in kind for _, kind in self._kinds) for answer in answers])
         rng = np.random.default_rng([self._seed, epoch, int(batch[0]), len(batch)])
-        replaced = torch.from_numpy(rng.random(len(batch)) < self._share) & torch.isin(labels, self._known)
+        replaced = torch.from_numpy(rng.random(len(batch)) < self._share) & known
         places = replaced.nonzero().squeeze(1)
-        chosen = [self._choose(int(label), rng) for label in labels[places]]
+        chosen = [self._choose(answers[place], rng) for place in places.tolist()]
         varied = torch.from_numpy(vary(chosen, self.size, rng) if chosen else np.empty((0, *self.size, 3), np.uint8))
         within = (places >= rows.start) & (places < rows.stop)
         return places[within] - rows.start, varied[within]
 
-    def _choose(self, label: int, rng: np.random.Generator) -> U8:
-        """A crop of a class, of a random one of the kinds that have it."""
-        kinds = [(images, kind[label]) for images, kind in self._kinds if label in kind]
+    def _choose(self, answer: Answer, rng: np.random.Generator) -> U8:
+        """A crop with an answer, of a random one of the kinds that have it."""
+        kinds = [(images, kind[answer]) for images, kind in self._kinds if answer in kind]
         images, indices = kinds[rng.integers(len(kinds))]
         crop: U8 = images[indices[rng.integers(len(indices))]]
         return crop
 
 
-def _find_classes(labels: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """The indices of each class."""
-    return {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+def _list_answers(labels: NDArray[np.int64]) -> list[Answer]:
+    """The answer of each row of labels (n,), or (n, m)."""
+    return [tuple(row) if isinstance(row, list) else row for row in labels.tolist()]
+
+
+def _find_answers(labels: NDArray[np.int64]) -> dict[Answer, list[int]]:
+    """The indices of each answer."""
+    found = defaultdict[Answer, list[int]](list)
+    for index, answer in enumerate(_list_answers(labels)):
+        found[answer].append(index)
+    return dict(found)
 
 
 def describe_real(real: RealData, share: float, fields: LabelFields) -> dict[str, Any]:

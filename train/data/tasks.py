@@ -319,5 +319,5 @@ def _open_shards(
 
 def _with_real_crops(data: TaskData, task: TrainingTask, real: RealSettings, device: torch.device) -> TaskData:
     crops = load_real_data(real.folder, real.test, task.fields, task.size, task.spec, real.seed, device)
-    source = MixedSource(data.train, crops, real.share, real.seed, task.fields)
+    source = MixedSource(data.train, crops, real.share, real.seed)
     return replace(data, train=source, val=crops.val, tests={**data.tests, "real": crops.test}, real=crops)

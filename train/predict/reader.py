@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from textgen.common.array_types import U8
 from textgen.common.errors import UserError
 from textgen.label.readers import Reader, ReaderSettings, Reading
+from textgen.spec.parser import Spec
 from train.inference.network_file import weights_path
 from train.predict.predictor import Predictor
 
@@ -24,12 +25,17 @@ def make_reader(settings: ReaderSettings) -> Reader:
             f"run={settings.run} reads {predictor.name}, with {has}; the game to label has"
             f" {len(settings.spec.classes)}: give a run of this game"
         )
-    if settings.spec.is_joint and settings.spec.fields.pattern is None:
-        raise UserError(
-            f"run={settings.run} reads {', '.join(settings.spec.fields.names)}, which do not decide the text of"
-            f" {settings.spec.text!r}: give reader=rapidocr, or a network with label: text"
-        )
+    check_answers(settings.spec)
     return NetworkReader(predictor)
+
+
+def check_answers(spec: Spec) -> None:
+    """Raise `UserError` if the answers of a network for `spec` are neither classes of one field nor texts."""
+    if spec.is_joint and spec.fields.pattern is None:
+        raise UserError(
+            f"a network for {', '.join(spec.fields.names)} cannot label: they do not decide the text of {spec.text!r};"
+            " give reader=rapidocr, or the game label: text"
+        )
 
 
 class NetworkReader:

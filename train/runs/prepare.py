@@ -18,6 +18,7 @@ from train.config.settings import Settings
 from train.config.tasks import parse_task
 from train.data.tasks import Files, TaskData, TrainingTask, define_task, open_data
 from train.runs.checks import check_run, check_task
+from train.trainer.curriculum import curriculum_column
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: Traini
 
 def fit(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> Recipe:
     """The recipe of a run of `task`. Raises `UserError`."""
+    curriculum_column(parse_recipe(config["recipe"]).curriculum, task.fields)  # a wrong name at fold=1, too
     return fit_recipe(
         config["recipe"],
         game=task.name,

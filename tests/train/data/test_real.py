@@ -60,7 +60,7 @@ def test_footage_is_divided_and_its_characters_make_the_other_classes(real: Real
 
 def test_a_share_of_the_images_of_known_classes_is_replaced(real: RealData) -> None:
     source = make_source(61 * 40)
-    mixed = MixedSource(source, real, 0.6, 1, CLOCK.fields)
+    mixed = MixedSource(source, real, 0.6, 1)
     order = torch.randperm(len(source.labels), generator=torch.Generator().manual_seed(0))
     batches = torch.split(order, 128)
     images = torch.cat(list(mixed.batches(0, batches)))
@@ -75,12 +75,12 @@ def test_a_share_of_the_images_of_known_classes_is_replaced(real: RealData) -> N
 def test_batches_depend_on_epoch_and_seed_and_not_on_where_a_run_was_resumed(real: RealData) -> None:
     source = make_source(610)
     batches = torch.split(torch.arange(610), 64)
-    first, again = (list(MixedSource(source, real, 0.5, 1, CLOCK.fields).batches(2, batches)) for _ in range(2))
+    first, again = (list(MixedSource(source, real, 0.5, 1).batches(2, batches)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    rest = list(MixedSource(source, real, 0.5, 1, CLOCK.fields).batches(2, batches[4:]))
+    rest = list(MixedSource(source, real, 0.5, 1).batches(2, batches[4:]))
     assert all(torch.equal(a, b) for a, b in zip(first[4:], rest, strict=True))
     for seed, epoch in ((2, 2), (1, 3)):
-        other = next(iter(MixedSource(source, real, 0.5, seed, CLOCK.fields).batches(epoch, batches)))
+        other = next(iter(MixedSource(source, real, 0.5, seed).batches(epoch, batches)))
         assert not torch.equal(first[0], other)
 
 

@@ -13,6 +13,8 @@ import yaml
 from pydantic import TypeAdapter
 
 from textgen.common.array_types import U8
+from textgen.spec.label_fields import LabelFields
+from textgen.spec.parser import Spec
 from train.predict.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,8 +53,11 @@ def write_video(path: Path, values: Sequence[tuple[int, int]], rate: int = 30, g
     return path
 
 
-def network_of(fold: int = 1) -> Network:
-    """Class k has the logit that counts the squares which are as in k; with fold > 1, slots of such a network."""
+def network_of(fold: int = 1, fields: LabelFields | None = None) -> Network:
+    """Class k has the logit that counts the squares which are as in k; with fold > 1, slots of such a network.
+
+    `fields` of four classes each read two squares.
+    """
     import torch  # noqa: PLC0415, not for processes that only predict
 
     from train.folding.slots import assemble_slots  # noqa: PLC0415
@@ -60,33 +65,46 @@ def network_of(fold: int = 1) -> Network:
     from train.models.notation import build, parse  # noqa: PLC0415
 
     layers = parse(ARCH, POOL)
-    build_for = {"size": SIZE, "classes": len(CLASSES)}
+    logits = [(value, {bit: value >> bit & 1 for bit in range(4)}) for value in range(len(CLASSES))]
+    if fields:
+        numbers = [(2 * field, value) for field, size in enumerate(fields.sizes) for value in range(size)]
+        logits = [(at, {first + bit: value >> bit & 1 for bit in (0, 1)}) for at, (first, value) in enumerate(numbers)]
+    build_for = {"size": SIZE, "classes": len(logits)}
     single = build(layers, **build_for, slot_of=fold)  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in single.parameters():
             parameter.zero_()
         conv, linear = single.conv1, single.linear1
         conv.weight[0, :, 1, 1] = 1 / 3  # type: ignore[index] # the grey of each pixel, black and below is 0
-        weight = linear.weight.view(len(CLASSES), conv.weight.shape[0], *SIZE)  # type: ignore[union-attr, operator]
-        for value in range(len(CLASSES)):
-            for bit in range(4):
-                sign = 1 if value >> bit & 1 else -1
-                weight[value, 0, :, 8 * bit : 8 * bit + 8] = sign * GAIN / 64
-                linear.bias[value] += 0 if sign > 0 else GAIN  # type: ignore[index, operator]
+        weight = linear.weight.view(len(logits), conv.weight.shape[0], *SIZE)  # type: ignore[union-attr, operator]
+        for number, squares in logits:
+            for bit, white in squares.items():
+                weight[number, 0, :, 8 * bit : 8 * bit + 8] = (1 if white else -1) * GAIN / 64
+                linear.bias[number] += 0 if white else GAIN  # type: ignore[index, operator]
     if fold == 1:
         net = single
     else:
         net = build(layers, **build_for, fold=fold)  # type: ignore[arg-type]
         assemble_slots(single, net, fold)
-    return Network(net.eval(), ARCH, POOL, SIZE, CLASSES, fold)
+    return Network(net.eval(), ARCH, POOL, SIZE, fields.classes if fields else CLASSES, fold, label=fields)
 
 
 def save_run(folder: Path, fold: int = 1, spec: str = "N", **result: Any) -> Path:
     """A run's folder as training writes it, as far as predictions need it."""
+    return _save(folder, network_of(fold), {"spec": spec, "label": "N", "fields": {"N": "0..14"}}, result)
+
+
+def save_run_of_fields(folder: Path, fold: int = 1, spec: str = "M:S", **result: Any) -> Path:
+    """A run that reads M and S, each 0 to 2, of two squares, the least bit first; "other" are four white ones."""
+    values = {"M": "0..2", "S": "0..2"}
+    fields = Spec.parse(spec, label="text", fields=values).fields
+    return _save(folder, network_of(fold, fields), {"spec": spec, "label": "text", "fields": values}, result)
+
+
+def _save(folder: Path, network: Network, game: dict[str, Any], result: dict[str, Any]) -> Path:
     folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(network_of(fold).to_bytes())
+    (folder / "model.safetensors").write_bytes(network.to_bytes())
     (folder / "result.json").write_text(json.dumps({"game": "bits", "unsure_below": 0.5, **result}))
-    game = {"spec": spec, "label": "N", "fields": {"N": "0..14"}}
     (folder / "config.yaml").write_text(yaml.safe_dump({"game": game, "recipe": {}}))
     return folder
 
