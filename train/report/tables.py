@@ -21,6 +21,7 @@ from textgen.common.data_folders import CONF
 from textgen.common.digests import check_digest
 from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
+from textgen.common.yaml_files import load_yaml
 from train.config.advice import TRAIN_AGAIN
 from train.config.recipe import Recipe, fit_recipe, kind_of
 from train.config.renamed_settings import RENAMED
@@ -156,7 +157,7 @@ def collect_tables(folder: Path) -> tuple[list[Table], list[str]]:
         if not isinstance(run, dict) or (missing := [key for key in NEEDED if key not in run]):
             lacks = ", ".join(missing) if isinstance(run, dict) else "everything"
             raise UserError(f"{path.parent / 'result.json'} is of another version, it lacks {lacks}: run it again")
-        runs.append(_with_new_names(run))
+        runs.append(_with_label(_with_new_names(run)))
     if not runs:
         raise UserError(f"{folder} holds no finished run: give the folder of runs, as runs/table4")
     return _group(runs), unfinished
@@ -169,6 +170,23 @@ def _with_new_names(run: Run) -> Run:
         return run
     renamed = {RENAMED.get(key, key): value for key, value in settings.items()}
     return {**run, "settings": renamed, "recipe_hash": hash_settings(renamed)}
+
+
+def _with_label(run: Run) -> Run:
+    """A run whose `game` also names the label, if that is not the one of the game's file: it is another task.
+
+    `base_game` keeps the name without it.
+    """
+    game, label = run["game"], run.get("label", ",".join(run.get("fields") or ()) or None)
+    own = _own_labels().get(game)
+    named = label is not None and (label != own if own else "fields" in run)
+    return {**run, "game": f"{game} {label}" if named else game, "base_game": game}
+
+
+@cache
+def _own_labels() -> dict[str, str]:
+    """The labels of the games of conf/game."""
+    return {path.stem: str(load_yaml(path)["label"]) for path in (CONF / "game").glob("*.yaml")}
 
 
 def missing_drops(table: Table) -> list[str]:
@@ -223,7 +241,7 @@ def _seen_and_asked(run: Run) -> tuple[int | None, int | None]:
     with suppress(UserError):
         recipe = fit_recipe(
             {**own, **length},
-            game=run["game"],
+            game=run["base_game"],
             fold=run["fold"],
             kind=kind_of(run.get("data")),
             width=run["width"],

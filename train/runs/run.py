@@ -300,6 +300,7 @@ class _Run:
         tests = {name: of for name, of in evaluations.items() if name != "start"}
         return {
             "game": task.name,
+            "label": _name_label(self.config),
             "fold": s.fold,
             "width": s.width,
             "scaling": s.scaling,
@@ -343,6 +344,12 @@ def _report_constant(test: Evaluation, fields: LabelFields) -> None:
             " nothing. Give more epochs, another recipe, or lower recipe.lr and recipe.muon_lr",
             file=sys.stderr,
         )
+
+
+def _name_label(config: Mapping[str, Any]) -> str | None:
+    """The label of a game as its file has it, a list with commas; None for a task without a game."""
+    label = (config.get("game") or {}).get("label")
+    return label if label is None or isinstance(label, str) else ",".join(label)
 
 
 def _plain(value: Any) -> Any:

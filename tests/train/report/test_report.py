@@ -233,6 +233,19 @@ def test_games_differ_in_their_data_and_stand_in_one_table(tmp_path: Path) -> No
     assert format_csv([table]).count("\n") == 3
 
 
+def test_labels_of_a_game_have_rows_of_their_own(tmp_path: Path) -> None:
+    fields = {"fields": {"M": {"classes": 62, "accuracy": 0.9}, "S": {"classes": 61, "accuracy": 0.9}}}
+    put(tmp_path, "a", game="lol_time", label="M")
+    put(tmp_path, "b", game="lol_time", label="text", dataset_hash="d2", **fields)
+    put(tmp_path, "c", game="lol_time", label="S", dataset_hash="d3")
+    put(tmp_path, "d", game="mine", label="S", dataset_hash="d4")
+    put(tmp_path, "e", game="mine", label="all", dataset_hash="d5", **fields)
+    (table,), _ = collect_tables(tmp_path)
+    cells = [table.cells(row) for row in table.rows]
+    assert [row[0] for row in cells] == ["lol_time (V6)", "lol_time S", "lol_time text", "mine", "mine all"]
+    assert [bool(row[10]) for row in cells] == [True, False, False, False, False]  # the paper's accuracy
+
+
 def test_unfinished_runs_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished run"):
         collect_tables(tmp_path)
