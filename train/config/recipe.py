@@ -153,6 +153,21 @@ def parse_recipe(config: Mapping[str, Any]) -> Recipe:
     return validate(Recipe, current, "recipe")
 
 
+def compared_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe as a command has it, without settings that were added later, where they are not used."""
+    recipe = {key: value for key, value in rename_recipe_keys(config).items() if key != "data"}
+    if recipe.get("field_weights") is None:
+        recipe.pop("field_weights", None)
+    return {**recipe, "curriculum": describe_curriculum(recipe.get("curriculum"))}
+
+
+def describe_curriculum(curriculum: Any) -> Any:
+    """A curriculum's settings without its field, where none is named."""
+    if not isinstance(curriculum, Mapping):
+        return curriculum
+    return {key: value for key, value in curriculum.items() if key != "field" or value is not None}
+
+
 def fit_recipe(
     config: Mapping[str, Any],
     *,

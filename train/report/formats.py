@@ -19,7 +19,7 @@ from train.report.paper_numbers import ACCURACY, IDS
 from train.report.tables import COLUMNS, Table, differences, lengths, missing_drops
 
 LEGEND_CHARACTERS = 60  # of a line of the legend, for each panel above
-TABLE_OFFSET = 0.1  # of a fold, between the points of two tables
+TABLE_OFFSET, MAX_OFFSET = 0.1, 0.25  # of a fold, between the points of two tables, and from the fold of all of them
 
 
 def format_markdown(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
@@ -76,13 +76,16 @@ def _draw_games(games: Sequence[str], tables: Sequence[Table]) -> Figure:
         _draw_game(axis, game, tables)
     handles = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     labels = [fill(label, LEGEND_CHARACTERS * columns) for label in handles]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure.set_figheight(2.8 * rows + 0.12 * lines + 0.05 * len(labels))  # inches; the legend takes none of the panels
     figure.legend(handles.values(), labels, fontsize=7, loc="outside lower center")
     return figure
 
 
 def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
     for number, (table, color) in enumerate(zip(tables, cycle((BLUE, ORANGE, GREEN, PURPLE, SKY)))):
-        aside = TABLE_OFFSET * (number - (len(tables) - 1) / 2)  # points of equal accuracy stay visible
+        offset = min(TABLE_OFFSET, 2 * MAX_OFFSET / max(len(tables) - 1, 1))
+        aside = offset * (number - (len(tables) - 1) / 2)  # points of equal accuracy stay visible
         rows = [row for row in table.rows if row.game == game]
         folded = [row for row in rows if row.width == 1]
         copies = any(row.is_copies for row in folded)

@@ -23,7 +23,7 @@ from textgen.common.errors import UserError
 from textgen.common.hydra_app import compose_config
 from textgen.common.yaml_files import load_yaml
 from train.config.advice import TRAIN_AGAIN
-from train.config.recipe import Recipe, fit_recipe, kind_of
+from train.config.recipe import Recipe, compared_recipe, fit_recipe, kind_of
 from train.config.renamed_settings import RENAMED
 from train.report.paper_numbers import ACCURACY, IDS
 from train.report.result import COPIES, format_value, hash_settings, method
@@ -349,7 +349,7 @@ def _current_settings(recipe: str) -> dict[str, Any]:
     """
     if not (config := _current_config(recipe)):
         return {}
-    return {f"recipe.{key}": value for key, value in config["recipe"].items()} | {
+    return {f"recipe.{key}": value for key, value in compared_recipe(config["recipe"]).items()} | {
         key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "teacher", "start")
     }
 

@@ -13,8 +13,7 @@ import torch
 import xxhash
 
 from textgen.assets.catalogue import sha256
-from train.config.recipe import Recipe
-from train.config.renamed_settings import rename_recipe_keys
+from train.config.recipe import Recipe, compared_recipe, describe_curriculum
 from train.config.settings import Settings
 from train.data.real import RealData
 from train.data.tasks import TaskData, TrainingTask
@@ -52,13 +51,7 @@ def _describe_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     described = {
         key: value for key, value in recipe.items() if key != "needs_start" and not (key in later and value is None)
     }
-    return {**described, "curriculum": _describe_curriculum(recipe.get("curriculum"))}
-
-
-def _describe_curriculum(curriculum: Any) -> Any:
-    if not isinstance(curriculum, Mapping):
-        return curriculum
-    return {key: value for key, value in curriculum.items() if key != "field" or value is not None}
+    return {**described, "curriculum": describe_curriculum(recipe.get("curriculum"))}
 
 
 def _describe_module(settings: Settings) -> list[Any]:
@@ -75,7 +68,7 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
     files = {"teacher": settings.teacher, "start": settings.start}
     return {
         "trainer": TRAINER,
-        **{f"recipe.{key}": value for key, value in _compared_recipe(config).items()},
+        **{f"recipe.{key}": value for key, value in compared_recipe(config["recipe"]).items()},
         **{f"model.{key}": value for key, value in config["model"].items()},
         **{key: config[key] for key in ("epochs", "batch", "autocast", "groupings", "scaling", "align")},
         "align_to": settings.align and settings.align_to,
@@ -84,14 +77,6 @@ def compared_settings(config: Mapping[str, Any], settings: Settings, task: Train
         **{key: path and sha256(weights_path(path))[:8] for key, path in files.items()},
         "data": task.kind,
     }
-
-
-def _compared_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe as the command has it, without settings that were added later, where they are not used."""
-    recipe = {key: value for key, value in rename_recipe_keys(config["recipe"]).items() if key != "data"}
-    if recipe.get("field_weights") is None:
-        recipe.pop("field_weights", None)
-    return {**recipe, "curriculum": _describe_curriculum(recipe.get("curriculum"))}
 
 
 def digest_real(real: RealData, share: float) -> list[str | float]:

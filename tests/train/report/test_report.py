@@ -12,7 +12,7 @@ from conftest import composed
 
 from textgen.common.errors import UserError
 from textgen.spec.label_fields import LabelFields
-from train.config.recipe import fit_recipe
+from train.config.recipe import compared_recipe, fit_recipe
 from train.report.formats import format_csv, format_markdown
 from train.report.result import hash_settings
 from train.report.tables import COLUMNS, collect_tables
@@ -112,13 +112,13 @@ def test_what_tells_two_recipes_of_one_name_apart_stands_above_them(tmp_path: Pa
 
 
 def test_a_single_table_says_in_what_its_runs_are_not_their_recipe(tmp_path: Path) -> None:
-    settings = {f"recipe.{key}": value for key, value in composed("recipe=paper")["recipe"].items() if key != "data"}
+    settings = {f"recipe.{key}": of for key, of in compared_recipe(composed("recipe=paper")["recipe"]).items()}
     usual = {"epochs": None, "batch": None, "autocast": False, "groupings": 5, "teacher": None, "start": None}
     put(tmp_path, "a", recipe="paper", settings={**settings, **usual})
     assert collect_tables(tmp_path)[0][0].title == "recipe=paper, data=files"
     put(tmp_path / "short", "a", recipe="paper", settings={**settings, **usual, "epochs": 2, "recipe.lr": 1e-3})
     assert collect_tables(tmp_path / "short")[0][0].title == "recipe=paper, data=files, recipe.lr=0.001, epochs=2"
-    finetune = {f"recipe.{key}": value for key, value in composed("recipe=finetune")["recipe"].items()}
+    finetune = {f"recipe.{key}": of for key, of in compared_recipe(composed("recipe=finetune")["recipe"]).items()}
     put(tmp_path / "further", "a", recipe="finetune", settings={**finetune, **usual, "start": "abcd1234"})
     assert collect_tables(tmp_path / "further")[0][0].title == "recipe=finetune, data=files, start=abcd1234"
 
@@ -244,6 +244,15 @@ def test_labels_of_a_game_have_rows_of_their_own(tmp_path: Path) -> None:
     cells = [table.cells(row) for row in table.rows]
     assert [row[0] for row in cells] == ["lol_time (V6)", "lol_time S", "lol_time text", "mine", "mine all"]
     assert [bool(row[10]) for row in cells] == [True, False, False, False, False]  # the paper's accuracy
+
+
+def test_a_title_has_no_settings_of_a_run_that_gave_none(tmp_path: Path) -> None:
+    recipe = composed("game=sot_time")["recipe"]
+    recipe["curriculum"].pop("field")  # newer than most runs, and left out where it is not used
+    recipe.pop("field_weights")
+    put(tmp_path, "a", settings={f"recipe.{key}": value for key, value in recipe.items()})
+    (table,), _ = collect_tables(tmp_path)
+    assert table.title == "recipe=default, data=files"
 
 
 def test_unfinished_runs_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:
