@@ -28,6 +28,7 @@ from train.runs.finished_runs import load_config, load_result
 from train.runs.run import run_validated
 
 SINGLE_IMAGES, STACK_IMAGES, FURTHER_IMAGES = 150_000, 400_000, 60_000  # of a new network, and of that of a run
+STACK_IMAGES_OF_FIELDS = 800_000  # of several fields; docs/reference/results.md#several-fields compares them
 READER_IMAGES = 100_000  # of the network that labels where there is no OCR engine
 RECORD = "adapt.json"
 OWN = ("seed", "runs", "out", "fresh", "data_dir", "device", "threads", "real_share", "real_test")  # also train's
@@ -84,7 +85,9 @@ def _new_run(settings: Settings, groups: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("which game? give game=…, or run=…, a trained run to begin with")
     config = compose_config("train", "recipe=default")
     config |= {**groups, "looks": settings.looks, "fold": settings.fold, **_own(settings)}
-    config["recipe"]["images"] = settings.images or (SINGLE_IMAGES if settings.fold == 1 else STACK_IMAGES)
+    several = not Game.from_config(groups["game"]).label_fields.is_single
+    usual = SINGLE_IMAGES if settings.fold == 1 else STACK_IMAGES_OF_FIELDS if several else STACK_IMAGES
+    config["recipe"]["images"] = settings.images or usual
     return config
 
 

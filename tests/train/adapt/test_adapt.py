@@ -91,6 +91,18 @@ def test_a_run_comes_from_a_video_and_another_run_goes_on_from_it(
     assert load(tmp_path / "further").size == SIZE
 
 
+def test_a_network_for_the_whole_text_comes_from_a_video(clip: Path, tmp_path: Path) -> None:
+    result = adapt(settings_of(clip, tmp_path), {**groups(), "game": {**GAME, "label": "text"}})
+    assert list(result["fields"]) == list(result["tests"]["real"]["fields"]) == ["M", "S"]
+    assert result["real"]["train"] > 80
+
+
+def test_labels_that_no_network_can_give_are_refused_before_one_is_trained(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a network for S cannot label: they do not decide the text of 'M:SS'"):
+        adapt(settings_of(clip, tmp_path, reader="network", file=None), {**groups(), "game": {**GAME, "label": ["S"]}})
+    assert not list(tmp_path.glob("clock_f1_*"))
+
+
 def test_footage_ends_where_it_is_said_to(clip: Path, tmp_path: Path) -> None:
     table = tmp_path / "few.csv"
     table.write_text("".join(clip.with_name("texts.csv").read_text().splitlines(keepends=True)[:61]))
