@@ -34,6 +34,7 @@ from train.config.settings import Settings
 from train.data.real import RealData, describe_real
 from train.data.tasks import TaskData, TrainingTask
 from train.folding.own_module import OwnModule, permitted
+from train.inference.grouped import slot_network
 from train.inference.network import Network, load, weights_path
 from train.metrics.confidence import unsure_below
 from train.metrics.evaluate import Evaluation, evaluate
@@ -311,7 +312,7 @@ class _Run:
             "train_images": task.train_images,
             "val_accuracy": trained.val_accuracy,
             "unsure_below": unsure_below(trained.net, self.data.val, s.fold, s.seed, task.fields),
-            "method": name_method(s.fold, self.recipe.slots),
+            "method": name_method(s.fold, self.recipe.slots or self._keeps_copies(trained)),
             **measured_result(self.recipe, trained, tests, task.fields),
             "distill": self.recipe.distill and asdict(self.recipe.distill),
             "teacher": about_teacher,
@@ -329,6 +330,11 @@ class _Run:
             "processes": trained.processes,
             "identity": self.identity,
         }
+
+    def _keeps_copies(self, trained: Trained) -> bool:
+        """Whether no epoch was better than a start that consists of copies of a narrow network."""
+        start = self.settings.start
+        return start is not None and not trained.best_epoch and slot_network(load(start)) is not None
 
     def _describe_real(self, real: RealData) -> dict[str, Any]:
         crops = digest_tensors(torch.from_numpy(real.train.images), torch.from_numpy(real.train.labels))

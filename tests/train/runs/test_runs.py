@@ -500,6 +500,10 @@ def test_a_trained_network_is_trained_further(tmp_path: Path, slots: bool) -> No
     assert spoilt["accuracy_groupings"] == pytest.approx(trained["accuracy_groupings"])
     before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "spoilt"))
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert spoilt["method"] == trained["method"]
+    stacks = (f"start={folder}", f"out={tmp_path / 'stacks'}")
+    kept = run(composed(*SMALL, *few, "recipe=finetune", "epochs=1", "recipe.lr=10", *stacks))
+    assert kept["method"] == trained["method"]  # copies that were kept are copies, whatever training made of them
     dense = run(composed(*SMALL, *few, "epochs=1", "out=" + str(tmp_path / "dense")))
     assert not dense["slots"]
     for wrong, message in [
