@@ -134,35 +134,31 @@ def _assign_splits(
     key: Callable[[PictureFile], str] = lambda row: row.digest if by_content else posixpath.basename(row.name)  # noqa: E731
     training = given["" if "" in given else "train"]
     missing = [split for split in ("val", "test") if split not in given]
-    keys_of_class: dict[int | tuple[int, ...], set[str]] = defaultdict(set)
-    for row in training:
-        keys_of_class[row.label].add(key(row))
     by_text = any(isinstance(row.label, tuple) for row in training)  # of several fields: no text need be everywhere
-    counts = [] if by_text else [(name, len(keys_of_class[label])) for label, name in enumerate(classes)]
-    few = [f"{name!r} ({count})" for name, count in counts if count <= len(missing)]
+    group: Callable[[PictureFile], object] = lambda row: 0 if by_text else row.label  # noqa: E731
+    names = ("all",) if by_text else classes
+    keys_of_group: dict[object, set[str]] = {number: set() for number in range(len(names))}
+    for row in training:
+        keys_of_group[group(row)].add(key(row))
+    counts = [len(keys) for keys in keys_of_group.values()]
+    few = [f"{name!r} ({count})" for name, count in zip(names, counts, strict=True) if count <= len(missing)]
     if few:
         shown = ", ".join(few[:MAX_CLASSES_SHOWN])
         more = f" and {len(few) - MAX_CLASSES_SHOWN} more" if len(few) > MAX_CLASSES_SHOWN else ""
+        which = f" ({counts[0]})" if by_text else f" of class {shown}{more}"
         raise UserError(
-            f"{path} has too few different images of class {shown}{more}: give at least {len(missing) + 1} of each,"
-            f" for {' and '.join(['train', *missing])}"
+            f"{path} has too few different images{which}: give at least {len(missing) + 1}"
+            f"{'' if by_text else ' of each'}, for {' and '.join(['train', *missing])}"
         )
-    split_of_key: dict[tuple[int | tuple[int, ...], str], str] = {}
-    if by_text:
-        keys_of_class = defaultdict(set, {0: {key(row) for row in training}})
-        if len(keys_of_class[0]) <= len(missing):
-            raise UserError(
-                f"{path} has too few different images ({len(keys_of_class[0])}): give at least {len(missing) + 1}, for"
-                f" {' and '.join(['train', *missing])}"
-            )
-    for label in range(1 if by_text else len(classes)):
-        keys = sorted(keys_of_class[label], key=lambda k: _sha256(f"{seed}/{k}"))
+    split_of_key: dict[tuple[object, str], str] = {}
+    for label, of_group in keys_of_group.items():
+        keys = sorted(of_group, key=lambda k: _sha256(f"{seed}/{k}"))
         share = max((len(keys) + SPLIT_DIVISOR // 2) // SPLIT_DIVISOR, 1)
         for number, split in enumerate(missing):
             split_of_key |= {(label, k): split for k in keys[number * share : (number + 1) * share]}
     rows_of_split: dict[str, list[PictureFile]] = {split: [] for split in ("train", "val", "test")}
     for row in training:
-        rows_of_split[split_of_key.get((0 if by_text else row.label, key(row)), "train")].append(row)
+        rows_of_split[split_of_key.get((group(row), key(row)), "train")].append(row)
     rows_of_split |= {split: rows for split, rows in given.items() if split not in ("", "train")}
     if empty := [split for split, rows in rows_of_split.items() if not rows]:
         raise UserError(f"{path}/{empty[0]} holds no pictures: fill it, or remove it")

@@ -76,7 +76,8 @@ class FieldsSmoother:
             total = total + part[:, values]
         if fields.has_other:
             others = [column for column in range(len(fields.fields)) if column not in group.columns]
-            total[:, :-1] += best_values(scores, fields)[:, others].sum(1, keepdims=True)
+            if others:  # not for a whole clock, whose classes are many
+                total[:, :-1] += best_values(scores, fields)[:, others].sum(1, keepdims=True)
             total[:, -1] = score_other(scores, fields).sum(1)
         return np.asarray(total, np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from textgen.common.pictures import resize
 from textgen.footage.field_smoothing import FieldsSmoother
 from textgen.footage.frames import Frame
 from textgen.footage.smoothing import LAG
-from train.common.answers import answer_scores
+from train.common.answers import Answers, answer_scores
 from train.predict.predictor import UNSURE, Predictor
 from train.predict.readouts import Joined, Readout
 from train.predict.rows import Row
@@ -68,12 +68,11 @@ class FrameReading(NamedTuple):
     entries: list[Entry]
     presence: float
 
-    def probability(self, entries: Iterable[int]) -> float:
+    def probability(self, entries: Collection[int]) -> float:
         """That of some of the entries together."""
-        used = {*entries}
-        if 0 in used or not self.presence:  # the whole answer
+        if 0 in entries or not self.presence:  # the whole answer
             return self.entries[0].probability
-        return self.presence * math.prod(self.entries[entry].probability / self.presence for entry in used)
+        return self.presence * math.prod(self.entries[entry].probability / self.presence for entry in entries)
 
 
 class ReadoutState:
@@ -82,19 +81,14 @@ class ReadoutState:
     def __init__(self, readout: Readout, lag: int):
         self.readout = readout
         fields = readout.predictor.fields
-        self.labels = np.empty((0, *fields.shape), np.int64)
-        self.probabilities = np.empty(0, np.float32)
-        self.each = np.empty((0, len(fields.fields)), np.float32)  # probabilities of the fields
-        self.presence = np.empty(0, np.float32)
+        self.found = answer_scores(np.empty((0, sum(fields.sizes)), np.float32), fields)
         self.decided = np.empty((0, *fields.shape), np.int64)
         self.smoother = FieldsSmoother(fields, readout.kinds, lag) if readout.kinds else None
 
     def add(self, scores: F32, times: NDArray[np.float64]) -> None:
         found = answer_scores(scores, self.readout.predictor.fields)
-        self.labels = np.concatenate([self.labels, found.labels])
-        self.probabilities = np.concatenate([self.probabilities, found.probability])
-        self.each = np.concatenate([self.each, found.each])
-        self.presence = np.concatenate([self.presence, found.presence])
+        pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self.found, found, strict=True)
+        self.found = Answers._make(np.concatenate(pair) for pair in pairs)
         self._decide(self.smoother.push(scores, times) if self.smoother else found.labels)
 
     def finish(self) -> None:
@@ -105,16 +99,15 @@ class ReadoutState:
         self.decided = np.concatenate([self.decided, labels])
 
     def forget(self, count: int) -> None:
-        self.labels, self.probabilities = self.labels[count:], self.probabilities[count:]
-        self.decided, self.each = self.decided[count:], self.each[count:]
-        self.presence = self.presence[count:]
+        self.found = Answers._make(of[count:] for of in self.found)
+        self.decided = self.decided[count:]
 
     def read(self, count: int) -> list[FrameReading]:
         """What the first `count` frames show."""
         name, predictor = self.readout.name, self.readout.predictor
         fields, frames = predictor.fields, []
-        columns = (self.labels, self.decided, self.probabilities, self.each, self.presence)
-        for labels, decided, chance, each, presence in zip(*(of[:count].tolist() for of in columns), strict=True):
+        columns = (*self.found, self.decided)
+        for labels, chance, each, presence, decided in zip(*(of[:count].tolist() for of in columns), strict=True):
             row = [Entry(name, predictor.name_of(labels, chance), chance, fields.name_of(decided))]
             if not fields.is_single:
                 read = zip(fields.names, fields.values(labels), each, fields.values(decided), strict=True)
@@ -244,11 +237,7 @@ class FootageReader:
         for joined in self._joined:
             parts = [read[readout].entries[entry] for readout, entry in joined.parts]
             value, final = joined.join([of.value for of in parts]), joined.join([of.smoothed for of in parts])
-            chances = [
-                reading.probability(entry for readout, entry in joined.parts if readout == number)
-                for number, reading in enumerate(read)
-                if any(readout == number for readout, _ in joined.parts)
-            ]
+            chances = (read[readout].probability(entries) for readout, entries in joined.by_readout.items())
             yield Entry(joined.name, value, math.prod(chances), final)
 
     def _is_wanted(self, row: Row) -> bool:
@@ -267,13 +256,7 @@ class FootageReader:
         arrays: dict[str, NDArray[Any]] = {"frames": self._frames, "times": self._times}
         arrays["shown"] = np.array([*self._shown.items()] or [("", "")])
         for number, state in enumerate(self._states):
-            own: dict[str, NDArray[Any]] = {
-                "labels": state.labels,
-                "probabilities": state.probabilities,
-                "each": state.each,
-                "presence": state.presence,
-                "decided": state.decided,
-            }
+            own: dict[str, NDArray[Any]] = {**state.found._asdict(), "decided": state.decided}
             if state.smoother:
                 own |= {f"smoother.{name}": array for name, array in state.smoother.save().items()}
             arrays |= {f"{number}.{name}": array for name, array in own.items()}
@@ -285,8 +268,8 @@ class FootageReader:
         self._shown = {name: shown for name, shown in arrays["shown"].tolist() if name}
         for number, state in enumerate(self._states):
             own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{number}.")}
-            state.labels, state.probabilities, state.decided = own["labels"], own["probabilities"], own["decided"]
-            state.each, state.presence = own["each"], own["presence"]
+            state.found = Answers._make(own[name] for name in Answers._fields)
+            state.decided = own["decided"]
             if state.smoother:
                 prefix = "smoother."
                 state.smoother.restore({n.removeprefix(prefix): a for n, a in own.items() if n.startswith(prefix)})

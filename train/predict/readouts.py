@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from string import Formatter
 
@@ -49,6 +51,14 @@ class Joined:
     template: str
     parts: tuple[tuple[int, int], ...]
     names: tuple[str, ...]
+
+    @cached_property
+    def by_readout(self) -> dict[int, list[int]]:
+        """The numbers of the entries that are used of each readout, by its number; of each once, as in `parts`."""
+        found = defaultdict[int, list[int]](list)
+        for readout, entry in self.parts:
+            found[readout].append(entry)
+        return dict(found)
 
     def join(self, values: Sequence[str]) -> str:
         """The text of the parts' `values`: "unsure" or "other" if one of them is. A field that is absent is empty."""

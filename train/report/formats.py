@@ -83,8 +83,8 @@ def _draw_games(games: Sequence[str], tables: Sequence[Table]) -> Figure:
 
 
 def _draw_game(axis: Axes, game: str, tables: Sequence[Table]) -> None:
+    offset = min(TABLE_OFFSET, 2 * MAX_OFFSET / max(len(tables) - 1, 1))
     for number, (table, color) in enumerate(zip(tables, cycle((BLUE, ORANGE, GREEN, PURPLE, SKY)))):
-        offset = min(TABLE_OFFSET, 2 * MAX_OFFSET / max(len(tables) - 1, 1))
         aside = offset * (number - (len(tables) - 1) / 2)  # points of equal accuracy stay visible
         rows = [row for row in table.rows if row.game == game]
         folded = [row for row in rows if row.width == 1]

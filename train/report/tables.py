@@ -116,7 +116,6 @@ class Table:
         """A row's cells in the order of `COLUMNS`, in per cent and points."""
         original, paper = self.original(row.game), ACCURACY.get(row.game)
         as_in_paper = row.width == 1 and not _variant(row.runs[0]) and row.runs[0].get("data") != "folder"
-        as_in_paper = as_in_paper and "fields" not in row.runs[0]  # the paper's networks read one field
         comparable = original and original is not row and not (row.is_short or original.is_short)
         of_paper = paper[row.fold - 1] if paper and as_in_paper and row.fold <= len(paper) else None
         return [

@@ -63,6 +63,7 @@ def prepared(
     if task.kind == "live":
         # A teacher that is trained first has its student's epochs: other processes are told how long they are.
         task = replace(task, train_images=train_images) if train_images else _with_live_epoch(config, settings, task)
+    curriculum_column(parsed.curriculum, task.fields)  # at fold=1, too, where the run has none
     recipe = fit(config, settings, task)
     check_run(settings, recipe, task)
     machine.keep_freed_memory()
@@ -94,7 +95,6 @@ def _with_live_epoch(config: Mapping[str, Any], settings: Settings, task: Traini
 
 def fit(config: Mapping[str, Any], settings: Settings, task: TrainingTask) -> Recipe:
     """The recipe of a run of `task`. Raises `UserError`."""
-    curriculum_column(parse_recipe(config["recipe"]).curriculum, task.fields)  # a wrong name at fold=1, too
     return fit_recipe(
         config["recipe"],
         game=task.name,
